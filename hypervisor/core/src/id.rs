@@ -1,0 +1,38 @@
+//! Who is who: domains, vCPUs and pCPUs.
+
+use core::fmt;
+
+/// A domain's number. Xen keeps 0x7FF0 and above for itself (`DOMID_FIRST_RESERVED`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DomainId(u16);
+
+impl DomainId {
+    /// The first number that is no domain's.
+    pub const FIRST_RESERVED: u16 = 0x7ff0;
+
+    /// The domain numbered `raw`, or `None` for a reserved number.
+    #[must_use]
+    pub const fn new(raw: u16) -> Option<Self> {
+        if raw < Self::FIRST_RESERVED { Some(Self(raw)) } else { None }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Display for DomainId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "d{}", self.0)
+    }
+}
+
+/// A vCPU's number within its domain: 0 to 127.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VcpuId(pub u8);
+
+/// A physical CPU, numbered in the order of the machine's device tree from the boot CPU at 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PcpuId(pub u8);

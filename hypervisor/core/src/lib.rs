@@ -1,0 +1,19 @@
+//! Every decision of the hypervisor, as plain state machines.
+//!
+//! What belongs here: anything that can be decided without touching a register or an address
+//! that was not handed in. What does not: `unsafe`, assembly, MMIO, global state. Where a decision
+//! needs the machine it takes a small trait, which the host tests implement with a struct.
+//!
+//! A boot passes through here as `config` (which domains), `image` and `layout` (what goes where
+//! in a domain's memory), `guest_tree` (what the guest is told), `frames` and `p2m` (its memory);
+//! a trap as `psci`, `vgic`, `vpl011`, `idregs`; and `sched` decides who runs.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod addr;
+pub mod id;

@@ -1,0 +1,3 @@
+//! Mote.
+#![no_std]
+#![no_main]
