@@ -1,0 +1,173 @@
+//! From the boot loader's jump to Rust: the arm64 Image header, relocation, the first stack, and
+//! the same for CPUs that PSCI starts.
+//!
+//! The loader's contract is Linux's (`Documentation/arch/arm64/booting.rst`): EL2, MMU and data
+//! cache off, the image clean to the point of coherency, x0 = physical address of the device tree.
+
+use core::arch::global_asm;
+
+use crate::{image, mmu};
+
+/// R_AARCH64_RELATIVE, the one relocation a position-independent image without symbols needs
+/// (ELF for the Arm 64-bit Architecture, section 5.7.16).
+const R_AARCH64_RELATIVE: u32 = 1027;
+/// `CurrentEL` at EL2 (Arm ARM C5.2.1).
+const CURRENT_EL2: u32 = 2 << 2;
+
+global_asm!(
+    r#"
+    .section .text.header, "ax"
+    .global image_header
+image_header:
+    b       primary_entry
+    .long   0
+    .quad   0                           // text_offset: at any 2 MiB boundary
+    .quad   __image_end - __image_start // image_size, with .bss and the boot stack
+    .quad   0xa                         // flags: little-endian, 4 KiB pages, anywhere in memory
+    .quad   0
+    .quad   0
+    .quad   0
+    .ascii  "ARM\x64"
+    .long   0
+
+    .section .text.boot, "ax"
+primary_entry:
+    mrs     x1, CurrentEL
+    cmp     x1, #{CURRENT_EL2}
+    b.ne    park                        // nothing is known yet that could tell anyone
+    msr     daifset, #0xf
+    mov     x19, x0
+
+    adrp    x1, __bss_start
+    add     x1, x1, :lo12:__bss_start
+    adrp    x2, __bss_end
+    add     x2, x2, :lo12:__bss_end
+1:  cmp     x1, x2
+    b.hs    2f
+    stp     xzr, xzr, [x1], #16
+    b       1b
+
+2:  adrp    x1, __rela_start
+    add     x1, x1, :lo12:__rela_start
+    adrp    x2, __rela_end
+    add     x2, x2, :lo12:__rela_end
+    adrp    x3, __image_start
+    mov     w7, #{R_AARCH64_RELATIVE}
+3:  cmp     x1, x2
+    b.hs    4f
+    ldp     x4, x5, [x1], #16
+    ldr     x6, [x1], #8
+    cmp     w5, w7
+    b.ne    park
+    add     x6, x6, x3
+    str     x6, [x4, x3]
+    b       3b
+
+4:  adrp    x1, __boot_stack_top
+    mov     sp, x1
+    mov     x29, xzr
+    mov     x30, xzr
+    mov     x0, x19
+    bl      {map_image}                 // builds the tables: MMU still off
+    mov     x20, x0
+    bl      enable_translation
+    mov     x0, x19
+    mov     x1, xzr
+    bl      {primary}
+park:
+    wfe
+    b       park
+
+// x20 = the MmuRegisters to load. Leaves x19 and x20 alone.
+enable_translation:
+    ldp     x1, x2, [x20]
+    msr     mair_el2, x1
+    msr     tcr_el2, x2
+    ldp     x1, x2, [x20, #16]
+    msr     ttbr0_el2, x1
+    dsb     sy
+    tlbi    alle2
+    ic      iallu
+    dsb     sy
+    isb
+    msr     sctlr_el2, x2
+    isb
+    ret
+
+// PSCI CPU_ON: x0 = the SecondaryStart of this CPU.
+    .global secondary_entry
+secondary_entry:
+    msr     daifset, #0xf
+    mov     x19, x0
+    ldr     x20, [x19]
+    bl      enable_translation
+    ldr     x1, [x19, #8]
+    mov     sp, x1
+    mov     x29, xzr
+    mov     x30, xzr
+    ldr     x0, [x19, #16]
+    bl      {secondary}
+    b       park
+    "#,
+    CURRENT_EL2 = const CURRENT_EL2,
+    R_AARCH64_RELATIVE = const R_AARCH64_RELATIVE,
+    map_image = sym mmu::map_image,
+    primary = sym primary,
+    secondary = sym secondary,
+);
+
+/// What a CPU that PSCI starts needs before it can run Rust: read by `secondary_entry` with the MMU off.
+#[repr(C)]
+pub(crate) struct SecondaryStart {
+    /// The registers that switch translation on.
+    pub mmu: &'static mmu::MmuRegisters,
+    /// Top of its stack.
+    pub stack_top: usize,
+    /// Its pCPU number.
+    pub pcpu: usize,
+}
+
+unsafe extern "Rust" {
+    /// Defined by [`crate::entry!`].
+    safe fn hypervisor_main(device_tree: u64) -> !;
+    /// Defined by [`crate::entry!`].
+    safe fn hypervisor_secondary(pcpu: usize) -> !;
+}
+
+/// Names the two functions with which the hypervisor's binary begins: `main(device_tree: u64) -> !` on
+/// the boot CPU, given the physical address of the machine's device tree, and `secondary(pcpu: usize) -> !`
+/// on every other one.
+#[macro_export]
+macro_rules! entry {
+    ($main:path, $secondary:path) => {
+        #[allow(unsafe_code)]
+        #[unsafe(no_mangle)]
+        fn hypervisor_main(device_tree: u64) -> ! {
+            $main(device_tree)
+        }
+        #[allow(unsafe_code)]
+        #[unsafe(no_mangle)]
+        fn hypervisor_secondary(pcpu: usize) -> ! {
+            $secondary(pcpu)
+        }
+    };
+}
+
+extern "C" fn primary(device_tree: u64) -> ! {
+    crate::cpu::init_this(0);
+    crate::heap::init(image::heap());
+    hypervisor_main(device_tree)
+}
+
+extern "C" fn secondary(pcpu: usize) -> ! {
+    crate::cpu::init_this(pcpu);
+    hypervisor_secondary(pcpu)
+}
+
+/// The physical address at which PSCI starts a CPU.
+pub(crate) fn secondary_entry() -> u64 {
+    unsafe extern "C" {
+        static secondary_entry: u8;
+    }
+    &raw const secondary_entry as u64
+}

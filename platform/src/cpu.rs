@@ -1,0 +1,75 @@
+//! This CPU: its number, its features, its idle state and its stack.
+
+use aarch64_cpu::asm::barrier;
+use aarch64_cpu::registers::{MPIDR_EL1, Readable, TPIDR_EL2, Writeable};
+use alloc::boxed::Box;
+
+use crate::{exceptions, firmware, heap, mmu};
+
+/// Most pCPUs that EL2 drives.
+pub const MAX_PCPUS: usize = 64;
+
+/// Size of a pCPU's stack, in bytes.
+const STACK_SIZE: usize = 0x8000;
+
+/// Prepares the calling CPU: number, vectors.
+pub(crate) fn init_this(pcpu: usize) {
+    TPIDR_EL2.set(pcpu as u64);
+    exceptions::install();
+}
+
+/// The calling pCPU's number, from 0.
+#[must_use]
+pub fn this() -> usize {
+    TPIDR_EL2.get() as usize
+}
+
+/// The affinity fields of the calling CPU's `MPIDR_EL1` (Arm ARM D24.2.107), as PSCI and the device tree name a CPU.
+#[must_use]
+pub fn this_affinity() -> u64 {
+    MPIDR_EL1.get() & 0xff_00ff_ffff
+}
+
+/// Stops until an interrupt is pending. EL2 keeps interrupts masked: the caller polls the GIC.
+pub fn wait_for_interrupt() {
+    barrier::dsb(barrier::SY);
+    aarch64_cpu::asm::wfi();
+}
+
+/// Starts the CPU with affinity `mpidr` as pCPU `pcpu`, on a guarded stack of its own.
+///
+/// # Errors
+/// PSCI's error, if the firmware does not start it, or the lack of memory.
+pub fn start(mpidr: u64, pcpu: usize) -> Result<(), StartError> {
+    let stack = heap::allocate_guarded(STACK_SIZE).ok_or(StartError::OutOfMemory)?;
+    mmu::unmap_page(stack.start);
+    let start = Box::leak(Box::new(crate::boot::SecondaryStart {
+        mmu: mmu::registers(),
+        stack_top: stack.end,
+        pcpu,
+    }));
+    clean_to_coherency(start);
+    firmware::cpu_on(mpidr, crate::boot::secondary_entry(), &raw const *start as u64)
+        .map_err(StartError::Firmware)
+}
+
+/// Why a CPU did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// No memory for its stack.
+    OutOfMemory,
+    /// The firmware refused.
+    Firmware(smccc::psci::Error),
+}
+
+/// Makes `value` visible to a CPU whose caches are still off.
+fn clean_to_coherency<T>(value: &T) {
+    /// The smallest data cache line the architecture has, in bytes.
+    const SMALLEST_LINE: usize = 16;
+    let start = &raw const *value as usize;
+    for line in (start..start + size_of::<T>()).step_by(SMALLEST_LINE) {
+        // SAFETY: cleaning a line of a live object changes no value.
+        unsafe { core::arch::asm!("dc cvac, {}", in(reg) line, options(nostack, preserves_flags)) };
+    }
+    barrier::dsb(barrier::SY);
+}

@@ -1,0 +1,191 @@
+//! The physical GICv3: set up by `arm-gic`, used with priority drop and deactivation apart
+//! (EOImode 1), so that an interrupt given to a guest is deactivated by the guest's own EOI.
+
+use core::ops::Range;
+use core::ptr::NonNull;
+
+use aarch64_cpu::asm::barrier;
+use arm_gic::gicv3::registers::{Gicd, GicrSgi};
+use arm_gic::gicv3::{
+    GicCpuInterface, GicDistributor, GicRedistributor, GicRedistributorIterator, SgiTarget,
+    SgiTargetGroup,
+};
+use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
+use spin::Once;
+
+use crate::{cpu, mmu};
+
+/// The SGI by which pCPUs ask each other to look at their run queue and pending interrupts.
+pub const KICK: u32 = 0;
+
+/// Size of one redistributor's two frames (GICv3 12.10); GICv4's are a multiple found from `GICR_TYPER`.
+const REDISTRIBUTOR_FRAMES: usize = 0x2_0000;
+/// Offsets in a redistributor (GICv3 12.11): the SGI frame's set-active and clear-active registers.
+const GICR_ISACTIVER0: usize = 0x1_0300;
+const GICR_ICACTIVER0: usize = 0x1_0380;
+
+/// Where the machine's redistributors are; known once the boot CPU has set up the distributor.
+static REDISTRIBUTORS: Once<Regions> = Once::new();
+
+const MAX_REGIONS: usize = 4;
+
+struct Regions {
+    base: [usize; MAX_REGIONS],
+    count: usize,
+}
+
+/// Why the GIC could not be set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GicError {
+    /// Its registers could not be mapped.
+    Map,
+    /// More redistributor regions than EL2 keeps.
+    TooManyRegions,
+    /// No redistributor has this CPU's affinity.
+    NoRedistributor,
+    /// `arm-gic` refused the machine's GIC.
+    Driver(arm_gic::gicv3::GicError),
+}
+
+/// Sets up the distributor, all interrupts off, and remembers the redistributors. Once, on the boot CPU.
+///
+/// # Errors
+/// See [`GicError`].
+pub fn init(distributor: Range<usize>, redistributors: &[Range<usize>]) -> Result<(), GicError> {
+    let mut regions = Regions { base: [0; MAX_REGIONS], count: redistributors.len() };
+    for (index, region) in redistributors.iter().enumerate() {
+        *regions.base.get_mut(index).ok_or(GicError::TooManyRegions)? = region.start;
+        mmu::map_device(region.clone()).map_err(|_| GicError::Map)?;
+    }
+    mmu::map_device(distributor.clone()).map_err(|_| GicError::Map)?;
+    let registers = NonNull::new(distributor.start as *mut Gicd).ok_or(GicError::Map)?;
+    // SAFETY: the range was just mapped as device memory, the device tree says that it is the
+    // distributor, and this is the only driver made for it.
+    let mut distributor = GicDistributor::new(unsafe { UniqueMmioPointer::new(registers) });
+    GicCpuInterface::enable_system_register_el2(true);
+    distributor.configure_default_settings();
+    REDISTRIBUTORS.call_once(|| regions);
+    Ok(())
+}
+
+/// The calling CPU's redistributor.
+pub struct Redistributor {
+    driver: GicRedistributor<'static>,
+    base: usize,
+}
+
+/// Brings up the calling CPU's interface with all its private interrupts off but the kick.
+///
+/// # Errors
+/// See [`GicError`].
+pub fn init_this_cpu() -> Result<Redistributor, GicError> {
+    GicCpuInterface::enable_system_register_el2(true);
+    let mut redistributor = find_redistributor()?;
+    // An error only says that the core was awake.
+    let _ = redistributor.driver.mark_core_awake();
+    redistributor.driver.configure_default_settings();
+    GicCpuInterface::enable_system_register_el1();
+    split_end_of_interrupt();
+    GicCpuInterface::set_priority_mask(0xff);
+    GicCpuInterface::enable_group1(true);
+    redistributor.enable(KICK)?;
+    barrier::isb(barrier::SY);
+    Ok(redistributor)
+}
+
+/// Makes the end of an interrupt a priority drop alone (`ICC_CTLR_EL1.EOImode`, GICv3 12.2.9).
+fn split_end_of_interrupt() {
+    const EOI_MODE: u64 = 1 << 1;
+    // SAFETY: changes how this CPU's interface takes an end of interrupt, no memory.
+    unsafe {
+        core::arch::asm!("msr s3_0_c12_c12_4, {}", in(reg) EOI_MODE, options(nomem, nostack, preserves_flags));
+    }
+}
+
+fn find_redistributor() -> Result<Redistributor, GicError> {
+    let regions = REDISTRIBUTORS.get().ok_or(GicError::NoRedistributor)?;
+    let affinity = cpu::this_affinity();
+    for &region in regions.base.iter().take(regions.count) {
+        let frames = NonNull::new(region as *mut GicrSgi).ok_or(GicError::Map)?;
+        // SAFETY: `init` mapped the region as device memory; each CPU makes a driver only for
+        // the redistributor whose affinity is its own, and reads no more than the others' type.
+        let iterator =
+            unsafe { GicRedistributorIterator::new(frames) }.map_err(GicError::Driver)?;
+        let mut base = region;
+        for driver in iterator {
+            let typer = driver.typer();
+            if typer.core_mpidr() == affinity {
+                return Ok(Redistributor { driver, base });
+            }
+            // GICv4 has two more frames for virtual LPIs (GICv4 12.10).
+            base += REDISTRIBUTOR_FRAMES << u32::from(typer.virtual_lpis_supported());
+        }
+    }
+    Err(GicError::NoRedistributor)
+}
+
+impl Redistributor {
+    /// Lets a private interrupt through to the calling CPU.
+    ///
+    /// # Errors
+    /// If `intid` is not an SGI or PPI.
+    pub fn enable(&mut self, intid: u32) -> Result<(), GicError> {
+        let intid = IntId::try_from(intid).map_err(|_| GicError::NoRedistributor)?;
+        self.driver.enable_interrupt(intid, true).map_err(GicError::Driver)
+    }
+
+    /// Makes a private interrupt active or inactive, as a vCPU that has it in hand comes and goes. `intid` is below 32.
+    pub fn set_active(&mut self, intid: u32, active: bool) {
+        let register = self.base + if active { GICR_ISACTIVER0 } else { GICR_ICACTIVER0 };
+        // SAFETY: the register lies in this CPU's redistributor, mapped as device memory; a
+        // write of one bit changes one interrupt's active state and no memory.
+        unsafe { core::ptr::write_volatile(register as *mut u32, 1 << (intid & 31)) };
+        barrier::dsb(barrier::SY);
+    }
+}
+
+/// Lets a shared interrupt through to the calling CPU.
+///
+/// # Errors
+/// If `intid` is not an SPI of this machine, or the distributor's registers were never mapped.
+pub fn enable_shared(distributor: Range<usize>, intid: u32) -> Result<(), GicError> {
+    let registers = NonNull::new(distributor.start as *mut Gicd).ok_or(GicError::Map)?;
+    let intid = IntId::try_from(intid).map_err(|_| GicError::NoRedistributor)?;
+    // SAFETY: mapped by `init`, whose driver is gone; the boot CPU alone comes here.
+    let mut distributor = GicDistributor::new(unsafe { UniqueMmioPointer::new(registers) });
+    distributor.set_routing(intid, Some(cpu::this_affinity())).map_err(GicError::Driver)?;
+    distributor.enable_interrupt(intid, true).map_err(GicError::Driver)
+}
+
+/// Acknowledges the pending interrupt of highest priority and gives its INTID.
+#[must_use]
+pub fn acknowledge() -> Option<u32> {
+    GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1).map(u32::from)
+}
+
+/// Drops the running priority: others may be signalled, `intid` itself stays active.
+pub fn drop_priority(intid: u32) {
+    if let Ok(intid) = IntId::try_from(intid) {
+        GicCpuInterface::end_interrupt(intid, InterruptGroup::Group1);
+    }
+}
+
+/// Deactivates `intid`, which may be signalled again from then on.
+pub fn deactivate(intid: u32) {
+    // SAFETY: ICC_DIR_EL1 (GICv3 12.2.10) changes the state of an interrupt of this CPU, no memory.
+    unsafe {
+        core::arch::asm!("msr s3_0_c12_c11_1, {}", "isb", in(reg) u64::from(intid), options(nostack, preserves_flags));
+    }
+}
+
+/// Sends [`KICK`] to the CPU with the given affinity.
+pub fn kick(mpidr: u64) {
+    let [aff0, affinity1, affinity2, _, affinity3, ..] = mpidr.to_le_bytes();
+    // What the waker wrote must be seen by whom it wakes.
+    barrier::dsb(barrier::ISHST);
+    let target =
+        SgiTarget::List { affinity3, affinity2, affinity1, target_list: 1 << (aff0 & 0xf) };
+    // It cannot fail: KICK is an SGI.
+    let _ = GicCpuInterface::send_sgi(IntId::sgi(KICK), target, SgiTargetGroup::CurrentGroup1);
+    barrier::isb(barrier::SY);
+}

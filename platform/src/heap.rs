@@ -1,0 +1,51 @@
+//! EL2's small heap: what is left of the image's own 2 MiB blocks. Guests' memory never comes from it.
+
+use core::alloc::GlobalAlloc;
+use core::alloc::Layout;
+use core::ops::Range;
+use core::ptr::{self, NonNull};
+
+use buddy_system_allocator::Heap;
+use spin::Mutex;
+
+/// Orders up to 2 MiB, the most that EL2's own blocks can hold.
+struct LockedHeap(Mutex<Heap<22>>);
+
+#[global_allocator]
+static HEAP: LockedHeap = LockedHeap(Mutex::new(Heap::empty()));
+
+// SAFETY: `Heap` hands out disjoint blocks that fit the layout, and the lock makes each call whole.
+unsafe impl GlobalAlloc for LockedHeap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.0.lock().alloc(layout).map_or(ptr::null_mut(), NonNull::as_ptr)
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        if let Some(block) = NonNull::new(block) {
+            // SAFETY: the caller vouches that the block came from `alloc` with this layout.
+            unsafe { self.0.lock().dealloc(block, layout) }
+        }
+    }
+}
+
+/// Gives the heap its memory.
+pub(crate) fn init(range: Range<usize>) {
+    // SAFETY: the linker keeps everything else out of the range, it is mapped for reading and
+    // writing, and the boot CPU does this once.
+    unsafe { HEAP.0.lock().init(range.start, range.len()) }
+}
+
+/// Bytes that live objects occupy, rounding by the allocator included.
+#[must_use]
+pub fn used() -> usize {
+    HEAP.0.lock().stats_alloc_actual()
+}
+
+/// `size` bytes above a page that the caller is to unmap; the range is both, and it is never freed.
+pub(crate) fn allocate_guarded(size: usize) -> Option<Range<usize>> {
+    const PAGE: usize = 4096;
+    let layout = Layout::from_size_align(size + PAGE, PAGE).ok()?;
+    // SAFETY: the layout's size is not zero.
+    let base = unsafe { alloc::alloc::alloc(layout) } as usize;
+    (base != 0).then(|| base..base + layout.size())
+}

@@ -1,0 +1,55 @@
+//! Where the linker put the hypervisor, and what of its last 2 MiB block is left for the heap.
+
+use core::ops::Range;
+
+/// Size of the blocks in which RAM is divided between EL2 and the frame pool, in bytes.
+pub const BLOCK_SIZE: usize = 2 << 20;
+
+unsafe extern "C" {
+    static __image_start: u8;
+    static __rodata_start: u8;
+    static __data_start: u8;
+    static __file_end: u8;
+    static __bss_end: u8;
+    static __boot_stack: u8;
+    static __boot_stack_top: u8;
+    static __image_end: u8;
+}
+
+/// Executable code.
+pub(crate) fn text() -> Range<usize> {
+    &raw const __image_start as usize..&raw const __rodata_start as usize
+}
+
+/// Constants.
+pub(crate) fn rodata() -> Range<usize> {
+    &raw const __rodata_start as usize..&raw const __data_start as usize
+}
+
+/// Statics, initialised or zeroed.
+pub(crate) fn data() -> Range<usize> {
+    &raw const __data_start as usize..&raw const __bss_end as usize
+}
+
+/// The boot CPU's stack. The page below it is a guard.
+pub(crate) fn boot_stack() -> Range<usize> {
+    &raw const __boot_stack as usize..&raw const __boot_stack_top as usize
+}
+
+/// The heap's first memory: from the image's end to the end of its 2 MiB block.
+pub(crate) fn heap() -> Range<usize> {
+    &raw const __image_end as usize..region().end
+}
+
+/// All memory that is EL2's own from the start, in whole 2 MiB blocks.
+#[must_use]
+pub fn region() -> Range<usize> {
+    let end = &raw const __image_end as usize;
+    (text().start & !(BLOCK_SIZE - 1))..end.next_multiple_of(BLOCK_SIZE)
+}
+
+/// Bytes of the image as the boot loader loads it: code, constants and initialised statics.
+#[must_use]
+pub fn file_size() -> usize {
+    &raw const __file_end as usize - text().start
+}

@@ -1,0 +1,221 @@
+//! The machine's RAM by physical address: the only way in which EL2 touches memory that is not its own.
+//!
+//! Every access is checked against the RAM of the device tree and against EL2's own blocks, so no address that core
+//! computes, however wrong, reaches an object of Rust's. Guests change this memory at any time, so no reference into
+//! it exists: bytes are copied in and out, table entries are single atomic accesses.
+
+use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use spin::Once;
+
+use crate::image;
+use crate::mmu;
+
+const MAX_BANKS: usize = 16;
+/// What `DC ZVA` writes on every CPU EL2 runs on; checked at start.
+const ZERO_BLOCK: usize = 64;
+
+#[derive(Default)]
+struct Banks {
+    ranges: [(usize, usize); MAX_BANKS],
+    count: usize,
+    zero_block: bool,
+}
+
+static BANKS: Once<Banks> = Once::new();
+
+/// An access to what is not RAM, or is EL2's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotRam;
+
+/// Maps the machine's RAM and opens it for access.
+///
+/// # Errors
+/// If a bank cannot be mapped, or there are more than 16.
+pub fn init(ram: &[Range<usize>]) -> Result<(), mmu::MapError> {
+    let mut banks = Banks {
+        count: ram.len(),
+        zero_block: zero_block_size() == Some(ZERO_BLOCK),
+        ..Banks::default()
+    };
+    for (slot, bank) in ram.iter().enumerate() {
+        mmu::map_ram(bank.clone())?;
+        *banks.ranges.get_mut(slot).ok_or(mmu::MapError)? = (bank.start, bank.end);
+    }
+    BANKS.call_once(|| banks);
+    Ok(())
+}
+
+/// Bytes that `DC ZVA` zeroes, if it may be used (`DCZID_EL0`, Arm ARM D24.2.38).
+fn zero_block_size() -> Option<usize> {
+    const PROHIBITED: u64 = 1 << 4;
+    let value: u64;
+    // SAFETY: reading DCZID_EL0 has no effect.
+    unsafe {
+        core::arch::asm!("mrs {}, dczid_el0", out(reg) value, options(nomem, nostack, preserves_flags));
+    }
+    (value & PROHIBITED == 0).then_some(4 << (value & 0xf))
+}
+
+fn check(base: u64, length: usize) -> Result<usize, NotRam> {
+    let start = usize::try_from(base).map_err(|_| NotRam)?;
+    let end = start.checked_add(length).ok_or(NotRam)?;
+    let own = image::region();
+    let banks = BANKS.get().ok_or(NotRam)?;
+    let in_ram =
+        banks.ranges.iter().take(banks.count).any(|&(from, to)| from <= start && end <= to);
+    let outside_own = end <= own.start || own.end <= start;
+    if in_ram && outside_own { Ok(start) } else { Err(NotRam) }
+}
+
+/// Zeroes `length` bytes from `base`, and cleans them to the point of coherency where a guest without caches sees them.
+///
+/// # Errors
+/// [`NotRam`].
+pub fn zero(base: u64, length: usize) -> Result<(), NotRam> {
+    let start = check(base, length)?;
+    let aligned = start.is_multiple_of(ZERO_BLOCK) && length.is_multiple_of(8 * ZERO_BLOCK);
+    if aligned && BANKS.get().is_some_and(|banks| banks.zero_block) {
+        zero_blocks(start, length);
+    } else {
+        // SAFETY: the range is RAM outside EL2's own (see `check`), where no reference points.
+        unsafe { core::ptr::write_bytes(start as *mut u8, 0, length) };
+    }
+    Ok(())
+}
+
+/// Eight `DC ZVA` a turn: scrubbing is most of what a launch costs.
+fn zero_blocks(start: usize, length: usize) {
+    // SAFETY: the caller checked that the range is RAM outside EL2's own and a multiple of eight blocks.
+    unsafe {
+        core::arch::asm!(
+            "1: cmp {at}, {end}",
+            "b.hs 2f",
+            "add {second}, {at}, #64",
+            "dc zva, {at}",
+            "dc zva, {second}",
+            "add {second}, {at}, #128",
+            "dc zva, {second}",
+            "add {second}, {at}, #192",
+            "dc zva, {second}",
+            "add {second}, {at}, #256",
+            "dc zva, {second}",
+            "add {second}, {at}, #320",
+            "dc zva, {second}",
+            "add {second}, {at}, #384",
+            "dc zva, {second}",
+            "add {second}, {at}, #448",
+            "dc zva, {second}",
+            "add {at}, {at}, #512",
+            "b 1b",
+            "2:",
+            at = inout(reg) start => _,
+            end = in(reg) start + length,
+            second = out(reg) _,
+            options(nostack)
+        );
+    }
+}
+
+/// Copies `length` bytes between two ranges of RAM that do not overlap.
+///
+/// # Errors
+/// [`NotRam`]; also if they overlap.
+pub fn copy(from: u64, to: u64, length: usize) -> Result<(), NotRam> {
+    let source = check(from, length)?;
+    let target = check(to, length)?;
+    if source < target + length && target < source + length {
+        return Err(NotRam);
+    }
+    // SAFETY: both are RAM outside EL2's own, apart from each other, and nothing refers to them.
+    unsafe { core::ptr::copy_nonoverlapping(source as *const u8, target as *mut u8, length) };
+    Ok(())
+}
+
+/// Copies bytes out of RAM.
+///
+/// # Errors
+/// [`NotRam`].
+pub fn read(base: u64, into: &mut [u8]) -> Result<(), NotRam> {
+    let source = check(base, into.len())?;
+    // SAFETY: RAM outside EL2's own, so it does not overlap `into`.
+    unsafe { core::ptr::copy_nonoverlapping(source as *const u8, into.as_mut_ptr(), into.len()) };
+    Ok(())
+}
+
+/// Copies bytes into RAM.
+///
+/// # Errors
+/// [`NotRam`].
+pub fn write(base: u64, bytes: &[u8]) -> Result<(), NotRam> {
+    let target = check(base, bytes.len())?;
+    // SAFETY: RAM outside EL2's own, where no reference points, so it does not overlap `bytes`.
+    unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), target as *mut u8, bytes.len()) };
+    Ok(())
+}
+
+/// Makes what was written here visible to a guest that runs with its caches off, and to instruction fetch.
+///
+/// # Errors
+/// [`NotRam`].
+pub fn clean(base: u64, length: usize) -> Result<(), NotRam> {
+    let start = check(base, length)?;
+    let line = data_line_size();
+    for at in (start & !(line - 1)..start + length).step_by(line) {
+        // SAFETY: cleaning a line of RAM to the point of coherency changes no value.
+        unsafe { core::arch::asm!("dc cvac, {}", in(reg) at, options(nostack, preserves_flags)) };
+    }
+    // SAFETY: forgetting cached instructions changes no value.
+    unsafe {
+        core::arch::asm!("dsb sy", "ic ialluis", "dsb sy", "isb", options(nostack, preserves_flags))
+    };
+    Ok(())
+}
+
+/// Smallest data cache line in bytes (`CTR_EL0.DminLine`).
+fn data_line_size() -> usize {
+    let value: u64;
+    // SAFETY: reading CTR_EL0 has no effect.
+    unsafe {
+        core::arch::asm!("mrs {}, ctr_el0", out(reg) value, options(nomem, nostack, preserves_flags))
+    };
+    4 << (value >> 16 & 0xf)
+}
+
+/// Reads the 8 bytes at `base` at once. Unaligned addresses are refused.
+///
+/// # Errors
+/// [`NotRam`].
+pub fn load(base: u64) -> Result<u64, NotRam> {
+    Ok(word(base)?.load(Ordering::Relaxed))
+}
+
+/// Writes the 8 bytes at `base` at once. Unaligned addresses are refused.
+///
+/// # Errors
+/// [`NotRam`].
+pub fn store(base: u64, value: u64) -> Result<(), NotRam> {
+    word(base)?.store(value, Ordering::Relaxed);
+    Ok(())
+}
+
+fn word(base: u64) -> Result<&'static AtomicU64, NotRam> {
+    let address = check(base, size_of::<AtomicU64>())?;
+    if !address.is_multiple_of(align_of::<AtomicU64>()) {
+        return Err(NotRam);
+    }
+    // SAFETY: aligned RAM outside EL2's own, mapped for good; others change it by atomic accesses or, as guests do,
+    // outside Rust.
+    Ok(unsafe { AtomicU64::from_ptr(address as *mut u64) })
+}
+
+/// The bytes of a boot module or the device tree, which no guest can reach yet.
+///
+/// # Errors
+/// [`NotRam`].
+pub fn boot_bytes(base: u64, length: usize) -> Result<alloc::vec::Vec<u8>, NotRam> {
+    let mut bytes = alloc::vec![0; length];
+    read(base, &mut bytes)?;
+    Ok(bytes)
+}

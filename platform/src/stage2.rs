@@ -1,0 +1,110 @@
+//! Stage 2 as the CPU sees it: which tables are in force, and what its TLBs may still remember
+//! (Arm ARM D8.2, D8.17).
+
+use aarch64_cpu::asm::barrier;
+use aarch64_cpu::registers::{
+    ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, Readable, VTCR_EL2, VTTBR_EL2, Writeable,
+};
+
+/// Bits of an IPA.
+pub const IPA_BITS: u32 = 39;
+
+/// A root table together with the VMID that tags its translations: what `VTTBR_EL2` holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage2Root(u64);
+
+impl Stage2Root {
+    /// The root table at physical address `table` under `vmid`.
+    #[must_use]
+    pub const fn new(table: u64, vmid: u16) -> Self {
+        Self(table | (vmid as u64) << 48)
+    }
+
+    /// Makes this translation the one of the guest that runs next on the calling CPU.
+    pub fn load(self) {
+        VTTBR_EL2.set(self.0);
+        barrier::isb(barrier::SY);
+    }
+
+    /// Forgets on all CPUs what this translation said of the page at `ipa`, and what stage 1 made of it.
+    pub fn invalidate_page(self, ipa: u64) {
+        self.with_loaded(|| {
+            // SAFETY: dropping cached translations never changes what the tables say.
+            unsafe {
+                core::arch::asm!(
+                    "dsb ishst", "tlbi ipas2e1is, {}", "dsb ish", "tlbi vmalle1is", "dsb ish", "isb",
+                    in(reg) ipa >> 12, options(nostack, preserves_flags)
+                );
+            }
+        });
+    }
+
+    /// Forgets on all CPUs all that is tagged with this VMID.
+    pub fn invalidate_all(self) {
+        self.with_loaded(|| {
+            // SAFETY: as above.
+            unsafe {
+                core::arch::asm!(
+                    "dsb ishst",
+                    "tlbi vmalls12e1is",
+                    "dsb ish",
+                    "isb",
+                    options(nostack, preserves_flags)
+                );
+            }
+        });
+    }
+
+    /// TLBI by VMID takes the VMID of the translation in force.
+    fn with_loaded(self, f: impl FnOnce()) {
+        let current = Self(VTTBR_EL2.get());
+        if current == self {
+            return f();
+        }
+        self.load();
+        f();
+        current.load();
+    }
+}
+
+/// Makes what was written to tables visible to the walkers of all CPUs.
+pub fn publish() {
+    barrier::dsb(barrier::ISHST);
+}
+
+/// Forgets all guests' translations on all CPUs.
+pub fn invalidate_everything() {
+    // SAFETY: dropping cached translations never changes what the tables say.
+    unsafe {
+        core::arch::asm!(
+            "dsb ishst",
+            "tlbi alle1is",
+            "dsb ish",
+            "isb",
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// Bits of a VMID on this machine: 8 or 16.
+#[must_use]
+pub fn vmid_bits() -> u32 {
+    if ID_AA64MMFR1_EL1.read(ID_AA64MMFR1_EL1::VMIDBits) == 0b10 { 16 } else { 8 }
+}
+
+/// Sets `VTCR_EL2` on the calling CPU: 39-bit IPAs walked from level 1 in 4 KiB tables.
+pub(crate) fn configure() {
+    let parange = ID_AA64MMFR0_EL1.read(ID_AA64MMFR0_EL1::PARange).min(0b101);
+    VTCR_EL2.write(
+        VTCR_EL2::T0SZ.val(u64::from(64 - IPA_BITS))
+            + VTCR_EL2::SL0.val(1)
+            + VTCR_EL2::IRGN0.val(0b01)
+            + VTCR_EL2::ORGN0.val(0b01)
+            + VTCR_EL2::SH0.val(0b11)
+            + VTCR_EL2::TG0.val(0b00)
+            + VTCR_EL2::PS.val(parange)
+            + VTCR_EL2::VS.val(u64::from(vmid_bits() == 16)),
+    );
+    // RES1 (Arm ARM D24.2.191); the register crate has no name for it.
+    VTCR_EL2.set(VTCR_EL2.get() | 1 << 31);
+}

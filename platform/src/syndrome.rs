@@ -1,0 +1,124 @@
+//! Why the guest that just left did so, and where it is: registers that hold until the next exception.
+
+use core::arch::asm;
+
+macro_rules! accessor {
+    ($(#[$doc:meta])* $name:ident, $register:literal) => {
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name() -> u64 {
+            let value: u64;
+            // SAFETY: reading this register has no effect.
+            unsafe { asm!(concat!("mrs {}, ", $register), out(reg) value, options(nomem, nostack, preserves_flags)) };
+            value
+        }
+    };
+}
+
+accessor!(
+    /// `ESR_EL2`.
+    esr, "esr_el2"
+);
+accessor!(
+    /// `FAR_EL2`: the virtual address of an abort.
+    far, "far_el2"
+);
+accessor!(
+    /// `HPFAR_EL2`: the page of the IPA of a stage-2 abort, as the register holds it.
+    hpfar, "hpfar_el2"
+);
+accessor!(
+    /// Where the guest goes on.
+    pc, "elr_el2"
+);
+accessor!(
+    /// The guest's PSTATE.
+    pstate, "spsr_el2"
+);
+accessor!(
+    /// The guest's `VBAR_EL1`.
+    vbar_el1, "vbar_el1"
+);
+
+/// Sets where the guest goes on.
+pub fn set_pc(value: u64) {
+    // SAFETY: read by ERET to the guest alone.
+    unsafe { asm!("msr elr_el2, {}", in(reg) value, options(nomem, nostack, preserves_flags)) }
+}
+
+/// Lets the guest go on behind the trapped instruction, which is 4 bytes long in AArch64 state.
+pub fn skip_instruction() {
+    set_pc(pc().wrapping_add(4));
+}
+
+/// What the guest finds when it takes an exception that EL2 gives it.
+#[derive(Clone, Copy, Debug)]
+pub struct Injection {
+    /// Where its handler is.
+    pub handler: u64,
+    /// PSTATE in the handler.
+    pub pstate: u64,
+    /// `ESR_EL1`.
+    pub esr: u64,
+    /// `FAR_EL1`, for an abort.
+    pub far: Option<u64>,
+}
+
+/// Makes the guest take an exception at the instruction it is at.
+pub fn inject(injection: Injection) {
+    let (pc, pstate) = (pc(), pstate());
+    // SAFETY: EL1's exception registers, and where ERET to the guest goes; all the guest's own.
+    unsafe {
+        asm!(
+            "msr elr_el1, {pc}", "msr spsr_el1, {pstate}", "msr esr_el1, {esr}",
+            "msr elr_el2, {handler}", "msr spsr_el2, {new_pstate}",
+            pc = in(reg) pc, pstate = in(reg) pstate, esr = in(reg) injection.esr,
+            handler = in(reg) injection.handler, new_pstate = in(reg) injection.pstate,
+            options(nomem, nostack, preserves_flags)
+        );
+        if let Some(far) = injection.far {
+            asm!("msr far_el1, {}", in(reg) far, options(nomem, nostack, preserves_flags));
+        }
+    }
+}
+
+/// The IPA that the guest's own tables give for `address`, as for a read by EL1; `None` if they give none
+/// (Arm ARM C5.5.3, `AT S1E1R`).
+#[must_use]
+pub fn translate_stage1(address: u64) -> Option<u64> {
+    const FAILED: u64 = 1;
+    const PAGE: u64 = 0x000f_ffff_ffff_f000;
+    let result: u64;
+    // SAFETY: the translation only writes PAR_EL1, whose value for the guest is put back.
+    unsafe {
+        asm!(
+            "mrs {saved}, par_el1", "at s1e1r, {address}", "isb", "mrs {result}, par_el1",
+            "msr par_el1, {saved}",
+            saved = out(reg) _, address = in(reg) address, result = out(reg) result,
+            options(nostack, preserves_flags)
+        );
+    }
+    (result & FAILED == 0).then_some(result & PAGE | address & 0xfff)
+}
+
+/// The value of an ID register, named by its fields `CRm` and `op2` (op0 3, op1 0, CRn 0); reserved ones read as zero.
+#[must_use]
+pub fn id_register(crm: u8, op2: u8) -> u64 {
+    macro_rules! read {
+        ($($crm:literal $op2:literal),* $(,)?) => {
+            match (crm, op2) {
+                $(($crm, $op2) => {
+                    let value: u64;
+                    // SAFETY: reading an ID register has no effect; reserved encodings read as zero.
+                    unsafe { asm!(concat!("mrs {}, s3_0_c0_c", $crm, "_", $op2), out(reg) value, options(nomem, nostack, preserves_flags)) };
+                    value
+                })*
+                _ => 0,
+            }
+        };
+    }
+    read!(
+        1 0, 1 1, 1 2, 1 3, 1 4, 1 5, 1 6, 1 7, 2 0, 2 1, 2 2, 2 3, 2 4, 2 5, 2 6, 2 7, 3 0, 3 1, 3 2, 3 4,
+        3 5, 3 6, 4 0, 4 1, 4 2, 4 4, 4 5, 5 0, 5 1, 6 0, 6 1, 6 2, 7 0, 7 1, 7 2, 7 3, 7 4
+    )
+}

@@ -1,0 +1,29 @@
+//! The generic timer: the machine's clock and EL2's own alarm (Arm ARM D12).
+
+use aarch64_cpu::asm::barrier;
+use aarch64_cpu::registers::{CNTFRQ_EL0, CNTHP_CTL_EL2, CNTPCT_EL0, Readable, Writeable};
+
+/// Ticks of the physical counter since the machine was reset.
+#[must_use]
+pub fn now() -> u64 {
+    barrier::isb(barrier::SY);
+    CNTPCT_EL0.get()
+}
+
+/// Ticks in a second.
+#[must_use]
+pub fn frequency() -> u64 {
+    CNTFRQ_EL0.get()
+}
+
+/// Sets EL2's alarm on the calling CPU: its PPI is asserted from `deadline` on, or never.
+pub fn set_alarm(deadline: Option<u64>) {
+    const ENABLE: u64 = 1;
+    if let Some(deadline) = deadline {
+        // SAFETY: the compare value of EL2's own timer affects nothing but when its interrupt comes.
+        unsafe {
+            core::arch::asm!("msr cnthp_cval_el2, {}", in(reg) deadline, options(nomem, nostack, preserves_flags));
+        }
+    }
+    CNTHP_CTL_EL2.set(if deadline.is_some() { ENABLE } else { 0 });
+}
