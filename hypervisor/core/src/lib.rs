@@ -17,3 +17,5 @@ extern crate std;
 
 pub mod addr;
 pub mod id;
+pub mod sysreg;
+pub mod timer;

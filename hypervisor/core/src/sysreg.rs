@@ -1,0 +1,126 @@
+//! What a guest's trapped system register accesses mean.
+//!
+//! `HCR_EL2`, `MDCR_EL2`, `CPTR_EL2` and `CNTHCTL_EL2` send here the ID registers, the debug and OS lock registers, the physical
+//! timer, `ICC_SGI*R_EL1` and all that EL1 has no business with. A register that is not in the table is
+//! undefined for the guest, as the architecture says of one that is not implemented.
+
+use crate::timer::TimerRegister;
+
+/// A system register's encoding, as `ESR_EL2.ISS` and `MSR` give it (Arm ARM C5.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Encoding(u16);
+
+impl Encoding {
+    /// From the five fields; each is cut to its width.
+    #[must_use]
+    pub const fn new(op0: u8, op1: u8, crn: u8, crm: u8, op2: u8) -> Self {
+        Self(
+            (op0 as u16 & 3) << 14
+                | (op1 as u16 & 7) << 11
+                | (crn as u16 & 15) << 7
+                | (crm as u16 & 15) << 3
+                | op2 as u16 & 7,
+        )
+    }
+
+    /// `(op0, op1, CRn, CRm, op2)`.
+    #[must_use]
+    pub const fn fields(self) -> (u8, u8, u8, u8, u8) {
+        let v = self.0;
+        ((v >> 14) as u8, (v >> 11 & 7) as u8, (v >> 7 & 15) as u8, (v >> 3 & 15) as u8, (v & 7) as u8)
+    }
+}
+
+/// Which interrupts a write to an `ICC_*SGI*R_EL1` raises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SgiGroup {
+    /// `ICC_SGI0R_EL1`.
+    Group0,
+    /// `ICC_SGI1R_EL1`, and `ICC_ASGI1R_EL1` with one security state.
+    Group1,
+}
+
+/// What an access is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// Reads as zero, ignores writes.
+    Ignored,
+    /// A constant; a write is undefined.
+    Constant(u64),
+    /// An ID register, given by `CRm` and `op2`; a write is undefined.
+    Identification(u8, u8),
+    /// A register of the physical timer.
+    Timer(TimerRegister),
+    /// A write raises SGIs; a read is undefined.
+    Sgi(SgiGroup),
+    /// `ICC_DIR_EL1`: a write deactivates an interrupt; a read is undefined.
+    Deactivate,
+    /// An exception of unknown reason.
+    Undefined,
+}
+
+/// `OSLSR_EL1` of a CPU whose OS lock is not locked: `OSLM` says that it is implemented (Arm ARM D24.3.24).
+const OSLSR_UNLOCKED: u64 = 1 << 3;
+
+/// The meaning of an access to `register`.
+#[must_use]
+pub fn meaning(register: Encoding) -> Meaning {
+    match register.fields() {
+        (3, 0, 0, crm @ 1..=7, op2) => Meaning::Identification(crm, op2),
+        (3, 0, 12, 11, 5 | 6) => Meaning::Sgi(SgiGroup::Group1),
+        (3, 0, 12, 11, 7) => Meaning::Sgi(SgiGroup::Group0),
+        (3, 0, 12, 11, 1) => Meaning::Deactivate,
+        (3, 3, 14, 2, 0) => Meaning::Timer(TimerRegister::TimerValue),
+        (3, 3, 14, 2, 1) => Meaning::Timer(TimerRegister::Control),
+        (3, 3, 14, 2, 2) => Meaning::Timer(TimerRegister::CompareValue),
+        // ACTLR_EL1; PMUSERENR_EL0, as Xen answers them.
+        (3, 0, 1, 0, 1) | (3, 3, 9, 14, 0) => Meaning::Ignored,
+        (2, op1, crn, crm, op2) => debug(op1, crn, crm, op2),
+        _ => Meaning::Undefined,
+    }
+}
+
+/// Debug registers: the domain has no self-hosted debug, but an operating system resets its state when it starts.
+fn debug(op1: u8, crn: u8, crm: u8, op2: u8) -> Meaning {
+    match (op1, crn, crm, op2) {
+        // MDSCR_EL1, DBGBVR<n>, DBGBCR<n>, DBGWVR<n>, DBGWCR<n>.
+        (0, 0, 2, 2) | (0, 0, _, 4..=7) => Meaning::Ignored,
+        // MDRAR_EL1: no ROM table.
+        (0, 1, 0, 0) => Meaning::Constant(0),
+        // OSLAR_EL1, OSDLR_EL1.
+        (0, 1, 0, 4) | (0, 1, 3, 4) => Meaning::Ignored,
+        (0, 1, 1, 4) => Meaning::Constant(OSLSR_UNLOCKED),
+        // MDCCSR_EL0, DBGDTR_EL0, DBGDTRRX_EL0: no debugger is connected.
+        (3, 0, 1, 0) | (3, 0, 4 | 5, 0) => Meaning::Ignored,
+        _ => Meaning::Undefined,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_encoding_gives_back_its_fields() {
+        for fields in [(3, 0, 12, 11, 5), (2, 7, 15, 15, 7), (0, 0, 0, 0, 0), (3, 3, 14, 2, 1)] {
+            let (op0, op1, crn, crm, op2) = fields;
+            assert_eq!(Encoding::new(op0, op1, crn, crm, op2).fields(), fields);
+        }
+    }
+
+    #[test]
+    fn what_is_not_listed_is_undefined() {
+        let defined = (0..=u16::MAX)
+            .map(Encoding)
+            .filter(|&register| meaning(register) != Meaning::Undefined)
+            .count();
+        // 7 * 8 ID registers, 7 others, and the debug group: 64 breakpoint and watchpoint registers and 8 more.
+        assert_eq!(defined, 56 + 9 + 64 + 8);
+    }
+
+    #[test]
+    fn performance_monitors_are_undefined() {
+        assert_eq!(meaning(Encoding::new(3, 3, 9, 12, 0)), Meaning::Undefined);
+        assert_eq!(meaning(Encoding::new(3, 0, 9, 14, 1)), Meaning::Undefined);
+    }
+}
