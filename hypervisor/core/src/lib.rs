@@ -19,3 +19,4 @@ pub mod addr;
 pub mod id;
 pub mod sysreg;
 pub mod timer;
+pub mod vmid;

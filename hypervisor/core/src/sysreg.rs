@@ -27,7 +27,13 @@ impl Encoding {
     #[must_use]
     pub const fn fields(self) -> (u8, u8, u8, u8, u8) {
         let v = self.0;
-        ((v >> 14) as u8, (v >> 11 & 7) as u8, (v >> 7 & 15) as u8, (v >> 3 & 15) as u8, (v & 7) as u8)
+        (
+            (v >> 14) as u8,
+            (v >> 11 & 7) as u8,
+            (v >> 7 & 15) as u8,
+            (v >> 3 & 15) as u8,
+            (v & 7) as u8,
+        )
     }
 }
 

@@ -1,0 +1,189 @@
+//! The virtual CPU interface: list registers and the control registers beside them.
+
+use super::intid::IntId;
+
+/// Most list registers a CPU can have (`ICH_VTR_EL2.ListRegs`, IHI0069 §12.4.6).
+pub const MAX_LIST_REGISTERS: usize = 16;
+
+/// `ICH_LR<n>_EL2` (IHI0069 §12.4.5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListRegister(pub u64);
+
+impl ListRegister {
+    /// No interrupt.
+    pub const EMPTY: Self = Self(0);
+
+    const PENDING: u64 = 1 << 62;
+    const ACTIVE: u64 = 1 << 63;
+    const HARDWARE: u64 = 1 << 61;
+    const GROUP1: u64 = 1 << 60;
+    const PRIORITY_SHIFT: u32 = 48;
+    const PHYSICAL_SHIFT: u32 = 32;
+    const PHYSICAL_MASK: u64 = 0x3ff;
+    const END_MAINTENANCE: u64 = 1 << 41;
+    const VIRTUAL_MASK: u64 = 0xffff_ffff;
+
+    /// An interrupt of this number, priority and group, neither pending nor active.
+    #[must_use]
+    pub const fn new(intid: IntId, priority: u8, group1: bool) -> Self {
+        let group = if group1 { Self::GROUP1 } else { 0 };
+        Self(group | (priority as u64) << Self::PRIORITY_SHIFT | intid.get() as u64)
+    }
+
+    /// The same, pending.
+    #[must_use]
+    pub const fn pending(self) -> Self {
+        Self(self.0 | Self::PENDING)
+    }
+
+    /// The same, active.
+    #[must_use]
+    pub const fn active(self) -> Self {
+        Self(self.0 | Self::ACTIVE)
+    }
+
+    /// The same, with a maintenance interrupt when the guest ends it. Not together with
+    /// [`Self::backed_by`]: the bit is part of the physical number there.
+    #[must_use]
+    pub const fn maintained(self) -> Self {
+        Self(self.0 | Self::END_MAINTENANCE)
+    }
+
+    /// The same, deactivating `physical` when the guest deactivates it.
+    #[must_use]
+    pub const fn backed_by(self, physical: IntId) -> Self {
+        Self(self.0 | Self::HARDWARE | (physical.get() as u64) << Self::PHYSICAL_SHIFT)
+    }
+
+    /// Whether the guest has yet to acknowledge it.
+    #[must_use]
+    pub const fn is_pending(self) -> bool {
+        self.0 & Self::PENDING != 0
+    }
+
+    /// Whether the guest has acknowledged it and not ended it.
+    #[must_use]
+    pub const fn is_active(self) -> bool {
+        self.0 & Self::ACTIVE != 0
+    }
+
+    /// Whether a maintenance interrupt follows its end.
+    #[must_use]
+    pub const fn is_maintained(self) -> bool {
+        self.0 & (Self::HARDWARE | Self::END_MAINTENANCE) == Self::END_MAINTENANCE
+    }
+
+    /// The physical interrupt that its deactivation deactivates.
+    #[must_use]
+    pub const fn physical(self) -> Option<IntId> {
+        if self.0 & Self::HARDWARE == 0 {
+            return None;
+        }
+        IntId::new((self.0 >> Self::PHYSICAL_SHIFT & Self::PHYSICAL_MASK) as u32)
+    }
+
+    /// The number the guest sees.
+    #[must_use]
+    pub const fn virtual_intid(self) -> u32 {
+        (self.0 & Self::VIRTUAL_MASK) as u32
+    }
+
+    /// Its priority; 0 is the highest.
+    #[must_use]
+    pub const fn priority(self) -> u8 {
+        (self.0 >> Self::PRIORITY_SHIFT) as u8
+    }
+
+    /// Whether it is of group 1.
+    #[must_use]
+    pub const fn is_group1(self) -> bool {
+        self.0 & Self::GROUP1 != 0
+    }
+}
+
+/// `ICH_HCR_EL2` (IHI0069 §12.4.3) as the virtual GIC wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hcr(pub u64);
+
+impl Hcr {
+    const ENABLE: u64 = 1 << 0;
+    const ENTRY_NOT_PRESENT_MAINTENANCE: u64 = 1 << 2;
+    const NO_PENDING_MAINTENANCE: u64 = 1 << 3;
+    const TRAP_DEACTIVATE: u64 = 1 << 14;
+
+    /// The interface on, and writes of `ICC_DIR_EL1` trapped: [`super::VGic::deactivate`] does
+    /// them. Only guests that split end of interrupt and deactivation make any.
+    pub const BASE: Self = Self(Self::ENABLE | Self::TRAP_DEACTIVATE);
+
+    /// The same, with a maintenance interrupt once no list register is pending.
+    #[must_use]
+    pub const fn refilled(self) -> Self {
+        Self(self.0 | Self::NO_PENDING_MAINTENANCE)
+    }
+
+    /// The same, with a maintenance interrupt once the guest ends an interrupt that is in no
+    /// list register.
+    #[must_use]
+    pub const fn counted(self) -> Self {
+        Self(self.0 | Self::ENTRY_NOT_PRESENT_MAINTENANCE)
+    }
+
+    /// Whether [`Self::refilled`] was applied.
+    #[must_use]
+    pub const fn is_refilled(self) -> bool {
+        self.0 & Self::NO_PENDING_MAINTENANCE != 0
+    }
+
+    /// Whether [`Self::counted`] was applied.
+    #[must_use]
+    pub const fn is_counted(self) -> bool {
+        self.0 & Self::ENTRY_NOT_PRESENT_MAINTENANCE != 0
+    }
+}
+
+/// `ICH_VMCR_EL2` (IHI0069 §12.4.8): what the guest set in its CPU interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vmcr(pub u64);
+
+impl Vmcr {
+    const GROUP0: u64 = 1 << 0;
+    const GROUP1: u64 = 1 << 1;
+    const SPLIT_END: u64 = 1 << 9;
+    const PRIORITY_MASK_SHIFT: u32 = 24;
+
+    /// Whether the interface signals this group.
+    #[must_use]
+    pub const fn signals(self, group1: bool) -> bool {
+        self.0 & if group1 { Self::GROUP1 } else { Self::GROUP0 } != 0
+    }
+
+    /// EOImode: whether the end of an interrupt only drops its priority, and `ICC_DIR_EL1`
+    /// deactivates it.
+    #[must_use]
+    pub const fn splits_end(self) -> bool {
+        self.0 & Self::SPLIT_END != 0
+    }
+
+    /// `ICC_PMR_EL1`: only priorities below it are signalled.
+    #[must_use]
+    pub const fn priority_mask(self) -> u8 {
+        (self.0 >> Self::PRIORITY_MASK_SHIFT) as u8
+    }
+}
+
+/// The virtual CPU interface that belongs to one vCPU: the CPU's registers while the vCPU is
+/// loaded on this CPU, or the saved ones.
+pub trait ListRegisters {
+    /// How many list registers there are: at most [`MAX_LIST_REGISTERS`] are used.
+    fn count(&self) -> usize;
+    /// `ICH_LR<n>_EL2`.
+    fn get(&self, n: usize) -> ListRegister;
+    /// Sets `ICH_LR<n>_EL2`.
+    fn set(&mut self, n: usize, register: ListRegister);
+    /// `ICH_ELRSR_EL2`: a bit for each list register that may be reused at once.
+    fn empty(&self) -> u32;
+    /// Reads `ICH_HCR_EL2.EOIcount` and sets the field to 0.
+    fn take_end_count(&mut self) -> u32;
+    /// `ICH_VMCR_EL2`.
+    fn vmcr(&self) -> Vmcr;
+}

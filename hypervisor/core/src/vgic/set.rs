@@ -1,0 +1,95 @@
+//! A set of one domain's vCPUs.
+
+use crate::id::VcpuId;
+
+/// vCPUs of a domain: whom an operation concerns beside the one that asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use = "these vCPUs wait to be told"]
+pub struct VcpuSet(u128);
+
+impl VcpuSet {
+    /// Nobody.
+    pub const EMPTY: Self = Self(0);
+
+    /// The vCPUs numbered from 0 to `count` - 1; at most 128.
+    pub const fn first(count: u32) -> Self {
+        match 1_u128.checked_shl(count) {
+            Some(end) => Self(end - 1),
+            None => Self(u128::MAX),
+        }
+    }
+
+    /// Adds a vCPU. Numbers of 128 and more are no vCPU's and are left out.
+    pub const fn insert(&mut self, vcpu: VcpuId) {
+        if let Some(bit) = 1_u128.checked_shl(vcpu.0 as u32) {
+            self.0 |= bit;
+        }
+    }
+
+    /// Takes a vCPU out.
+    pub const fn remove(&mut self, vcpu: VcpuId) {
+        if let Some(bit) = 1_u128.checked_shl(vcpu.0 as u32) {
+            self.0 &= !bit;
+        }
+    }
+
+    /// Whether `vcpu` is in the set.
+    #[must_use]
+    pub const fn contains(self, vcpu: VcpuId) -> bool {
+        matches!(self.0.checked_shr(vcpu.0 as u32), Some(rest) if rest & 1 != 0)
+    }
+
+    /// Those in either set.
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether nobody is in the set.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl Iterator for VcpuSet {
+    type Item = VcpuId;
+
+    /// Takes out the lowest-numbered vCPU.
+    fn next(&mut self) -> Option<VcpuId> {
+        if self.0 == 0 {
+            return None;
+        }
+        let lowest = self.0.trailing_zeros();
+        self.0 &= self.0 - 1;
+        Some(VcpuId(lowest as u8))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn a_set_holds_what_was_inserted_in_order() {
+        let mut set = VcpuSet::EMPTY;
+        for id in [127, 0, 64, 64] {
+            set.insert(VcpuId(id));
+        }
+        set.insert(VcpuId(128));
+        set.insert(VcpuId(255));
+        assert!(set.contains(VcpuId(64)) && !set.contains(VcpuId(1)));
+        assert!(!set.contains(VcpuId(200)));
+        assert_eq!(set.collect::<Vec<_>>(), [VcpuId(0), VcpuId(64), VcpuId(127)]);
+        set.remove(VcpuId(0));
+        set.remove(VcpuId(200));
+        assert_eq!(set.collect::<Vec<_>>(), [VcpuId(64), VcpuId(127)]);
+    }
+
+    #[test]
+    fn the_first_so_many_are_counted_right() {
+        for count in [0, 1, 16, 127, 128] {
+            assert_eq!(VcpuSet::first(count).count(), count as usize);
+        }
+    }
+}
