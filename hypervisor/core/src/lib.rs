@@ -20,3 +20,4 @@ pub mod id;
 pub mod sysreg;
 pub mod timer;
 pub mod vmid;
+pub mod vgic;

@@ -1,0 +1,1 @@
+//! List registers filled and emptied.
