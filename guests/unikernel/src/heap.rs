@@ -1,0 +1,78 @@
+//! The heap: all memory of the domain in which nothing lies from the start, claimed at the first allocation.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::ops::Range;
+use core::ptr;
+
+use spin::Mutex;
+use talc::{DefaultBinning, base::Talc, base::binning::Binning, source::Source};
+
+use crate::{Machine, interrupts};
+
+/// The address space that stage 1 maps, in bytes.
+const MAPPED: usize = 1 << 36;
+
+#[global_allocator]
+static HEAP: Heap = Heap(Mutex::new(Talc::new(Unclaimed(true))));
+
+struct Heap(Mutex<Talc<Unclaimed, DefaultBinning>>);
+
+/// Whether the domain's memory is still to be claimed.
+#[derive(Debug)]
+struct Unclaimed(bool);
+
+// SAFETY: `acquire` says that there is more memory only after it claimed some.
+unsafe impl Source for Unclaimed {
+    fn acquire<B: Binning>(heap: &mut Talc<Self, B>, _: Layout) -> Result<(), ()> {
+        if !core::mem::take(&mut heap.source.0) {
+            return Err(());
+        }
+        let machine = Machine::get().ok_or(())?;
+        let mut claimed = Err(());
+        for bank in machine.memory() {
+            each_gap(bank, machine.reserved(), |gap| {
+                // SAFETY: the domain's memory, mapped by stage 1, in which neither image nor tree nor ramdisk lies,
+                // and claimed this once.
+                if unsafe { heap.claim(gap.start as *mut u8, gap.len()) }.is_some() {
+                    claimed = Ok(());
+                }
+            });
+        }
+        claimed
+    }
+}
+
+/// Calls `found` with each part of `bank` that is mapped and not `reserved`.
+fn each_gap(
+    bank: Range<usize>,
+    mut reserved: [Range<usize>; 3],
+    mut found: impl FnMut(Range<usize>),
+) {
+    reserved.sort_unstable_by_key(|range| range.start);
+    let end = bank.end.min(MAPPED);
+    let mut free = bank.start;
+    for taken in reserved {
+        if free < taken.start.min(end) {
+            found(free..taken.start.min(end));
+        }
+        free = free.max(taken.end);
+    }
+    if free < end {
+        found(free..end);
+    }
+}
+
+// SAFETY: the lock makes talc's allocator the only user of its memory at any time; interrupts are masked under it, so
+// that a handler may allocate.
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller promised a layout of a size other than zero.
+        let block = interrupts::masked(|| unsafe { self.0.lock().allocate(layout) });
+        block.map_or(ptr::null_mut(), |block| block.as_ptr())
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller promised that `block` came from `alloc` with this layout.
+        interrupts::masked(|| unsafe { self.0.lock().deallocate(block, layout) });
+    }
+}

@@ -1,0 +1,131 @@
+//! What the device tree says of the domain: memory, vCPUs, devices, arguments.
+
+use core::ops::Range;
+
+use arm_gic::IntId;
+use fdt::{Fdt, node::FdtNode};
+use spin::Once;
+
+use crate::{boot, power, time::Timer};
+
+/// Cells of a GIC interrupt: kind, number, flags (binding `arm,gic-v3`).
+const INTERRUPT_CELLS: usize = 3;
+
+/// The domain that the guest runs in.
+#[derive(Clone, Copy)]
+pub struct Machine {
+    tree: Fdt<'static>,
+    tree_address: usize,
+    first_instruction: u64,
+    displacement: usize,
+}
+
+static MACHINE: Once<Machine> = Once::new();
+
+impl Machine {
+    pub(crate) fn init(tree_address: usize, first_instruction: u64, displacement: usize) -> Self {
+        // SAFETY: the boot protocol puts the device tree there, where memory is mapped; nobody writes to it.
+        let Ok(tree) = (unsafe { Fdt::from_ptr(tree_address as *const u8) }) else {
+            // Without a tree there is no console to say so.
+            power::crash()
+        };
+        *MACHINE.call_once(|| Self { tree, tree_address, first_instruction, displacement })
+    }
+
+    pub(crate) fn get() -> Option<&'static Self> {
+        MACHINE.get()
+    }
+
+    /// The arguments that the configuration gave the guest, `bootargs`.
+    #[must_use]
+    pub fn arguments(&self) -> &'static str {
+        let bootargs = self.tree.find_node("/chosen").and_then(|node| node.property("bootargs"));
+        bootargs.and_then(|property| property.as_str()).unwrap_or("")
+    }
+
+    /// The value of the first argument `name=value`.
+    #[must_use]
+    pub fn argument(&self, name: &str) -> Option<&'static str> {
+        let value = |argument: &'static str| argument.strip_prefix(name)?.strip_prefix('=');
+        self.arguments().split_ascii_whitespace().find_map(value)
+    }
+
+    /// The number after `name=`, or `None` if there is none or it is not a decimal number.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.argument(name)?.parse().ok()
+    }
+
+    /// How many vCPUs the domain has.
+    #[must_use]
+    pub fn vcpus(&self) -> usize {
+        self.affinities().count()
+    }
+
+    /// Each vCPU's affinity, as in `MPIDR_EL1`, in the order of the tree.
+    pub fn affinities(&self) -> impl Iterator<Item = u64> {
+        let cpus = self.tree.find_node("/cpus").into_iter().flat_map(FdtNode::children);
+        cpus.filter(|node| node.name.starts_with("cpu@")).filter_map(|node| {
+            let reg = node.property("reg")?;
+            reg.as_usize().map(|affinity| affinity as u64)
+        })
+    }
+
+    /// The ranges of the domain's memory.
+    pub fn memory(&self) -> impl Iterator<Item = Range<usize>> {
+        ranges(self.tree.find_node("/memory"))
+    }
+
+    /// Bytes of memory that the domain was given.
+    #[must_use]
+    pub fn memory_size(&self) -> usize {
+        self.memory().map(|bank| bank.len()).sum()
+    }
+
+    /// The physical counter at the image's first instruction, in ticks since the machine's reset.
+    #[must_use]
+    pub fn first_instruction(&self) -> u64 {
+        self.first_instruction
+    }
+
+    /// The physical ranges that hold something from the start: image, device tree, ramdisk.
+    pub(crate) fn reserved(&self) -> [Range<usize>; 3] {
+        let image = self.physical(boot::image_start())..self.physical(boot::image_end());
+        let tree = self.tree_address..self.tree_address + self.tree.total_size();
+        let chosen = self.tree.find_node("/chosen");
+        let address = |name| chosen?.property(name)?.as_usize();
+        let ramdisk = address("linux,initrd-start").zip(address("linux,initrd-end"));
+        [image, tree, ramdisk.map_or(0..0, |(start, end)| start..end)]
+    }
+
+    /// The physical address of a linked one.
+    pub(crate) fn physical(&self, linked: usize) -> usize {
+        linked.wrapping_add(self.displacement)
+    }
+
+    /// The register ranges of the first device that is compatible with `name`.
+    pub fn device(&self, name: &str) -> impl Iterator<Item = Range<usize>> {
+        ranges(self.tree.find_compatible(&[name]))
+    }
+
+    /// The interrupt of `timer`.
+    #[must_use]
+    pub fn timer_interrupt(&self, timer: Timer) -> Option<IntId> {
+        let node = self.tree.find_compatible(&["arm,armv8-timer"])?;
+        // The binding's order: secure physical, physical, virtual.
+        let index = match timer {
+            Timer::Physical => 1,
+            Timer::Virtual => 2,
+        };
+        let (cells, _) = node.property("interrupts")?.value.as_chunks::<4>();
+        let number = cells.get(index * INTERRUPT_CELLS + 1)?;
+        Some(IntId::ppi(u32::from_be_bytes(*number)))
+    }
+}
+
+fn ranges(node: Option<FdtNode<'_, 'static>>) -> impl Iterator<Item = Range<usize>> {
+    node.into_iter().filter_map(FdtNode::reg).flatten().filter_map(|region| {
+        let start = region.starting_address as usize;
+        Some(start..start.checked_add(region.size?)?)
+    })
+}
