@@ -15,6 +15,9 @@ pub struct IntId(
 );
 
 impl IntId {
+    /// The lowest of all.
+    pub(super) const FIRST: Self = Self(0);
+
     /// The interrupt numbered `raw`, or `None` for special and larger numbers.
     #[must_use]
     pub const fn new(raw: u32) -> Option<Self> {
@@ -68,7 +71,7 @@ impl Affinity {
     #[must_use]
     pub const fn of(vcpu: VcpuId) -> Self {
         let id = vcpu.0 as u32;
-        Self((id / CLUSTER) << AFF1_SHIFT | id % CLUSTER)
+        Self(((id / CLUSTER) << AFF1_SHIFT) | (id % CLUSTER))
     }
 
     /// The vCPU that sits there, if one can.

@@ -14,14 +14,20 @@
 //!
 //! All of it is one domain's; the caller's lock is around the whole.
 
+mod arrays;
 mod bank;
+mod cpu;
 mod delivery;
+mod distributor;
+mod fields;
 mod inject;
 mod intid;
 mod lr;
-mod mmio;
+mod queue;
+mod redistributor;
 mod registers;
 mod set;
+mod shared;
 
 use alloc::vec::Vec;
 
@@ -31,20 +37,27 @@ pub use lr::{Hcr, ListRegister, ListRegisters, MAX_LIST_REGISTERS, Vmcr};
 pub use registers::{Access, Operation, Width};
 pub use set::VcpuSet;
 
+use bank::{Bank, Groups, take_lowest};
+use cpu::{Attention, Cpu};
+use shared::SharedBank;
+
 use crate::id::VcpuId;
+
+/// Most vCPUs of a domain: what a [`VcpuSet`] holds, and Xen's limit on Arm.
+const MAX_VCPUS: u32 = 128;
+/// Most SPIs: whole banks below the special INTIDs.
+const MAX_SPIS: u32 = 960;
 
 /// A domain's virtual interrupt controller.
 #[derive(Debug)]
 pub struct VGic {
+    // Private: an interrupt is `listed` exactly while some `Cpu::lr` that is `used` names it.
     cpus: Vec<Cpu>,
     shared: Vec<SharedBank>,
+    groups: Groups,
+    // Who gets the shared interrupts that may go to any vCPU.
+    any: VcpuId,
 }
-
-#[derive(Debug)]
-struct Cpu {}
-
-#[derive(Debug)]
-struct SharedBank {}
 
 /// Why there is no virtual GIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,115 +104,140 @@ impl VGic {
     ///
     /// # Errors
     /// When a number is out of range or memory is short.
-    pub fn new(_vcpus: u32, _spis: u32) -> Result<Self, NewError> {
-        todo!()
-    }
-
-    /// A device pulses an edge interrupt, or an event makes a private one of `vcpu` pending
-    /// (`vcpu` does not matter for an SPI). Returns who must look again.
-    pub fn raise(&mut self, _vcpu: VcpuId, _intid: IntId) -> VcpuSet {
-        todo!()
-    }
-
-    /// A device drives its interrupt line (`vcpu` does not matter for an SPI). For a
-    /// level-sensitive interrupt a high line is pending as long as it is high, for an edge-triggered one each rise is one.
-    pub fn set_line(&mut self, _vcpu: VcpuId, _intid: IntId, _level: bool) -> VcpuSet {
-        todo!()
-    }
-
-    /// The physical PPI `physical` fired for `vcpu`; it is active and its priority dropped. It
-    /// stays active until the guest's deactivation, or until [`Flushed::release`].
-    pub fn raise_hw(&mut self, _vcpu: VcpuId, _intid: IntId, _physical: IntId) -> VcpuSet {
-        todo!()
-    }
-
-    /// The device behind [`Self::raise_hw`] no longer asks: withdraws what the guest has not
-    /// acknowledged.
-    pub fn lower_hw(&mut self, _vcpu: VcpuId, _intid: IntId) -> VcpuSet {
-        todo!()
-    }
-
-    /// Whether the physical interrupt behind a private one must be active while `vcpu` is loaded:
-    /// it was taken and the guest has not ended it. Exact after [`Self::sync`]; ask when loading a
-    /// vCPU, and set or clear the physical active state to match.
-    #[must_use]
-    pub fn hw_in_flight(&self, _vcpu: VcpuId, _intid: IntId) -> bool {
-        todo!()
-    }
-
-    /// `from` wrote `value` to a register that generates SGIs. Returns who must look again, which
-    /// may include `from`.
-    pub fn send_sgi(&mut self, _from: VcpuId, _value: u64, _register: SgiRegister) -> VcpuSet {
-        todo!()
-    }
-
-    /// `vcpu`, with its live list registers, accesses the distributor.
-    pub fn distributor_access(
-        &mut self,
-        _vcpu: VcpuId,
-        _access: Access,
-        _lrs: &mut impl ListRegisters,
-    ) -> Outcome {
-        todo!()
-    }
-
-    /// `vcpu`, with its live list registers, accesses the redistributor of `frame`: the offset is
-    /// within that vCPU's 128 KiB.
-    pub fn redistributor_access(
-        &mut self,
-        _vcpu: VcpuId,
-        _frame: VcpuId,
-        _access: Access,
-        _lrs: &mut impl ListRegisters,
-    ) -> Outcome {
-        todo!()
+    pub fn new(vcpus: u32, spis: u32) -> Result<Self, NewError> {
+        if vcpus == 0 || vcpus > MAX_VCPUS {
+            return Err(NewError::Vcpus);
+        }
+        let per_bank = u32::from(intid::BANK);
+        if spis > MAX_SPIS || !spis.is_multiple_of(per_bank) {
+            return Err(NewError::Spis);
+        }
+        Ok(Self {
+            cpus: filled(vcpus as usize, Cpu::new)?,
+            shared: filled((spis / per_bank) as usize, SharedBank::new)?,
+            groups: Groups::NONE,
+            any: VcpuId(0),
+        })
     }
 
     /// Whether [`Self::flush`] must run before `vcpu` enters its guest.
     #[must_use]
-    pub fn needs_flush(&self, _vcpu: VcpuId) -> bool {
-        todo!()
-    }
-
-    /// Puts what is due for `vcpu` into its live list registers, the highest priority first.
-    pub fn flush(&mut self, _vcpu: VcpuId, _lrs: &mut impl ListRegisters) -> Flushed {
-        todo!()
-    }
-
-    /// Takes all that `vcpu`'s live list registers hold back into software, at a maintenance
-    /// interrupt and when the vCPU blocks or leaves its CPU. A flush is due after it if anything was left.
-    /// Returns which others must look again.
-    pub fn sync(&mut self, _vcpu: VcpuId, _lrs: &mut impl ListRegisters) -> VcpuSet {
-        todo!()
+    pub fn needs_flush(&self, vcpu: VcpuId) -> bool {
+        self.cpu(vcpu).is_some_and(|cpu| cpu.attention != Attention::None)
     }
 
     /// `ICH_HCR_EL2` for `vcpu`, when it is loaded without a flush.
     #[must_use]
-    pub fn control(&self, _vcpu: VcpuId) -> Hcr {
-        todo!()
+    pub fn control(&self, vcpu: VcpuId) -> Hcr {
+        self.cpu(vcpu).map_or(Hcr::BASE, |cpu| cpu.control)
     }
 
-    /// Whether an interrupt would end `vcpu`'s wait for interrupts. Exact after
-    /// [`Self::sync`]; before, it may say yes for one that the guest has taken.
+    /// Whether an interrupt would end `vcpu`'s wait for interrupts: one that its CPU interface, as
+    /// `vmcr` has it, would signal, whatever the vCPU masks itself. While its redistributor sleeps, any
+    /// that is due, for that is a wake request (IHI0069 §11.1). The priority of what it
+    /// handles already is not regarded: a wait may end early, not late.
+    ///
+    /// Exact after [`Self::sync`]; before, it may say yes for one that the guest has taken.
     #[must_use]
-    pub fn deliverable(&self, _vcpu: VcpuId, _vmcr: Vmcr) -> bool {
-        todo!()
+    pub fn deliverable(&self, vcpu: VcpuId, vmcr: Vmcr) -> bool {
+        let Some(cpu) = self.cpu(vcpu) else {
+            return false;
+        };
+        let wakes = |bank: &Bank, mut due: u32| {
+            while let Some(bit) = take_lowest(&mut due) {
+                let group1 = bank.group1 >> bit & 1 != 0;
+                let unmasked = bank.priority(IntId::at(0, bit)) < vmcr.priority_mask();
+                if cpu.asleep || vmcr.signals(group1) && unmasked {
+                    return true;
+                }
+            }
+            false
+        };
+        wakes(&cpu.bank, cpu.bank.due(self.groups))
+            || self.shared.iter().any(|shared| wakes(&shared.bank, self.due_to(vcpu, shared)))
     }
 
-    /// `vcpu` wrote `value` to `ICC_DIR_EL1`. Returns which others must look again.
-    pub fn deactivate(
-        &mut self,
-        _vcpu: VcpuId,
-        _value: u64,
-        _lrs: &mut impl ListRegisters,
-    ) -> VcpuSet {
-        todo!()
+    /// Shared interrupts of one bank that are due and `vcpu`'s to take.
+    fn due_to(&self, vcpu: VcpuId, shared: &SharedBank) -> u32 {
+        let due = shared.bank.due(self.groups);
+        let held = shared.held_by(vcpu, due & shared.bank.listed);
+        let mut free = due & !shared.bank.listed;
+        let mut mine = held;
+        while let Some(bit) = take_lowest(&mut free) {
+            if shared.route(IntId::at(0, bit)).target(self.any) == Some(vcpu) {
+                mine |= 1 << bit;
+            }
+        }
+        mine
     }
 
-    /// `vcpu` was switched off: its private interrupts are as after a reset, lines apart, and shared
-    /// ones that it held are pending again. Its list registers are the live ones.
-    /// Returns which others must look again.
-    pub fn reset_vcpu(&mut self, _vcpu: VcpuId, _lrs: &mut impl ListRegisters) -> VcpuSet {
-        todo!()
+    fn cpu(&self, vcpu: VcpuId) -> Option<&Cpu> {
+        self.cpus.get(usize::from(vcpu.0))
     }
+
+    fn cpu_mut(&mut self, vcpu: VcpuId) -> Option<&mut Cpu> {
+        self.cpus.get_mut(usize::from(vcpu.0))
+    }
+
+    /// The bank of a shared interrupt.
+    fn shared_mut(&mut self, intid: IntId) -> Option<&mut SharedBank> {
+        self.shared.get_mut(intid.bank().checked_sub(1)?)
+    }
+
+    /// The bank that an interrupt is in: `vcpu`'s own for a private one.
+    fn bank_of(&mut self, vcpu: VcpuId, intid: IntId) -> Option<&mut Bank> {
+        if intid.is_private() {
+            self.cpu_mut(vcpu).map(|cpu| &mut cpu.bank)
+        } else {
+            self.shared_mut(intid).map(|shared| &mut shared.bank)
+        }
+    }
+
+    /// Something about an interrupt changed: whoever it concerns must look again.
+    fn touch(&mut self, vcpu: VcpuId, intid: IntId, notify: &mut VcpuSet) {
+        let (groups, any) = (self.groups, self.any);
+        let mask = intid.mask();
+        if intid.is_private() {
+            if self.cpu_mut(vcpu).is_some_and(|cpu| cpu.touch(mask, groups)) {
+                notify.insert(vcpu);
+            }
+            return;
+        }
+        let Some(shared) = self.shared_mut(intid) else {
+            return;
+        };
+        let concerned = if (shared.bank.listed | shared.bank.active) & mask != 0 {
+            Some(shared.holder(intid.bit()))
+        } else if shared.bank.due(groups) & mask != 0 {
+            shared.route(intid).target(any)
+        } else {
+            None
+        };
+        if let Some((vcpu, cpu)) = concerned.and_then(|vcpu| Some((vcpu, self.cpu_mut(vcpu)?))) {
+            cpu.attend(Attention::All);
+            notify.insert(vcpu);
+        }
+    }
+
+    /// Chooses anew who gets the shared interrupts that may go to any vCPU: the first that runs
+    /// and is awake.
+    fn choose_any(&mut self, notify: &mut VcpuSet) {
+        let first = self.cpus.iter().position(|cpu| !cpu.off && !cpu.asleep).unwrap_or(0);
+        let chosen = VcpuId(first as u8);
+        if chosen != self.any {
+            self.any = chosen;
+            if let Some(cpu) = self.cpu_mut(chosen) {
+                cpu.attend(Attention::All);
+                notify.insert(chosen);
+            }
+        }
+    }
+}
+
+/// `count` new things.
+fn filled<T>(count: usize, new: impl Fn() -> T) -> Result<Vec<T>, NewError> {
+    let mut vec = Vec::new();
+    vec.try_reserve_exact(count).map_err(|_| NewError::Memory)?;
+    vec.resize_with(count, new);
+    Ok(vec)
 }

@@ -1,0 +1,184 @@
+//! What the virtual GIC keeps for one vCPU.
+
+use super::bank::{Bank, Groups, take_lowest};
+use super::intid::IntId;
+use super::lr::{Hcr, ListRegister, ListRegisters, MAX_LIST_REGISTERS};
+
+/// How much a flush has to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Attention {
+    /// Nothing: it need not run.
+    None,
+    /// Private interrupts became pending.
+    New,
+    /// Anything may have changed.
+    All,
+}
+
+/// Whether another vCPU reads state that only this one's list registers have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Snapshot {
+    None,
+    /// One waits for the next flush.
+    Wanted,
+    /// The flush was: software knows what the list registers were filled with.
+    Taken,
+}
+
+/// A vCPU's redistributor and virtual CPU interface.
+#[derive(Debug)]
+pub(super) struct Cpu {
+    pub bank: Bank,
+    /// The physical interrupt behind each PPI.
+    physical: [u8; PPIS],
+    /// What is in each list register that is `used`.
+    pub lr: [IntId; MAX_LIST_REGISTERS],
+    pub used: u32,
+    pub control: Hcr,
+    pub attention: Attention,
+    pub snapshot: Snapshot,
+    /// Physical interrupts to deactivate, by INTID.
+    pub release: u32,
+    /// `GICR_WAKER.ProcessorSleep`: nothing is forwarded, what is due wakes.
+    pub asleep: bool,
+    /// It has not run since its reset.
+    pub off: bool,
+}
+
+const SGIS: u16 = 16;
+const PPIS: usize = 16;
+/// SGIs are edge-triggered, PPIs level-sensitive until configured.
+const EDGE_AT_RESET: u32 = 0xffff;
+
+impl Cpu {
+    pub fn new() -> Self {
+        Self {
+            bank: Bank::new(EDGE_AT_RESET),
+            physical: [0; PPIS],
+            lr: [IntId::FIRST; MAX_LIST_REGISTERS],
+            used: 0,
+            control: Hcr::BASE,
+            attention: Attention::All,
+            snapshot: Snapshot::None,
+            release: 0,
+            asleep: false,
+            off: true,
+        }
+    }
+
+    /// Switched off: as new, but for the devices' lines.
+    pub fn reset(&mut self) {
+        let line = self.bank.line;
+        *self = Self::new();
+        self.bank.line = line;
+    }
+
+    /// Everything that is due is listed; returns what to deactivate.
+    pub fn flushed(&mut self, control: Hcr) -> u32 {
+        self.control = control;
+        self.attention = Attention::None;
+        self.snapshot = match self.snapshot {
+            Snapshot::Wanted => Snapshot::Taken,
+            _ => Snapshot::None,
+        };
+        core::mem::take(&mut self.release)
+    }
+
+    pub fn attend(&mut self, attention: Attention) {
+        self.attention = self.attention.max(attention);
+    }
+
+    /// The groups that are forwarded to this vCPU, if `groups` are on at all.
+    pub const fn groups(&self, groups: Groups) -> Groups {
+        if self.asleep { Groups::NONE } else { groups }
+    }
+
+    /// Private interrupts became pending. Whether the vCPU must look.
+    pub fn attend_new(&mut self, mask: u32, groups: Groups) -> bool {
+        let forwarded = self.bank.forwarded(groups) & mask != 0;
+        if forwarded {
+            self.attend(Attention::New);
+        }
+        forwarded
+    }
+
+    /// Something about private interrupts changed. Whether the vCPU must look.
+    pub fn touch(&mut self, mask: u32, groups: Groups) -> bool {
+        let released = self.bank.take_released();
+        self.release |= released;
+        let concerned = self.bank.listed | self.bank.active | self.bank.due(groups);
+        let look = concerned & mask != 0 || released != 0;
+        if look {
+            self.attend(Attention::All);
+        }
+        look
+    }
+
+    /// The place of a PPI among PPIs.
+    fn ppi(intid: IntId) -> usize {
+        usize::from(intid.get().wrapping_sub(SGIS))
+    }
+
+    pub fn set_physical(&mut self, intid: IntId, physical: IntId) {
+        if let Some(slot) = self.physical.get_mut(Self::ppi(intid)) {
+            *slot = physical.get() as u8;
+        }
+    }
+
+    fn physical(&self, intid: IntId) -> Option<IntId> {
+        let raw = self.physical.get(Self::ppi(intid)).copied()?;
+        IntId::new(raw.into())
+    }
+
+    /// Lists a private interrupt in list register `n`.
+    pub fn list(&mut self, n: usize, intid: IntId, groups: Groups) -> ListRegister {
+        let deliver = self.bank.forwarded(groups) & intid.mask() != 0;
+        let physical = self.physical(intid);
+        self.hold(n, intid);
+        self.bank.list(intid, deliver, physical)
+    }
+
+    /// Notes that list register `n` has an interrupt.
+    pub fn hold(&mut self, n: usize, intid: IntId) {
+        if let Some(slot) = self.lr.get_mut(n) {
+            *slot = intid;
+            self.used |= 1 << n;
+        }
+    }
+
+    /// Lists private interrupts that became pending, if that is all there is to do and there is room.
+    /// Nothing is displaced, so the order does not matter.
+    pub fn list_new(&mut self, groups: Groups, lrs: &mut impl ListRegisters) -> bool {
+        self.reclaim(lrs);
+        let groups = self.groups(groups);
+        let mut new = self.bank.due(groups) & !self.bank.listed;
+        let mut free = !self.used & mask_of(lrs.count());
+        while let Some(bit) = take_lowest(&mut new) {
+            let Some(n) = take_lowest(&mut free) else {
+                return false;
+            };
+            let register = self.list(n as usize, IntId::at(0, bit), groups);
+            lrs.set(n as usize, register);
+        }
+        // Pending anew while still held: the list register must be rewritten.
+        self.bank.again == 0
+    }
+
+    /// Takes back private interrupts that the guest has ended.
+    fn reclaim(&mut self, lrs: &impl ListRegisters) {
+        let mut ended = self.used & lrs.empty();
+        while let Some(n) = take_lowest(&mut ended) {
+            if let Some(intid) = self.lr.get(n as usize)
+                && intid.is_private()
+            {
+                self.bank.unlist(intid.mask(), false, false);
+                self.used &= !(1 << n);
+            }
+        }
+    }
+}
+
+/// The list registers that there are, as a mask.
+const fn mask_of(count: usize) -> u32 {
+    if count >= MAX_LIST_REGISTERS { 0xffff } else { (1 << count) - 1 }
+}
