@@ -83,7 +83,8 @@ global_asm!(
     vector  interrupt_entry
     vector  fatal_entry
     vector  fatal_entry
-    .rept   12                          // from SP_EL1: a handler; from EL0: nobody
+    vector  injected_entry              // from SP_EL1: a handler
+    .rept   11                          // and from EL0: nobody
     vector  fatal_entry
     .endr
 
@@ -107,6 +108,15 @@ synchronous_entry:
     ldr     x30, [sp, #240]
     add     sp, sp, #{FRAME_SIZE}
     eret
+
+injected_entry:
+    // Where Xen makes an exception itself, it comes here whichever stack pointer is in use.
+    msr     tpidrro_el0, x0
+    mrs     x0, spsr_el1
+    tbnz    x0, #0, 1f                  // M[0]: it was SP_EL1
+    mrs     x0, tpidrro_el0
+    b       synchronous_entry
+1:  mrs     x0, tpidrro_el0
 
 fatal_entry:
     // The stack may be what is wrong: start anew at its top.
