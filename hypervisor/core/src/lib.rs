@@ -16,8 +16,11 @@ extern crate alloc;
 extern crate std;
 
 pub mod addr;
+pub mod esr;
+pub mod frames;
 pub mod id;
+pub mod p2m;
 pub mod sysreg;
 pub mod timer;
-pub mod vmid;
 pub mod vgic;
+pub mod vmid;

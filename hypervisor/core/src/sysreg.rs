@@ -5,6 +5,7 @@
 //! undefined for the guest, as the architecture says of one that is not implemented.
 
 use crate::timer::TimerRegister;
+use crate::vgic::SgiRegister;
 
 /// A system register's encoding, as `ESR_EL2.ISS` and `MSR` give it (Arm ARM C5.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,15 +38,6 @@ impl Encoding {
     }
 }
 
-/// Which interrupts a write to an `ICC_*SGI*R_EL1` raises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SgiGroup {
-    /// `ICC_SGI0R_EL1`.
-    Group0,
-    /// `ICC_SGI1R_EL1`, and `ICC_ASGI1R_EL1` with one security state.
-    Group1,
-}
-
 /// What an access is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
@@ -58,7 +50,7 @@ pub enum Meaning {
     /// A register of the physical timer.
     Timer(TimerRegister),
     /// A write raises SGIs; a read is undefined.
-    Sgi(SgiGroup),
+    Sgi(SgiRegister),
     /// `ICC_DIR_EL1`: a write deactivates an interrupt; a read is undefined.
     Deactivate,
     /// An exception of unknown reason.
@@ -73,8 +65,9 @@ const OSLSR_UNLOCKED: u64 = 1 << 3;
 pub fn meaning(register: Encoding) -> Meaning {
     match register.fields() {
         (3, 0, 0, crm @ 1..=7, op2) => Meaning::Identification(crm, op2),
-        (3, 0, 12, 11, 5 | 6) => Meaning::Sgi(SgiGroup::Group1),
-        (3, 0, 12, 11, 7) => Meaning::Sgi(SgiGroup::Group0),
+        (3, 0, 12, 11, 5) => Meaning::Sgi(SgiRegister::Sgi1r),
+        (3, 0, 12, 11, 6) => Meaning::Sgi(SgiRegister::Asgi1r),
+        (3, 0, 12, 11, 7) => Meaning::Sgi(SgiRegister::Sgi0r),
         (3, 0, 12, 11, 1) => Meaning::Deactivate,
         (3, 3, 14, 2, 0) => Meaning::Timer(TimerRegister::TimerValue),
         (3, 3, 14, 2, 1) => Meaning::Timer(TimerRegister::Control),

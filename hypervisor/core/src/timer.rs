@@ -24,6 +24,12 @@ pub struct PhysicalTimer {
 }
 
 impl PhysicalTimer {
+    /// Switched off.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { control: 0, compare: 0 }
+    }
+
     /// What a guest reads at tick `now`.
     #[must_use]
     pub fn read(&self, register: TimerRegister, now: u64) -> u64 {

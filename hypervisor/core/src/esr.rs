@@ -1,0 +1,351 @@
+//! Exception syndromes: why a guest came to EL2, and what EL1 finds when EL2 gives it an exception.
+
+use core::fmt;
+
+use crate::sysreg::Encoding;
+
+/// `ESR_ELx.EC` (Arm ARM D24.2.40).
+mod class {
+    pub const UNKNOWN: u64 = 0x00;
+    pub const WAIT: u64 = 0x01;
+    pub const HVC64: u64 = 0x16;
+    pub const SMC64: u64 = 0x17;
+    pub const SYSTEM64: u64 = 0x18;
+    pub const INSTRUCTION_LOWER: u64 = 0x20;
+    pub const INSTRUCTION_SAME: u64 = 0x21;
+    pub const PC_ALIGNMENT: u64 = 0x22;
+    pub const DATA_LOWER: u64 = 0x24;
+    pub const DATA_SAME: u64 = 0x25;
+    pub const SP_ALIGNMENT: u64 = 0x26;
+    pub const SERROR: u64 = 0x2f;
+    pub const BREAK64: u64 = 0x3c;
+}
+
+const CLASS_SHIFT: u32 = 26;
+/// `ESR_ELx.IL`: the instruction is 32 bits long.
+const LONG_INSTRUCTION: u64 = 1 << 25;
+/// Fault status: a synchronous external abort, not on a table walk.
+const EXTERNAL_ABORT: u64 = 0x10;
+
+/// Why the guest came, as far as EL2 treats reasons apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syndrome {
+    /// `WFI` or `WFE`.
+    Wait(Wait),
+    /// `SMC` from AArch64 state, with its immediate.
+    Smc(u16),
+    /// `MSR`, `MRS` or a system instruction.
+    System(SystemAccess),
+    /// A load or store that stage 2 refused.
+    Data(DataAbort),
+    /// A fetch that stage 2 refused.
+    Instruction(FaultKind),
+    /// Everything else.
+    Other,
+}
+
+/// Which wait instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// `WFI`, also with a time-out.
+    Interrupt,
+    /// `WFE`, also with a time-out.
+    Event,
+}
+
+/// A trapped `MSR` or `MRS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SystemAccess {
+    /// The register.
+    pub register: Encoding,
+    /// Whether it is read (`MRS`).
+    pub is_read: bool,
+    /// Number of the general register; 31 is the zero register.
+    pub rt: u8,
+}
+
+/// Why a translation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Nothing is mapped.
+    Translation,
+    /// Mapped, but its access flag is clear.
+    AccessFlag,
+    /// Mapped, but not for this kind of access.
+    Permission,
+    /// Any other status.
+    Other,
+}
+
+impl FaultKind {
+    const fn from_status(status: u64) -> Self {
+        match status & 0x3c {
+            0b00_0100 => Self::Translation,
+            0b00_1000 => Self::AccessFlag,
+            0b00_1100 => Self::Permission,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// A data abort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataAbort {
+    /// Why.
+    pub kind: FaultKind,
+    /// The access that could be emulated: only single loads and stores of a general register describe themselves.
+    pub access: Option<DataAccess>,
+}
+
+/// A load or store of one general register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataAccess {
+    /// Bytes: 1, 2, 4 or 8.
+    pub size: u8,
+    /// Whether it is a store.
+    pub is_write: bool,
+    /// Number of the general register; 31 is the zero register.
+    pub rt: u8,
+    sign_extend: bool,
+    wide: bool,
+}
+
+impl DataAccess {
+    const fn decode(iss: u64) -> Option<Self> {
+        const VALID: u64 = 1 << 24;
+        if iss & VALID == 0 {
+            return None;
+        }
+        Some(Self {
+            size: 1 << (iss >> 22 & 3),
+            is_write: iss & 1 << 6 != 0,
+            rt: (iss >> 16 & 31) as u8,
+            sign_extend: iss & 1 << 21 != 0,
+            wide: iss & 1 << 15 != 0,
+        })
+    }
+
+    /// What a load of `value`, which counts in its low [`Self::size`] bytes, leaves in the register.
+    #[must_use]
+    pub const fn loaded(self, value: u64) -> u64 {
+        let unused = 64 - 8 * self.size as u32;
+        let zero_extended = value << unused >> unused;
+        if !self.sign_extend {
+            return zero_extended;
+        }
+        let extended = ((value << unused) as i64 >> unused) as u64;
+        if self.wide { extended } else { extended & 0xffff_ffff }
+    }
+}
+
+/// Decodes `ESR_EL2` of an exit from AArch64 or AArch32 state.
+#[must_use]
+pub const fn decode(esr: u64) -> Syndrome {
+    let iss = esr & (LONG_INSTRUCTION - 1);
+    match esr >> CLASS_SHIFT & 0x3f {
+        class::WAIT if iss & 1 == 0 => Syndrome::Wait(Wait::Interrupt),
+        class::WAIT => Syndrome::Wait(Wait::Event),
+        class::SMC64 => Syndrome::Smc(iss as u16),
+        class::SYSTEM64 => Syndrome::System(decode_system(iss)),
+        class::DATA_LOWER => Syndrome::Data(DataAbort {
+            kind: FaultKind::from_status(iss),
+            access: DataAccess::decode(iss),
+        }),
+        class::INSTRUCTION_LOWER => Syndrome::Instruction(FaultKind::from_status(iss)),
+        _ => Syndrome::Other,
+    }
+}
+
+const fn decode_system(iss: u64) -> SystemAccess {
+    SystemAccess {
+        register: Encoding::new(
+            (iss >> 20 & 3) as u8,
+            (iss >> 14 & 7) as u8,
+            (iss >> 10 & 15) as u8,
+            (iss >> 1 & 15) as u8,
+            (iss >> 17 & 7) as u8,
+        ),
+        is_read: iss & 1 != 0,
+        rt: (iss >> 5 & 31) as u8,
+    }
+}
+
+/// Where the guest is when an exception is given to it: what decides how the exception looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// `SPSR_EL2`.
+    pub pstate: u64,
+    /// `VBAR_EL1`.
+    pub vbar: u64,
+}
+
+/// What the guest finds as it takes the exception.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The vector.
+    pub pc: u64,
+    /// PSTATE in it: EL1 with its own stack, all interrupts masked.
+    pub pstate: u64,
+}
+
+/// `SPSR` fields (Arm ARM C5.2.19).
+const PSTATE_AARCH32: u64 = 1 << 4;
+const PSTATE_EL: u64 = 0b1100;
+const PSTATE_SP: u64 = 1;
+const PSTATE_EL1H_MASKED: u64 = 0x3c5;
+
+impl Origin {
+    /// A synchronous exception to EL1 (Arm ARM D1.3.2, R_WTXBY).
+    #[must_use]
+    pub const fn synchronous(self) -> Entry {
+        let offset = if self.pstate & PSTATE_AARCH32 != 0 {
+            0x600
+        } else if !self.is_el1() {
+            0x400
+        } else if self.pstate & PSTATE_SP != 0 {
+            0x200
+        } else {
+            0
+        };
+        Entry { pc: self.vbar.wrapping_add(offset), pstate: PSTATE_EL1H_MASKED }
+    }
+
+    const fn is_el1(self) -> bool {
+        self.pstate & PSTATE_AARCH32 == 0 && self.pstate & PSTATE_EL != 0
+    }
+
+    /// `ESR_EL1` of an undefined instruction.
+    #[must_use]
+    pub const fn undefined(self) -> u64 {
+        class::UNKNOWN << CLASS_SHIFT | LONG_INSTRUCTION
+    }
+
+    /// `ESR_EL1` of a synchronous external abort of the access that `esr`, from `ESR_EL2`, tells of.
+    #[must_use]
+    pub const fn data_abort(self, esr: u64) -> u64 {
+        const WRITE: u64 = 1 << 6;
+        let class = if self.is_el1() { class::DATA_SAME } else { class::DATA_LOWER };
+        class << CLASS_SHIFT | esr & (LONG_INSTRUCTION | WRITE) | EXTERNAL_ABORT
+    }
+
+    /// `ESR_EL1` of a synchronous external abort of an instruction fetch.
+    #[must_use]
+    pub const fn instruction_abort(self) -> u64 {
+        let class = if self.is_el1() { class::INSTRUCTION_SAME } else { class::INSTRUCTION_LOWER };
+        class << CLASS_SHIFT | LONG_INSTRUCTION | EXTERNAL_ABORT
+    }
+}
+
+/// An `ESR_ELx` in words.
+#[derive(Clone, Copy, Debug)]
+pub struct Described(pub u64);
+
+impl fmt::Display for Described {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let iss = self.0 & (LONG_INSTRUCTION - 1);
+        let what = match self.0 >> CLASS_SHIFT & 0x3f {
+            class::UNKNOWN => "undefined instruction",
+            class::HVC64 => "HVC",
+            class::SMC64 => "SMC",
+            class::SYSTEM64 => "trapped system register",
+            class::PC_ALIGNMENT => "misaligned PC",
+            class::SP_ALIGNMENT => "misaligned SP",
+            class::SERROR => "SError",
+            class::BREAK64 => "BRK",
+            class::INSTRUCTION_LOWER | class::INSTRUCTION_SAME => {
+                return write!(f, "instruction abort, {}", Status(iss));
+            }
+            class::DATA_LOWER | class::DATA_SAME => {
+                let access = if iss & 1 << 6 != 0 { "write" } else { "read" };
+                return write!(f, "data abort on a {access}, {}", Status(iss));
+            }
+            other => return write!(f, "exception class {other:#x}"),
+        };
+        f.write_str(what)
+    }
+}
+
+struct Status(u64);
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let level = self.0 & 3;
+        match FaultKind::from_status(self.0) {
+            FaultKind::Translation => write!(f, "no translation at level {level}"),
+            FaultKind::AccessFlag => write!(f, "access flag clear at level {level}"),
+            FaultKind::Permission => write!(f, "no permission at level {level}"),
+            FaultKind::Other => match self.0 & 0x3f {
+                EXTERNAL_ABORT => f.write_str("external abort"),
+                0x21 => f.write_str("misaligned address"),
+                status => write!(f, "fault status {status:#x}"),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    const SYNDROME_VALID: u64 = 1 << 24;
+
+    fn data_abort(iss: u64) -> DataAbort {
+        match decode(class::DATA_LOWER << CLASS_SHIFT | iss) {
+            Syndrome::Data(abort) => abort,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn loads_extend_as_the_instruction_says() {
+        let load = |size: u64, sign: u64, wide: u64| {
+            let iss = SYNDROME_VALID | size << 22 | sign << 21 | wide << 15 | 5 << 16 | 0x06;
+            data_abort(iss).access.expect("a valid syndrome")
+        };
+        assert_eq!(load(0, 0, 0).loaded(0xffff_ff80), 0x80);
+        assert_eq!(load(0, 1, 0).loaded(0x80), 0xffff_ff80);
+        assert_eq!(load(0, 1, 1).loaded(0x80), 0xffff_ffff_ffff_ff80);
+        assert_eq!(load(2, 0, 0).loaded(u64::MAX), 0xffff_ffff);
+        assert_eq!(load(3, 0, 1).loaded(u64::MAX), u64::MAX);
+        assert_eq!(load(3, 0, 1).rt, 5);
+    }
+
+    #[test]
+    fn an_access_without_a_valid_syndrome_cannot_be_emulated() {
+        assert_eq!(data_abort(0x45).access, None);
+        assert_eq!(data_abort(0x45).kind, FaultKind::Translation);
+        assert_eq!(data_abort(0x0b).kind, FaultKind::AccessFlag);
+    }
+
+    #[test]
+    fn a_system_access_names_its_register() {
+        // MRS x3, CNTP_CTL_EL0.
+        let iss = 3 << 20 | 1 << 17 | 3 << 14 | 14 << 10 | 3 << 5 | 2 << 1 | 1;
+        let Syndrome::System(access) = decode(class::SYSTEM64 << CLASS_SHIFT | iss) else {
+            panic!("not a system access");
+        };
+        assert_eq!(access.register, Encoding::new(3, 3, 14, 2, 1));
+        assert!(access.is_read);
+        assert_eq!(access.rt, 3);
+    }
+
+    #[test]
+    fn exceptions_enter_by_the_vector_of_where_the_guest_was() {
+        let from = |pstate| Origin { pstate, vbar: 0x8000 }.synchronous().pc;
+        assert_eq!(from(0x3c5), 0x8200, "EL1 with its own stack");
+        assert_eq!(from(0x3c4), 0x8000, "EL1 with EL0's stack");
+        assert_eq!(from(0), 0x8400, "EL0");
+        assert_eq!(from(0x10), 0x8600, "AArch32 EL0");
+    }
+
+    #[test]
+    fn an_abort_tells_whether_it_was_a_write() {
+        let origin = Origin { pstate: 0x3c5, vbar: 0 };
+        let esr =
+            origin.data_abort(class::DATA_LOWER << CLASS_SHIFT | LONG_INSTRUCTION | 1 << 6 | 7);
+        assert_eq!(esr, 0x9600_0050);
+        assert_eq!(Described(esr).to_string(), "data abort on a write, external abort");
+        assert_eq!(Origin { pstate: 0, vbar: 0 }.instruction_abort(), 0x8200_0010);
+    }
+}
