@@ -36,11 +36,12 @@ impl Queue {
         } else {
             self.len += 1;
         }
-        if let Some(behind) = self.entries.get_mut(place..self.len) {
+        // The last entry is new, or the one that no longer fits.
+        if let Some(behind) = self.entries.get_mut(place..self.len)
+            && let Some(last) = behind.last_mut()
+        {
+            *last = (priority, intid);
             behind.rotate_right(1);
-            if let Some(slot) = behind.first_mut() {
-                *slot = (priority, intid);
-            }
         }
     }
 
