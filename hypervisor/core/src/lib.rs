@@ -20,6 +20,8 @@ pub mod esr;
 pub mod frames;
 pub mod id;
 pub mod p2m;
+pub mod psci;
+pub mod sched;
 pub mod sysreg;
 pub mod timer;
 pub mod vgic;

@@ -1,0 +1,305 @@
+//! PSCI 1.1 (Arm DEN 0022) and SMCCC 1.1 (DEN 0028) as a guest sees them.
+
+use alloc::vec::Vec;
+
+use crate::id::VcpuId;
+use crate::vgic::Affinity;
+
+/// What a call answers in x0, and in x1 to x3 where it answers there.
+pub type Answer = [u64; 4];
+
+/// PSCI's return codes (DEN 0022, 5.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Code {
+    /// Done.
+    Success = 0,
+    /// There is no such function.
+    NotSupported = -1,
+    /// An argument is out of range.
+    InvalidParameters = -2,
+    /// The caller may not.
+    Denied = -3,
+    /// The vCPU is on.
+    AlreadyOn = -4,
+    /// The entry point cannot be one.
+    InvalidAddress = -9,
+}
+
+impl Code {
+    /// As it stands in x0.
+    #[must_use]
+    pub const fn value(self) -> u64 {
+        self as i32 as i64 as u64
+    }
+}
+
+/// Function identifiers; the 64-bit forms of functions that have both differ in bit 30 (DEN 0022, 5.1).
+mod function {
+    pub const VERSION: u32 = 0x8400_0000;
+    pub const CPU_SUSPEND: u32 = 0x8400_0001;
+    pub const CPU_OFF: u32 = 0x8400_0002;
+    pub const CPU_ON: u32 = 0x8400_0003;
+    pub const AFFINITY_INFO: u32 = 0x8400_0004;
+    pub const MIGRATE_INFO_TYPE: u32 = 0x8400_0006;
+    pub const SYSTEM_OFF: u32 = 0x8400_0008;
+    pub const SYSTEM_RESET: u32 = 0x8400_0009;
+    pub const PSCI_FEATURES: u32 = 0x8400_000a;
+    pub const SYSTEM_RESET2: u32 = 0x8400_0012;
+    pub const WIDE: u32 = 1 << 30;
+
+    pub const SMCCC_VERSION: u32 = 0x8000_0000;
+    pub const SMCCC_ARCH_FEATURES: u32 = 0x8000_0001;
+    /// Xen's service (`arch-arm/smccc.h`): call count, UID, revision of the hypervisor service range.
+    pub const HYPERVISOR_COUNT: u32 = 0x8600_ff00;
+    pub const HYPERVISOR_UID: u32 = 0x8600_ff01;
+    pub const HYPERVISOR_REVISION: u32 = 0x8600_ff03;
+}
+
+/// PSCI 1.1.
+const PSCI_VERSION: u64 = 1 << 16 | 1;
+/// SMCCC 1.1.
+const SMCCC_VERSION: u64 = 1 << 16 | 1;
+/// `XEN_SMCCC_UID`, as four words in little-endian order.
+const XEN_UID: Answer = [0xa71812dc, 0xc698e648, 0xd9cbf05d, 0x80b2e3c0];
+/// `XEN_SMCCC_FUNCTION_COUNT`, and its revision 0.1.
+const XEN_FUNCTION_COUNT: u64 = 3;
+const XEN_REVISION: Answer = [0, 1, 0, 0];
+/// `MIGRATE_INFO_TYPE`: a trusted OS does not need migration.
+const NO_MIGRATION: u64 = 2;
+/// `AFFINITY_INFO` answers.
+const AFFINITY_ON: u64 = 0;
+const AFFINITY_OFF: u64 = 1;
+
+/// What a call makes of the domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing but an answer in x0.
+    Return(u64),
+    /// Nothing but an answer in x0 to x3.
+    ReturnFour(Answer),
+    /// The vCPU waits for an interrupt, then finds success.
+    Suspend,
+    /// The calling vCPU is off.
+    PowerOff,
+    /// Another vCPU is on and begins at `entry` with `context` in x0; the caller finds success.
+    PowerOn {
+        /// Which.
+        vcpu: VcpuId,
+        /// IPA of its first instruction.
+        entry: u64,
+        /// Its x0.
+        context: u64,
+    },
+    /// The domain switches itself off.
+    SystemOff,
+    /// The domain asks for a reset.
+    SystemReset,
+}
+
+/// Which vCPUs of a domain are switched on.
+#[derive(Debug)]
+pub struct Power {
+    on: Vec<bool>,
+}
+
+impl Power {
+    /// Of `vcpus` vCPUs the first is on.
+    #[must_use]
+    pub fn new(vcpus: u32) -> Self {
+        Self { on: (0..vcpus).map(|vcpu| vcpu == 0).collect() }
+    }
+
+    /// Answers a call that looks at other vCPUs or changes one: everything that [`immediate`] left open.
+    /// `arguments` are x1 to x3.
+    pub fn call(&mut self, caller: VcpuId, function_id: u32, arguments: [u64; 3]) -> Action {
+        let arguments = narrow(function_id, arguments);
+        match function_id & !function::WIDE {
+            function::CPU_SUSPEND => Action::Suspend,
+            function::CPU_OFF if function_id & function::WIDE == 0 => self.cpu_off(caller),
+            function::CPU_ON => self.cpu_on(arguments),
+            function::AFFINITY_INFO => Action::Return(self.affinity_info(arguments)),
+            function::SYSTEM_OFF if function_id & function::WIDE == 0 => Action::SystemOff,
+            function::SYSTEM_RESET if function_id & function::WIDE == 0 => Action::SystemReset,
+            function::SYSTEM_RESET2 => reset2(arguments),
+            _ => Action::Return(Code::NotSupported.value()),
+        }
+    }
+
+    fn find(&self, target: u64) -> Option<VcpuId> {
+        let affinity = u32::try_from(target).ok().map(Affinity)?;
+        affinity.vcpu().filter(|vcpu| usize::from(vcpu.0) < self.on.len())
+    }
+
+    fn cpu_off(&mut self, caller: VcpuId) -> Action {
+        if let Some(on) = self.on.get_mut(usize::from(caller.0)) {
+            *on = false;
+        }
+        Action::PowerOff
+    }
+
+    fn cpu_on(&mut self, [target, entry, context]: [u64; 3]) -> Action {
+        let Some(vcpu) = self.find(target) else {
+            return Action::Return(Code::InvalidParameters.value());
+        };
+        if entry % 4 != 0 {
+            return Action::Return(Code::InvalidAddress.value());
+        }
+        match self.on.get_mut(usize::from(vcpu.0)) {
+            Some(on) if !*on => *on = true,
+            _ => return Action::Return(Code::AlreadyOn.value()),
+        }
+        Action::PowerOn { vcpu, entry, context }
+    }
+
+    /// Only single vCPUs have a state: the lowest affinity level must be 0.
+    fn affinity_info(&self, [target, level, _]: [u64; 3]) -> u64 {
+        let state = self.find(target).and_then(|vcpu| self.on.get(usize::from(vcpu.0)));
+        match state {
+            Some(true) if level == 0 => AFFINITY_ON,
+            Some(false) if level == 0 => AFFINITY_OFF,
+            _ => Code::InvalidParameters.value(),
+        }
+    }
+}
+
+/// A 32-bit function takes the low halves of its arguments.
+fn narrow(function_id: u32, arguments: [u64; 3]) -> [u64; 3] {
+    if function_id & function::WIDE != 0 {
+        arguments
+    } else {
+        arguments.map(|argument| argument & 0xffff_ffff)
+    }
+}
+
+/// Only the architectural warm reset, type 0, is there.
+fn reset2([kind, ..]: [u64; 3]) -> Action {
+    if kind as u32 == 0 {
+        Action::SystemReset
+    } else {
+        Action::Return(Code::InvalidParameters.value())
+    }
+}
+
+/// The answer to a call that looks at nothing but its first argument, or `None` if it is one for [`Power::call`].
+#[must_use]
+pub fn immediate(function_id: u32, argument: u64) -> Option<Action> {
+    Some(match function_id {
+        function::VERSION => Action::Return(PSCI_VERSION),
+        function::PSCI_FEATURES => Action::Return(features(argument as u32)),
+        function::MIGRATE_INFO_TYPE => Action::Return(NO_MIGRATION),
+        function::SMCCC_VERSION => Action::Return(SMCCC_VERSION),
+        function::SMCCC_ARCH_FEATURES => Action::Return(arch_features(argument as u32)),
+        function::HYPERVISOR_COUNT => Action::Return(XEN_FUNCTION_COUNT),
+        function::HYPERVISOR_UID => Action::ReturnFour(XEN_UID),
+        function::HYPERVISOR_REVISION => Action::ReturnFour(XEN_REVISION),
+        _ => return None,
+    })
+}
+
+fn features(function_id: u32) -> u64 {
+    let has_wide_form = matches!(
+        function_id & !function::WIDE,
+        function::CPU_SUSPEND
+            | function::CPU_ON
+            | function::AFFINITY_INFO
+            | function::SYSTEM_RESET2
+    );
+    let narrow_only = matches!(
+        function_id,
+        function::VERSION
+            | function::CPU_OFF
+            | function::MIGRATE_INFO_TYPE
+            | function::SYSTEM_OFF
+            | function::SYSTEM_RESET
+            | function::PSCI_FEATURES
+            | function::SMCCC_VERSION
+    );
+    if has_wide_form || narrow_only { Code::Success.value() } else { Code::NotSupported.value() }
+}
+
+fn arch_features(function_id: u32) -> u64 {
+    match function_id {
+        function::SMCCC_VERSION | function::SMCCC_ARCH_FEATURES => Code::Success.value(),
+        _ => Code::NotSupported.value(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CPU_ON_64: u32 = function::CPU_ON | function::WIDE;
+    const AFFINITY_INFO_64: u32 = function::AFFINITY_INFO | function::WIDE;
+
+    fn returned(code: Code) -> Action {
+        Action::Return(code.value())
+    }
+
+    #[test]
+    fn a_vcpu_is_switched_on_once() {
+        let mut power = Power::new(2);
+        let on = [1, 0x4000_0000, 7];
+        let vcpu = VcpuId(1);
+        let expected = Action::PowerOn { vcpu, entry: 0x4000_0000, context: 7 };
+        assert_eq!(power.call(VcpuId(0), CPU_ON_64, on), expected);
+        assert_eq!(power.call(VcpuId(0), CPU_ON_64, on), returned(Code::AlreadyOn));
+        assert_eq!(power.call(VcpuId(1), function::CPU_OFF, [0; 3]), Action::PowerOff);
+        assert_eq!(
+            power.call(VcpuId(0), AFFINITY_INFO_64, [1, 0, 0]),
+            Action::Return(AFFINITY_OFF)
+        );
+        assert_eq!(power.call(VcpuId(0), CPU_ON_64, on), expected);
+    }
+
+    #[test]
+    fn targets_and_entries_that_do_not_exist_are_refused() {
+        let mut power = Power::new(18);
+        for target in [18, 0x102, 0x1_0000, 0x1_0000_0000, u64::MAX] {
+            assert_eq!(
+                power.call(VcpuId(0), CPU_ON_64, [target, 0, 0]),
+                returned(Code::InvalidParameters)
+            );
+        }
+        assert_eq!(power.call(VcpuId(0), CPU_ON_64, [1, 2, 0]), returned(Code::InvalidAddress));
+        assert_eq!(power.call(VcpuId(0), CPU_ON_64, [0, 0, 0]), returned(Code::AlreadyOn));
+        // Aff1 = 1, Aff0 = 1 is vCPU 17.
+        assert!(matches!(
+            power.call(VcpuId(0), CPU_ON_64, [0x101, 0, 0]),
+            Action::PowerOn { vcpu: VcpuId(17), .. }
+        ));
+        assert_eq!(
+            power.call(VcpuId(0), AFFINITY_INFO_64, [0, 1, 0]),
+            returned(Code::InvalidParameters)
+        );
+    }
+
+    #[test]
+    fn a_32_bit_call_does_not_see_the_high_halves() {
+        let mut power = Power::new(2);
+        let call = power.call(
+            VcpuId(0),
+            function::CPU_ON,
+            [0xff_0000_0001, 0xff_0000_1000, 0xff_0000_0007],
+        );
+        assert_eq!(call, Action::PowerOn { vcpu: VcpuId(1), entry: 0x1000, context: 7 });
+    }
+
+    #[test]
+    fn what_features_promises_is_there_and_nothing_else() {
+        for base in [0x8000_0000_u32, 0x8400_0000, 0xc400_0000, 0x8600_0000, 0xc000_0000] {
+            for id in base..base + 0x40 {
+                let promised = features(id) == Code::Success.value();
+                let answered = immediate(id, 0)
+                    .unwrap_or_else(|| Power::new(2).call(VcpuId(0), id, [1, 0, 0]));
+                let missing = answered == returned(Code::NotSupported);
+                assert_eq!(promised, !missing || id == function::PSCI_FEATURES, "{id:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn errors_are_sign_extended() {
+        assert_eq!(Code::NotSupported.value(), u64::MAX);
+    }
+}
