@@ -16,9 +16,11 @@ extern crate alloc;
 extern crate std;
 
 pub mod addr;
+pub mod console;
 pub mod esr;
 pub mod frames;
 pub mod id;
+pub mod idregs;
 pub mod p2m;
 pub mod psci;
 pub mod sched;
@@ -26,3 +28,4 @@ pub mod sysreg;
 pub mod timer;
 pub mod vgic;
 pub mod vmid;
+pub mod vpl011;
