@@ -80,8 +80,9 @@ impl VGic {
             return Outcome::Value(value);
         }
         let holders = self.other_holders(vcpu, part);
-        if !self.take_snapshots(holders) {
-            return Outcome::Retry(holders);
+        let missing = self.missing_snapshots(vcpu, holders);
+        if !missing.is_empty() {
+            return Outcome::Retry(missing);
         }
         let Some(mut seen) = self.bank_of(part.owner, part.first).map(|bank| bank.clone()) else {
             return access.constant(0, Widths::ANY);
@@ -153,21 +154,28 @@ impl VGic {
         holders
     }
 
-    /// Uses up the holders' snapshots if all have been taken, and otherwise asks for those missing.
-    fn take_snapshots(&mut self, holders: VcpuSet) -> bool {
-        let taken =
-            |vgic: &Self, vcpu| vgic.cpu(vcpu).is_none_or(|cpu| cpu.snapshot == Snapshot::Taken);
-        let all = holders.into_iter().all(|vcpu| taken(self, vcpu));
+    /// Asks for those of the holders' snapshots that are missing, and returns by whom. If none is,
+    /// uses up all that the reader asked for.
+    fn missing_snapshots(&mut self, reader: VcpuId, holders: VcpuSet) -> VcpuSet {
+        let mut missing = VcpuSet::EMPTY;
         for vcpu in holders {
-            if let Some(cpu) = self.cpu_mut(vcpu) {
-                if all {
+            if let Some(cpu) = self.cpu_mut(vcpu).filter(|cpu| cpu.snapshot != Snapshot::Taken) {
+                cpu.snapshot = Snapshot::Wanted;
+                cpu.attend(Attention::All);
+                missing.insert(vcpu);
+            }
+        }
+        let Some(cpu) = self.cpu_mut(reader) else {
+            return missing;
+        };
+        cpu.asked = cpu.asked.union(missing);
+        if missing.is_empty() {
+            for vcpu in core::mem::take(&mut cpu.asked) {
+                if let Some(cpu) = self.cpu_mut(vcpu) {
                     cpu.snapshot = Snapshot::None;
-                } else if cpu.snapshot != Snapshot::Taken {
-                    cpu.snapshot = Snapshot::Wanted;
-                    cpu.attend(Attention::All);
                 }
             }
         }
-        all
+        missing
     }
 }

@@ -3,6 +3,7 @@
 use super::bank::{Bank, Groups, take_lowest};
 use super::intid::IntId;
 use super::lr::{Hcr, ListRegister, ListRegisters, MAX_LIST_REGISTERS};
+use super::set::VcpuSet;
 
 /// How much a flush has to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +38,8 @@ pub(super) struct Cpu {
     pub control: Hcr,
     pub attention: Attention,
     pub snapshot: Snapshot,
+    /// Whose snapshots this one waits for.
+    pub asked: VcpuSet,
     /// Physical interrupts to deactivate, by INTID.
     pub release: u32,
     /// `GICR_WAKER.ProcessorSleep`: nothing is forwarded, what is due wakes.
@@ -60,6 +63,7 @@ impl Cpu {
             control: Hcr::BASE,
             attention: Attention::All,
             snapshot: Snapshot::None,
+            asked: VcpuSet::EMPTY,
             release: 0,
             asleep: false,
             off: true,

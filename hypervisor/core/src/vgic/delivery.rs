@@ -6,7 +6,7 @@ use super::intid::IntId;
 use super::lr::{Hcr, ListRegister, ListRegisters, MAX_LIST_REGISTERS};
 use super::queue::Queue;
 use super::set::VcpuSet;
-use super::{Flushed, VGic};
+use super::{Flushed, Groups, VGic};
 use crate::id::VcpuId;
 
 impl VGic {
@@ -148,20 +148,25 @@ impl VGic {
         let (mut active, mut pending) = (Queue::new(count), Queue::new(count));
         self.each_active(vcpu, &mut active);
         self.each_due(vcpu, &mut pending);
-
         let taken = active.len().min(count.saturating_sub(usize::from(pending.len() > 0)));
         let offered = pending.len().min(count - taken);
-        let listed = active.iter().take(taken).chain(pending.iter().take(offered));
-        for (n, intid) in listed.enumerate() {
-            lrs.set(n, self.list(vcpu, n, intid));
-        }
 
         let mut control = Hcr::BASE;
+        let groups = self.cpu(vcpu).map_or(Groups::NONE, |cpu| cpu.groups(self.groups));
+        let mut again = groups;
         if active.overflowed() || taken < active.len() {
             control = control.counted();
         }
         if pending.overflowed() || offered < pending.len() {
             control = control.refilled();
+            // What is active and pending would count as pending, and put off the refill.
+            again = Groups::NONE;
+        }
+        for (n, intid) in active.iter().take(taken).enumerate() {
+            lrs.set(n, self.list(vcpu, n, intid, again));
+        }
+        for (n, intid) in (taken..).zip(pending.iter().take(offered)) {
+            lrs.set(n, self.list(vcpu, n, intid, groups));
         }
         notify.remove(vcpu);
         let release = self.cpu_mut(vcpu).map_or(0, |cpu| cpu.flushed(control));
@@ -177,13 +182,12 @@ impl VGic {
         }
     }
 
-    /// Lists an interrupt in `vcpu`'s list register `n`.
-    fn list(&mut self, vcpu: VcpuId, n: usize, intid: IntId) -> ListRegister {
-        let (groups, any) = (self.groups, self.any);
+    /// Lists an interrupt in `vcpu`'s list register `n`, pending only if of one of `groups`.
+    fn list(&mut self, vcpu: VcpuId, n: usize, intid: IntId, groups: Groups) -> ListRegister {
+        let any = self.any;
         let Some(cpu) = self.cpu_mut(vcpu) else {
             return ListRegister::EMPTY;
         };
-        let groups = cpu.groups(groups);
         if intid.is_private() {
             return cpu.list(n, intid, groups);
         }

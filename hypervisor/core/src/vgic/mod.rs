@@ -28,6 +28,8 @@ mod redistributor;
 mod registers;
 mod set;
 mod shared;
+#[cfg(test)]
+mod tests;
 
 use alloc::vec::Vec;
 
@@ -224,11 +226,13 @@ impl VGic {
     fn choose_any(&mut self, notify: &mut VcpuSet) {
         let first = self.cpus.iter().position(|cpu| !cpu.off && !cpu.asleep).unwrap_or(0);
         let chosen = VcpuId(first as u8);
-        if chosen != self.any {
-            self.any = chosen;
-            if let Some(cpu) = self.cpu_mut(chosen) {
-                cpu.attend(Attention::All);
-                notify.insert(chosen);
+        let before = core::mem::replace(&mut self.any, chosen);
+        if chosen != before {
+            for vcpu in [before, chosen] {
+                if let Some(cpu) = self.cpu_mut(vcpu) {
+                    cpu.attend(Attention::All);
+                    notify.insert(vcpu);
+                }
             }
         }
     }

@@ -1,0 +1,187 @@
+//! PPIs with a physical interrupt behind them: the timer neither storms nor stops.
+
+use super::machine::{
+    CLEAR_ACTIVE, CLEAR_ENABLE, CLEAR_PENDING, Machine, SET_ACTIVE, SET_ENABLE, SET_PENDING, intid,
+};
+use crate::id::VcpuId;
+use crate::vgic::IntId;
+
+const TIMER: u32 = 27;
+const PRIORITY: u8 = 0xa0;
+
+fn with_timer() -> (Machine, IntId) {
+    let mut machine = Machine::new(1, 32, 4);
+    let timer = machine.enable(0, TIMER, PRIORITY);
+    (machine, timer)
+}
+
+/// Whether the physical interrupt is held, and that the GIC agrees once it knows.
+fn held(machine: &mut Machine) -> bool {
+    machine.leave(0);
+    let in_flight = machine.gic.hw_in_flight(VcpuId(0), intid(TIMER));
+    machine.settle();
+    let active = machine.cpus[0].physical_active >> TIMER & 1 != 0;
+    assert_eq!(in_flight, active);
+    active
+}
+
+#[test]
+fn the_guests_end_frees_the_physical_interrupt_without_an_exit() {
+    let (mut machine, timer) = with_timer();
+    for _ in 0..5 {
+        assert!(machine.fire(0, timer));
+        machine.settle();
+        assert_eq!(machine.acknowledge(0), Some(timer));
+        assert!(!machine.fire(0, timer), "it cannot fire while it is handled");
+        machine.cpus[0].end(timer);
+        assert_eq!(machine.cpus[0].physical_active, 0);
+        assert!(!machine.gic.needs_flush(VcpuId(0)) && !machine.cpus[0].needs_maintenance());
+    }
+    assert!(!held(&mut machine));
+}
+
+#[test]
+fn a_flight_survives_the_vcpus_moves() {
+    let (mut machine, timer) = with_timer();
+    machine.fire(0, timer);
+    machine.settle();
+    assert!(held(&mut machine));
+    assert_eq!(machine.acknowledge(0), Some(timer));
+    assert!(held(&mut machine));
+    machine.end(0, timer);
+    assert!(!held(&mut machine));
+}
+
+#[test]
+fn a_timer_that_the_guest_has_off_is_held_until_it_is_on() {
+    let (mut machine, timer) = with_timer();
+    machine.write_bit(0, 0, CLEAR_ENABLE, timer);
+    machine.fire(0, timer);
+    machine.settle();
+    assert_eq!(machine.acknowledge(0), None);
+    assert!(held(&mut machine), "so it cannot storm");
+    machine.write_bit(0, 0, SET_ENABLE, timer);
+    machine.settle();
+    assert_eq!(machine.acknowledge(0), Some(timer));
+    machine.end(0, timer);
+    assert!(!held(&mut machine));
+}
+
+#[test]
+fn state_that_the_guest_clears_frees_the_physical_interrupt() {
+    let (mut machine, timer) = with_timer();
+    machine.fire(0, timer);
+    machine.settle();
+    machine.write_bit(0, 0, CLEAR_PENDING, timer);
+    machine.settle();
+    assert!(!held(&mut machine));
+
+    machine.fire(0, timer);
+    machine.settle();
+    assert_eq!(machine.acknowledge(0), Some(timer));
+    machine.write_bit(0, 0, CLEAR_ACTIVE, timer);
+    machine.settle();
+    assert!(!held(&mut machine));
+}
+
+#[test]
+fn a_withdrawn_interrupt_frees_the_physical_one_unless_it_is_handled() {
+    let (mut machine, timer) = with_timer();
+    machine.fire(0, timer);
+    machine.settle();
+    let _ = machine.gic.lower_hw(VcpuId(0), timer);
+    machine.settle();
+    assert_eq!(machine.acknowledge(0), None);
+    assert!(!held(&mut machine));
+
+    machine.fire(0, timer);
+    machine.settle();
+    assert_eq!(machine.acknowledge(0), Some(timer));
+    let _ = machine.gic.lower_hw(VcpuId(0), timer);
+    machine.settle();
+    assert!(held(&mut machine));
+    machine.end(0, timer);
+    assert!(!held(&mut machine));
+}
+
+#[test]
+fn one_pended_by_software_deactivates_nothing() {
+    let (mut machine, timer) = with_timer();
+    machine.write_bit(0, 0, SET_PENDING, timer);
+    machine.settle();
+    assert!(!held(&mut machine));
+    assert_eq!(machine.acknowledge(0), Some(timer));
+    assert!(machine.fire(0, timer), "the timer itself is free to fire");
+    machine.settle();
+    assert_eq!(machine.acknowledge(0), None);
+    machine.end(0, timer);
+    assert_eq!(machine.acknowledge(0), Some(timer));
+    machine.end(0, timer);
+    assert!(!held(&mut machine));
+}
+
+#[test]
+fn one_pended_by_software_while_handled_comes_again_and_frees_the_physical_one() {
+    let (mut machine, timer) = with_timer();
+    machine.fire(0, timer);
+    machine.settle();
+    assert_eq!(machine.acknowledge(0), Some(timer));
+    machine.write_bit(0, 0, SET_PENDING, timer);
+    machine.settle();
+    machine.end(0, timer);
+    assert_eq!(machine.acknowledge(0), Some(timer));
+    machine.end(0, timer);
+    assert!(!held(&mut machine));
+    assert_eq!(machine.acknowledge(0), None);
+}
+
+#[test]
+fn the_group_and_trigger_that_the_guest_chooses_make_no_difference() {
+    for (group1, edge) in [(false, false), (false, true), (true, true)] {
+        let (mut machine, timer) = with_timer();
+        machine.write_private(
+            0,
+            0,
+            0x1_0080,
+            super::super::Width::Word,
+            u64::from(group1) << TIMER,
+        );
+        machine.write_edge(0, 0, timer, edge);
+        for _ in 0..3 {
+            assert!(machine.fire(0, timer));
+            machine.settle();
+            assert_eq!(machine.cpus[0].listed()[0].is_group1(), group1);
+            assert_eq!(machine.acknowledge(0), Some(timer));
+            machine.end(0, timer);
+            assert!(!held(&mut machine));
+        }
+    }
+}
+
+#[test]
+fn a_timer_that_fits_no_list_register_is_ended_all_the_same() {
+    let mut machine = Machine::new(1, 32, 1);
+    let timer = machine.enable(0, TIMER, PRIORITY);
+    machine.fire(0, timer);
+    machine.settle();
+    assert_eq!(machine.acknowledge(0), Some(timer));
+    let urgent = machine.enable(0, 3, 0x10);
+    machine.raise(0, urgent);
+    machine.settle();
+    assert_eq!(machine.listed(0), [3]);
+    assert_eq!(machine.acknowledge(0), Some(urgent));
+    assert!(machine.read_bit(0, 0, SET_ACTIVE, timer));
+    machine.end(0, urgent);
+    machine.end(0, timer);
+    assert!(!machine.read_bit(0, 0, SET_ACTIVE, timer));
+    assert!(!held(&mut machine));
+}
+
+#[test]
+fn a_vcpu_switched_off_lets_its_timer_go() {
+    let (mut machine, timer) = with_timer();
+    machine.fire(0, timer);
+    machine.settle();
+    let _ = machine.gic.reset_vcpu(VcpuId(0), &mut machine.cpus[0]);
+    assert!(!machine.gic.hw_in_flight(VcpuId(0), timer));
+}

@@ -1,0 +1,9 @@
+use super::{SgiRegister, Vmcr};
+
+mod cpu_interface;
+mod delivery;
+mod hardware;
+mod machine;
+mod model;
+mod random;
+mod registers;
