@@ -113,42 +113,48 @@ impl Bank {
         released
     }
 
-    /// Moves an interrupt into a list register, and says what the register must hold.
-    ///
-    /// `deliver`: it is forwarded, to this vCPU. What is pending but cannot go along, because it
-    /// is not to be delivered here or because hardware has no state for active and pending at once, is held back
-    /// until the end of what is active: then a maintenance interrupt is due, and likewise for a high line.
-    pub fn list(&mut self, intid: IntId, deliver: bool, physical: Option<IntId>) -> ListRegister {
+    /// Moves an interrupt that is due into a list register, and says what the register must hold;
+    /// if the interrupt is now `linked`, the physical one has to be added.
+    pub fn offer(&mut self, intid: IntId) -> ListRegister {
         let mask = intid.mask();
-        let active = self.active & mask != 0;
-        let hw = self.hw & mask != 0;
-        let pending = self.pending() & mask != 0;
-        let offered = pending && deliver && !(active && hw);
-        let held = pending && !offered;
-        let level = self.line & !self.edge & mask != 0;
-
         self.listed |= mask;
-        let mut register = ListRegister::new(intid, self.priority(intid), self.group1 & mask != 0);
-        if offered {
-            register = register.pending();
-        } else {
-            self.again |= self.latch & mask;
-            self.latch &= !mask;
-        }
-        if active {
-            register = register.active();
-        }
-        match physical {
-            Some(physical) if hw && !held && !level => {
-                self.linked |= mask;
-                register.backed_by(physical)
-            }
-            _ if held || level => register.maintained(),
-            _ => register,
-        }
+        let register = self.register(intid).pending();
+        self.follow_up(register, mask, self.line & !self.edge)
     }
 
-    /// Takes an interrupt back from a list register that says it is `pending` and `active`.
+    /// The same for an interrupt that is active.
+    ///
+    /// `deliver`: it is forwarded, to this vCPU. What is pending but cannot go along, because it
+    /// is not to be delivered here or because hardware has no state for active and pending at once,
+    /// is held back until the end of what is active.
+    pub fn resume(&mut self, intid: IntId, deliver: bool) -> ListRegister {
+        let mask = intid.mask();
+        self.listed |= mask;
+        let register = self.register(intid).active();
+        let pending = self.pending() & mask;
+        if pending != 0 && deliver && self.hw & mask == 0 {
+            return self.follow_up(register.pending(), mask, self.line & !self.edge);
+        }
+        self.again |= self.latch & mask;
+        self.latch &= !mask;
+        self.follow_up(register, mask, pending)
+    }
+
+    fn register(&self, intid: IntId) -> ListRegister {
+        ListRegister::new(intid, self.priority(intid), self.group1 & intid.mask() != 0)
+    }
+
+    /// What the end of a listed interrupt entails: a maintenance interrupt if it is among those that
+    /// are still `pending` then, or else the end of the physical interrupt if there is one.
+    const fn follow_up(&mut self, register: ListRegister, mask: u32, pending: u32) -> ListRegister {
+        if pending & mask != 0 {
+            return register.maintained();
+        }
+        self.linked |= self.hw & mask;
+        register
+    }
+
+    /// Takes interrupts back from list registers that say they are `pending` and `active`.
     pub const fn unlist(&mut self, mask: u32, pending: bool, active: bool) {
         let offered = self.latch & spread(pending, mask);
         self.latch = self.latch & !mask | offered | self.again & mask;

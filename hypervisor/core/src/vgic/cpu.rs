@@ -129,17 +129,28 @@ impl Cpu {
         }
     }
 
-    fn physical(&self, intid: IntId) -> Option<IntId> {
-        let raw = self.physical.get(Self::ppi(intid)).copied()?;
-        IntId::new(raw.into())
+    /// Lists a private interrupt that is due in list register `n`.
+    pub fn offer(&mut self, n: usize, intid: IntId) -> ListRegister {
+        self.hold(n, intid);
+        let register = self.bank.offer(intid);
+        self.backed(register, intid)
     }
 
-    /// Lists a private interrupt in list register `n`.
-    pub fn list(&mut self, n: usize, intid: IntId, groups: Groups) -> ListRegister {
-        let deliver = self.bank.forwarded(groups) & intid.mask() != 0;
-        let physical = self.physical(intid);
+    /// Lists a private interrupt that is active in list register `n`.
+    pub fn resume(&mut self, n: usize, intid: IntId, groups: Groups) -> ListRegister {
         self.hold(n, intid);
-        self.bank.list(intid, deliver, physical)
+        let deliver = self.bank.forwarded(groups) & intid.mask() != 0;
+        let register = self.bank.resume(intid, deliver);
+        self.backed(register, intid)
+    }
+
+    /// Adds the physical interrupt to a list register that is linked to it.
+    fn backed(&self, register: ListRegister, intid: IntId) -> ListRegister {
+        if self.bank.linked & intid.mask() == 0 {
+            return register;
+        }
+        let physical = self.physical.get(Self::ppi(intid)).and_then(|&raw| IntId::new(raw.into()));
+        physical.map_or(register, |physical| register.backed_by(physical))
     }
 
     /// Notes that list register `n` has an interrupt.
@@ -154,31 +165,35 @@ impl Cpu {
     /// Nothing is displaced, so the order does not matter.
     pub fn list_new(&mut self, groups: Groups, lrs: &mut impl ListRegisters) -> bool {
         self.reclaim(lrs);
-        let groups = self.groups(groups);
-        let mut new = self.bank.due(groups) & !self.bank.listed;
+        if self.bank.again != 0 {
+            // Pending anew while still held: its list register must be rewritten.
+            return false;
+        }
+        let mut new = self.bank.due(self.groups(groups)) & !self.bank.listed;
         let mut free = !self.used & mask_of(lrs.count());
         while let Some(bit) = take_lowest(&mut new) {
             let Some(n) = take_lowest(&mut free) else {
                 return false;
             };
-            let register = self.list(n as usize, IntId::at(0, bit), groups);
+            let register = self.offer(n as usize, IntId::at(0, bit));
             lrs.set(n as usize, register);
         }
-        // Pending anew while still held: the list register must be rewritten.
-        self.bank.again == 0
+        true
     }
 
     /// Takes back private interrupts that the guest has ended.
     fn reclaim(&mut self, lrs: &impl ListRegisters) {
         let mut ended = self.used & lrs.empty();
+        let mut interrupts = 0;
         while let Some(n) = take_lowest(&mut ended) {
             if let Some(intid) = self.lr.get(n as usize)
                 && intid.is_private()
             {
-                self.bank.unlist(intid.mask(), false, false);
+                interrupts |= intid.mask();
                 self.used &= !(1 << n);
             }
         }
+        self.bank.unlist(interrupts, false, false);
     }
 }
 

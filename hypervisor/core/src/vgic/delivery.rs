@@ -152,8 +152,7 @@ impl VGic {
         let offered = pending.len().min(count - taken);
 
         let mut control = Hcr::BASE;
-        let groups = self.cpu(vcpu).map_or(Groups::NONE, |cpu| cpu.groups(self.groups));
-        let mut again = groups;
+        let mut again = self.cpu(vcpu).map_or(Groups::NONE, |cpu| cpu.groups(self.groups));
         if active.overflowed() || taken < active.len() {
             control = control.counted();
         }
@@ -163,10 +162,10 @@ impl VGic {
             again = Groups::NONE;
         }
         for (n, intid) in active.iter().take(taken).enumerate() {
-            lrs.set(n, self.list(vcpu, n, intid, again));
+            lrs.set(n, self.resume(vcpu, n, intid, again));
         }
         for (n, intid) in (taken..).zip(pending.iter().take(offered)) {
-            lrs.set(n, self.list(vcpu, n, intid, groups));
+            lrs.set(n, self.offer(vcpu, n, intid));
         }
         notify.remove(vcpu);
         let release = self.cpu_mut(vcpu).map_or(0, |cpu| cpu.flushed(control));
@@ -182,23 +181,39 @@ impl VGic {
         }
     }
 
-    /// Lists an interrupt in `vcpu`'s list register `n`, pending only if of one of `groups`.
-    fn list(&mut self, vcpu: VcpuId, n: usize, intid: IntId, groups: Groups) -> ListRegister {
-        let any = self.any;
+    /// Lists an interrupt that is due in `vcpu`'s list register `n`.
+    fn offer(&mut self, vcpu: VcpuId, n: usize, intid: IntId) -> ListRegister {
         let Some(cpu) = self.cpu_mut(vcpu) else {
             return ListRegister::EMPTY;
         };
         if intid.is_private() {
-            return cpu.list(n, intid, groups);
+            return cpu.offer(n, intid);
         }
         cpu.hold(n, intid);
         let Some(shared) = self.shared_mut(intid) else {
             return ListRegister::EMPTY;
         };
         shared.set_holder(intid.bit(), vcpu);
+        shared.bank.offer(intid)
+    }
+
+    /// Lists an interrupt that is active in `vcpu`'s list register `n`, as pending too if it is so
+    /// and of one of `groups`.
+    fn resume(&mut self, vcpu: VcpuId, n: usize, intid: IntId, groups: Groups) -> ListRegister {
+        let any = self.any;
+        let Some(cpu) = self.cpu_mut(vcpu) else {
+            return ListRegister::EMPTY;
+        };
+        if intid.is_private() {
+            return cpu.resume(n, intid, groups);
+        }
+        cpu.hold(n, intid);
+        let Some(shared) = self.shared_mut(intid) else {
+            return ListRegister::EMPTY;
+        };
         let forwarded = shared.bank.forwarded(groups) & intid.mask() != 0;
         let mine = shared.route(intid).target(any) == Some(vcpu);
-        shared.bank.list(intid, forwarded && mine, None)
+        shared.bank.resume(intid, forwarded && mine)
     }
 
     /// Queues what `vcpu` has taken and not ended and no list register holds.

@@ -134,12 +134,14 @@ impl VGic {
             }
             return notify;
         }
-        let first = sgi::first_target(value);
+        let Some(first) = sgi::first_target(value).vcpu() else {
+            return notify;
+        };
         let mut targets = (value & sgi::TARGETS) as u32;
         while let Some(place) = take_lowest(&mut targets) {
-            if let Some(vcpu) = Affinity(first.0 + place).vcpu() {
-                self.pend_private(vcpu, mask, either, &mut notify);
-            }
+            // 16 vCPUs share an Aff1, as many as there are targets.
+            let vcpu = VcpuId(first.0 | place as u8);
+            self.pend_private(vcpu, mask, either, &mut notify);
         }
         notify
     }

@@ -1,0 +1,262 @@
+//! The domains that the configuration asks for: the `xen,domain` nodes below `/chosen`, in Xen's dom0less binding with
+//! Mote's additions (`dtb/README.md`).
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use xen_abi::arch_arm::MAX_VCPUS;
+
+use crate::addr::{PAGE_SIZE, PaRange};
+use crate::console::Ready;
+use crate::p2m::Touches;
+use crate::sched::DEFAULT_WEIGHT;
+use crate::tree::{FdtNode, Properties, Tree};
+
+/// Most domains that a configuration can build.
+pub const MAX_DOMAINS: usize = 1024;
+/// Least memory of a domain, in bytes.
+pub const MIN_MEMORY: u64 = 64 << 10;
+/// Greatest weight, as credit2's.
+const MAX_WEIGHT: u32 = 65_535;
+/// Longest name, and the characters besides letters and digits that are in some (Devicetree Specification 2.2.1).
+const MAX_NAME: usize = 31;
+const NAME_PUNCTUATION: &str = ",._+-";
+
+/// A domain to build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DomainConfig {
+    /// Its name: the node's.
+    pub name: String,
+    /// Its memory in bytes, whole pages.
+    pub memory: u64,
+    /// Its vCPUs, 1 to 128.
+    pub vcpus: u32,
+    /// Its vCPUs' weight in the scheduler.
+    pub weight: u32,
+    /// Whether it has a UART.
+    pub vpl011: bool,
+    /// Its kernel.
+    pub kernel: PaRange,
+    /// The kernel's command line.
+    pub bootargs: Option<String>,
+    /// Its initial RAM disk.
+    pub ramdisk: Option<PaRange>,
+    /// A partial device tree to merge into its own.
+    pub device_tree: Option<PaRange>,
+    /// What on its console shows that it is ready.
+    pub ready: Ready,
+    /// Whether first touches of its memory are noticed page by page.
+    pub touches: Touches,
+}
+
+/// What the configuration asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configuration {
+    /// The domains to build, in the tree's order.
+    pub domains: Vec<DomainConfig>,
+    /// Those that cannot be built: name, and why.
+    pub refused: Vec<(String, ConfigError)>,
+    /// Whether somebody sits at the console: the first domain is in focus.
+    pub interactive: bool,
+}
+
+/// Why a domain's node cannot be built from. Each names the property or module it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The name is too long or has characters that names do not have.
+    Name,
+    /// Another domain has this name.
+    Duplicate,
+    /// There are too many domains.
+    TooMany,
+    /// A property that there must be is missing.
+    Missing(&'static str),
+    /// A property has another form than its binding says.
+    Malformed(&'static str),
+    /// A property asks for what Mote does not do.
+    Unsupported(&'static str),
+    /// A number is out of its range.
+    Range(&'static str),
+    /// A module has no `reg`, or one that cannot be read.
+    ModuleAddress(&'static str),
+    /// A module is not in RAM, or in memory that is EL2's own.
+    ModulePlace(&'static str),
+    /// There are two modules of a kind.
+    TwoModules(&'static str),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name => write!(
+                f,
+                "its name is not one to {MAX_NAME} of a-z, A-Z, 0-9 and {NAME_PUNCTUATION}"
+            ),
+            Self::Duplicate => f.write_str("another domain has the same name"),
+            Self::TooMany => write!(f, "there are more than {MAX_DOMAINS} domains"),
+            Self::Missing(what) => write!(f, "{what} is missing"),
+            Self::Malformed(what) => {
+                write!(f, "{what} does not have the form its binding asks for")
+            }
+            Self::Unsupported(what) => write!(f, "{what} is not supported"),
+            Self::Range("cpus") => write!(f, "cpus is not 1 to {MAX_VCPUS}"),
+            Self::Range("memory") => write!(
+                f,
+                "memory is less than {} KiB or more than a domain can have",
+                MIN_MEMORY >> 10
+            ),
+            Self::Range(what) => write!(f, "{what} is out of range"),
+            Self::ModuleAddress(kind) => write!(f, "the {kind} module has no reg that can be read"),
+            Self::ModulePlace(kind) => write!(f, "the {kind} module does not lie in free RAM"),
+            Self::TwoModules(kind) => write!(f, "there are two {kind} modules"),
+        }
+    }
+}
+
+impl Configuration {
+    /// Reads the tree; `is_free` says whether memory is RAM that modules can be in.
+    pub fn read(tree: &Tree<'_>, is_free: impl Fn(PaRange) -> bool) -> Self {
+        let mut configuration = Self::default();
+        let Some(chosen) = tree.node("/chosen") else { return configuration };
+        configuration.interactive = chosen.has("mote,interactive");
+        for node in chosen.children().filter(|node| node.is_compatible("xen,domain")) {
+            match configuration.domain(node, &is_free) {
+                Ok(domain) => configuration.domains.push(domain),
+                Err(error) => configuration.refused.push((node.name.into(), error)),
+            }
+        }
+        configuration
+    }
+
+    fn domain(
+        &self,
+        node: FdtNode<'_, '_>,
+        is_free: &impl Fn(PaRange) -> bool,
+    ) -> Result<DomainConfig, ConfigError> {
+        let name = node.name;
+        let fits = |c: char| c.is_ascii_alphanumeric() || NAME_PUNCTUATION.contains(c);
+        if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(fits) {
+            return Err(ConfigError::Name);
+        }
+        if self.domains.iter().any(|domain| domain.name == name) {
+            return Err(ConfigError::Duplicate);
+        }
+        if self.domains.len() + self.refused.len() >= MAX_DOMAINS {
+            return Err(ConfigError::TooMany);
+        }
+        refuse_unsupported(node)?;
+        let modules = Modules::read(node, is_free)?;
+        Ok(DomainConfig {
+            name: name.into(),
+            memory: memory(node)?,
+            vcpus: number(node, "cpus", 1, 1..=MAX_VCPUS)?,
+            weight: number(node, "mote,weight", DEFAULT_WEIGHT, 1..=MAX_WEIGHT)?,
+            vpl011: node.has("vpl011"),
+            kernel: modules.kernel.ok_or(ConfigError::Missing("the kernel module"))?,
+            bootargs: modules.bootargs,
+            ramdisk: modules.ramdisk,
+            device_tree: modules.device_tree,
+            ready: ready(node)?,
+            touches: match node.has("mote,track-touched") {
+                true => Touches::Noticed,
+                false => Touches::Unnoticed,
+            },
+        })
+    }
+}
+
+/// Properties that would make another machine of the domain than the one it gets.
+fn refuse_unsupported(node: FdtNode<'_, '_>) -> Result<(), ConfigError> {
+    const UNSUPPORTED: [&str; 7] = [
+        "xen,static-mem",
+        "xen,static-heap",
+        "direct-map",
+        "xen,passthrough",
+        "llc-colors",
+        "sve",
+        "domain-cpupool",
+    ];
+    if let Some(property) = UNSUPPORTED.into_iter().find(|property| node.has(property)) {
+        return Err(ConfigError::Unsupported(property));
+    }
+    match node.string("xen,enhanced") {
+        None if !node.has("xen,enhanced") => Ok(()),
+        Some("disabled") => Ok(()),
+        _ => Err(ConfigError::Unsupported("xen,enhanced")),
+    }
+}
+
+/// `memory`: KiB in two cells, or in one.
+fn memory(node: FdtNode<'_, '_>) -> Result<u64, ConfigError> {
+    let words: Vec<u32> = node.words("memory").ok_or(ConfigError::Missing("memory"))?.collect();
+    let kib = match words[..] {
+        [low] => u64::from(low),
+        [high, low] => u64::from(high) << 32 | u64::from(low),
+        _ => return Err(ConfigError::Malformed("memory")),
+    };
+    let bytes = kib.checked_mul(1024).ok_or(ConfigError::Range("memory"))?;
+    let bytes = bytes / PAGE_SIZE * PAGE_SIZE;
+    if bytes < MIN_MEMORY { Err(ConfigError::Range("memory")) } else { Ok(bytes) }
+}
+
+fn number(
+    node: FdtNode<'_, '_>,
+    name: &'static str,
+    default: u32,
+    range: core::ops::RangeInclusive<u32>,
+) -> Result<u32, ConfigError> {
+    if !node.has(name) {
+        return Ok(default);
+    }
+    let value = node.number(name).ok_or(ConfigError::Malformed(name))?;
+    if range.contains(&value) { Ok(value) } else { Err(ConfigError::Range(name)) }
+}
+
+fn ready(node: FdtNode<'_, '_>) -> Result<Ready, ConfigError> {
+    match node.string("mote,ready") {
+        Some(text) if !text.is_empty() => Ok(Ready::Text(text.into())),
+        None if !node.has("mote,ready") => Ok(Ready::FirstLine),
+        _ => Err(ConfigError::Malformed("mote,ready")),
+    }
+}
+
+#[derive(Default)]
+struct Modules {
+    kernel: Option<PaRange>,
+    bootargs: Option<String>,
+    ramdisk: Option<PaRange>,
+    device_tree: Option<PaRange>,
+}
+
+impl Modules {
+    fn read(
+        node: FdtNode<'_, '_>,
+        is_free: &impl Fn(PaRange) -> bool,
+    ) -> Result<Self, ConfigError> {
+        let mut modules = Self::default();
+        for module in node.children().filter(|node| node.is_compatible("multiboot,module")) {
+            let place = |kind: &'static str, slot: &mut Option<PaRange>| {
+                let mut reg =
+                    module.ranges(node.cells()).ok_or(ConfigError::ModuleAddress(kind))?;
+                let range = reg.next().ok_or(ConfigError::ModuleAddress(kind))?;
+                if range.is_empty() || !is_free(range) {
+                    return Err(ConfigError::ModulePlace(kind));
+                }
+                if slot.replace(range).is_some() {
+                    return Err(ConfigError::TwoModules(kind));
+                }
+                Ok(())
+            };
+            if module.is_compatible("multiboot,kernel") {
+                place("kernel", &mut modules.kernel)?;
+                modules.bootargs = module.string("bootargs").map(String::from);
+            } else if module.is_compatible("multiboot,ramdisk") {
+                place("ramdisk", &mut modules.ramdisk)?;
+            } else if module.is_compatible("multiboot,device-tree") {
+                place("device-tree", &mut modules.device_tree)?;
+            }
+        }
+        Ok(modules)
+    }
+}

@@ -1,0 +1,164 @@
+//! Where everything goes in a domain's memory, by Xen's guest memory map.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use xen_abi::arch_arm::{RAM0, RAM1};
+
+use crate::addr::{Ipa, PAGE_SIZE};
+use crate::image::{Base, Kernel};
+use crate::p2m::IPA_BITS;
+
+/// A run of guest physical addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IpaRange {
+    /// First address.
+    pub base: Ipa,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl IpaRange {
+    const fn end(self) -> u64 {
+        self.base.0 + self.size
+    }
+
+    const fn overlaps(self, other: Self) -> bool {
+        self.base.0 < other.end() && other.base.0 < self.end()
+    }
+}
+
+/// A domain's memory and what is in it when it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Its RAM: one bank or two.
+    pub banks: Vec<IpaRange>,
+    /// Its kernel.
+    pub kernel: IpaRange,
+    /// Its RAM disk.
+    pub ramdisk: Option<IpaRange>,
+    /// Its device tree.
+    pub tree: IpaRange,
+}
+
+/// Why a domain's content does not fit its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayoutError {
+    /// More memory than the memory map has room for.
+    TooMuch,
+    /// The kernel wants to be where there is no RAM.
+    KernelPlace,
+    /// Kernel, RAM disk and device tree need more; in bytes, at least.
+    TooLittle(u64),
+}
+
+impl fmt::Display for LayoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooMuch => f.write_str("memory is more than a domain can have"),
+            Self::KernelPlace => {
+                f.write_str("the kernel wants to be loaded where the domain has no RAM")
+            }
+            Self::TooLittle(needed) => {
+                write!(
+                    f,
+                    "memory is too small: kernel, ramdisk and device tree need at least {} KiB",
+                    needed.div_ceil(1024)
+                )
+            }
+        }
+    }
+}
+
+/// Xen puts the RAM disk and the tree below this much of RAM.
+const LOW: u64 = 128 << 20;
+/// The boot protocol wants a tree not to cross a boundary of this size.
+const TREE_ALIGNMENT: u64 = 2 << 20;
+
+impl Layout {
+    /// Places a kernel, a RAM disk of `ramdisk` bytes and a tree of `tree` bytes (at most 2 MiB) in `memory` bytes of RAM.
+    ///
+    /// # Errors
+    /// If something does not fit.
+    pub fn new(
+        memory: u64,
+        kernel: &Kernel,
+        ramdisk: Option<u64>,
+        tree: u64,
+    ) -> Result<Self, LayoutError> {
+        let banks = banks(memory)?;
+        let bank = *banks.first().ok_or(LayoutError::TooMuch)?;
+        let base = match kernel.base {
+            Base::Ram(offset) => bank.base.0.checked_add(offset).ok_or(LayoutError::KernelPlace)?,
+            Base::Fixed(ipa) => ipa.0,
+        };
+        let end = base.checked_add(kernel.size).ok_or(LayoutError::KernelPlace)?;
+        let tree_size = tree.next_multiple_of(PAGE_SIZE);
+        let needed = (end - bank.base.0.min(base))
+            .saturating_add(ramdisk.unwrap_or(0))
+            .saturating_add(tree_size);
+        if base < bank.base.0 {
+            return Err(LayoutError::KernelPlace);
+        }
+        if end > bank.end() {
+            return Err(LayoutError::TooLittle(needed));
+        }
+        let kernel = IpaRange { base: Ipa(base), size: kernel.size };
+        let mut free = Free { bank, kernel, taken: Vec::new() };
+        let place = |free: &mut Free, size, alignment| {
+            free.place(size, alignment).ok_or(LayoutError::TooLittle(needed))
+        };
+        let tree = place(&mut free, tree_size, TREE_ALIGNMENT.min(tree_size.next_power_of_two()))?;
+        let ramdisk = ramdisk.map(|size| place(&mut free, size, PAGE_SIZE)).transpose()?;
+        Ok(Self { banks, kernel, ramdisk, tree })
+    }
+}
+
+fn banks(memory: u64) -> Result<Vec<IpaRange>, LayoutError> {
+    let first = memory.min(RAM0.size);
+    let mut banks = alloc::vec![IpaRange { base: Ipa(RAM0.base), size: first }];
+    let second = memory - first;
+    if second > RAM1.size.min((1 << IPA_BITS) - RAM1.base) {
+        return Err(LayoutError::TooMuch);
+    }
+    if second > 0 {
+        banks.push(IpaRange { base: Ipa(RAM1.base), size: second });
+    }
+    Ok(banks)
+}
+
+/// What is left of the first bank.
+struct Free {
+    bank: IpaRange,
+    kernel: IpaRange,
+    taken: Vec<IpaRange>,
+}
+
+impl Free {
+    /// The highest place of `size` bytes in low RAM, else the lowest above it.
+    fn place(&mut self, size: u64, alignment: u64) -> Option<IpaRange> {
+        let low_end = self.bank.end().min(self.bank.base.0 + LOW);
+        let from_top = self.below(low_end, size, alignment);
+        let place = from_top.or_else(|| self.below(self.bank.end(), size, alignment))?;
+        self.taken.push(place);
+        Some(place)
+    }
+
+    /// The highest place of `size` bytes that ends at `end` or below.
+    fn below(&self, end: u64, size: u64, alignment: u64) -> Option<IpaRange> {
+        let mut end = end;
+        loop {
+            let base = end.checked_sub(size)? & !(alignment - 1);
+            let place = IpaRange { base: Ipa(base), size };
+            if base < self.bank.base.0 {
+                return None;
+            }
+            let in_the_way = |other: &&IpaRange| other.overlaps(place);
+            match self.taken.iter().chain([&self.kernel]).find(in_the_way) {
+                // Each turn ends lower than the last.
+                Some(other) => end = other.base.0,
+                None => return Some(place),
+            }
+        }
+    }
+}
