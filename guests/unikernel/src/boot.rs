@@ -12,7 +12,7 @@
 
 use core::arch::global_asm;
 
-use crate::exceptions;
+use crate::vectors;
 
 /// Stage 1 descriptors (Arm ARM D8.3).
 mod descriptor {
@@ -204,10 +204,13 @@ secondary_entry:
     SCTLR = const SCTLR,
     CPACR_FP = const CPACR_FP,
     CACHE_LINE = const CACHE_LINE,
-    vectors = sym exceptions::vectors,
+    vectors = sym vectors::vectors,
     start = sym crate::start,
     start_secondary = sym crate::cpus::start_secondary,
 );
+
+/// Bytes from the image's first that one level-3 table maps.
+pub(crate) const IMAGE_WINDOW: usize = 2 << 20;
 
 unsafe extern "C" {
     static __image_end: u8;

@@ -88,14 +88,17 @@ impl Machine {
         self.first_instruction
     }
 
-    /// The physical ranges that hold something from the start: image, device tree, ramdisk.
-    pub(crate) fn reserved(&self) -> [Range<usize>; 3] {
+    /// The ranges at which no memory is free: image, device tree, ramdisk, and the addresses that lead to the image in
+    /// place of what is there.
+    pub(crate) fn reserved(&self) -> [Range<usize>; 4] {
         let image = self.physical(boot::image_start())..self.physical(boot::image_end());
+        let linked = boot::image_start()..boot::image_start() + boot::IMAGE_WINDOW;
         let tree = self.tree_address..self.tree_address + self.tree.total_size();
         let chosen = self.tree.find_node("/chosen");
         let address = |name| chosen?.property(name)?.as_usize();
         let ramdisk = address("linux,initrd-start").zip(address("linux,initrd-end"));
-        [image, tree, ramdisk.map_or(0..0, |(start, end)| start..end)]
+        let ramdisk = ramdisk.map_or(0..0, |(start, end)| start..end);
+        [image, if self.displacement == 0 { 0..0 } else { linked }, tree, ramdisk]
     }
 
     /// The physical address of a linked one.
