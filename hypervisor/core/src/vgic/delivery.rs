@@ -140,6 +140,9 @@ impl VGic {
 
     /// Fills the list registers from scratch: with what is active, so that the guest's end of it
     /// needs no help, but for at least one register with what is pending.
+    // Not inlined: the path of one new interrupt must not pay for this one's stack frame.
+    #[cold]
+    #[inline(never)]
     fn relist(&mut self, vcpu: VcpuId, lrs: &mut impl ListRegisters) -> Flushed {
         let mut notify = VcpuSet::EMPTY;
         self.wake(vcpu, &mut notify);

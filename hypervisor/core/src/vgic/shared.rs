@@ -1,6 +1,6 @@
 //! Shared interrupts: state as for private ones, and who gets them.
 
-use super::bank::Bank;
+use super::bank::{Bank, take_lowest};
 use super::intid::{Affinity, IntId};
 use crate::id::VcpuId;
 
@@ -68,11 +68,12 @@ impl SharedBank {
 
     /// Those of `mask` that `vcpu` holds.
     pub fn held_by(&self, vcpu: VcpuId, mask: u32) -> u32 {
-        let held = self
-            .holders
-            .iter()
-            .rev()
-            .fold(0, |held, &holder| held << 1 | u32::from(holder == vcpu));
-        held & mask
+        let (mut left, mut held) = (mask, 0);
+        while let Some(bit) = take_lowest(&mut left) {
+            if self.holder(bit) == vcpu {
+                held |= 1 << bit;
+            }
+        }
+        held
     }
 }
