@@ -1,0 +1,192 @@
+//! The initial file system of a Linux guest: a cpio archive with our first program, busybox and
+//! whatever lies in `guests/linux/root`.
+//!
+//! It is not compressed: QEMU hands it over in no time, and unpacking is the guest's time.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use cpio::newc::{self, Builder};
+use miette::{IntoDiagnostic, Result, WrapErr};
+
+use super::{Paths, Target, debian, targets};
+use crate::build::{self, Package};
+use crate::progress::Step;
+use crate::workspace::{replace_file, root};
+
+/// Kinds of files, as their mode says (POSIX, `sys/stat.h`).
+mod kind {
+    pub const DIRECTORY: u32 = 0o040_000;
+    pub const CHARACTER_DEVICE: u32 = 0o020_000;
+    pub const FILE: u32 = 0o100_000;
+    pub const SYMBOLIC_LINK: u32 = 0o120_000;
+}
+
+const INIT: Package = Package { name: "linux-init", program: "init", target: Target::Guest };
+
+/// Where file systems are mounted, and where the programs are.
+const DIRECTORIES: [&str; 4] = ["bin", "dev", "proc", "sys"];
+/// Linux opens it for the first program (Documentation/admin-guide/devices.txt).
+const CONSOLE: (&str, u32, u32) = ("dev/console", 5, 1);
+
+/// Whether the one at `path` is there and no older than what it is made of.
+pub fn is_current(path: &Path) -> bool {
+    let Some(built) = modified(path) else { return false };
+    newest(&sources()).is_some_and(|changed| changed <= built)
+}
+
+/// Builds one at `path`.
+pub fn build(path: &Path, paths: &Paths) -> Result<()> {
+    if !paths.busybox().is_file() {
+        debian::fetch_busybox(paths)?;
+    }
+    if !targets::is_ready(Target::Guest, paths) {
+        targets::provide(paths)?;
+    }
+    let step = Step::in_silence("building the first program of Linux guests");
+    let init = build::compile(&INIT, &step)?;
+    let pack = || {
+        let mut archive = Archive::default();
+        for directory in DIRECTORIES {
+            archive.add(directory, kind::DIRECTORY | 0o755, &[])?;
+        }
+        archive.add_device(CONSOLE)?;
+        archive.add("init", kind::FILE | 0o755, &fs::read(&init)?)?;
+        archive.add("bin/busybox", kind::FILE | 0o755, &fs::read(paths.busybox())?)?;
+        archive.add("bin/sh", kind::SYMBOLIC_LINK | 0o777, b"busybox")?;
+        archive.add_tree(&sources().join("root"), "")?;
+        archive.finish()
+    };
+    let bytes = pack().into_diagnostic().wrap_err("cannot put the initramfs together")?;
+    replace_file(path, &bytes)
+}
+
+fn sources() -> PathBuf {
+    root().join("guests/linux")
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
+}
+
+/// When `path`, or what is in it, last changed.
+fn newest(path: &Path) -> Option<SystemTime> {
+    let inside = fs::read_dir(path).into_iter().flatten().flatten();
+    inside.filter_map(|entry| newest(&entry.path())).chain(modified(path)).max()
+}
+
+/// An archive in cpio's newc format (Linux, Documentation/driver-api/early-userspace/buffer-format.rst).
+#[derive(Default)]
+struct Archive {
+    bytes: Vec<u8>,
+    // Files with one number are hard links to each other.
+    files: u32,
+}
+
+impl Archive {
+    fn add(&mut self, name: &str, mode: u32, content: &[u8]) -> io::Result<()> {
+        self.write(Builder::new(name).mode(mode), content)
+    }
+
+    fn add_device(&mut self, (name, major, minor): (&str, u32, u32)) -> io::Result<()> {
+        let mode = kind::CHARACTER_DEVICE | 0o600;
+        self.write(Builder::new(name).mode(mode).rdev_major(major).rdev_minor(minor), &[])
+    }
+
+    /// Adds what is in `directory` below the archive's `prefix`, in the order of the names.
+    fn add_tree(&mut self, directory: &Path, prefix: &str) -> io::Result<()> {
+        let mut entries = fs::read_dir(directory)?.collect::<io::Result<Vec<_>>>()?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            if entry.file_type()?.is_dir() {
+                self.add(&name, kind::DIRECTORY | 0o755, &[])?;
+                self.add_tree(&entry.path(), &format!("{name}/"))?;
+            } else {
+                self.add(&name, kind::FILE | 0o755, &fs::read(entry.path())?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> io::Result<Vec<u8>> {
+        newc::trailer(self.bytes)
+    }
+
+    fn write(&mut self, entry: Builder, content: &[u8]) -> io::Result<()> {
+        self.files += 1;
+        let size = u32::try_from(content.len()).map_err(io::Error::other)?;
+        let mut writer = entry.ino(self.files).nlink(1).write(&mut self.bytes, size);
+        io::Write::write_all(&mut writer, content)?;
+        writer.finish().map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_reads_as_it_was_written() {
+        let mut archive = Archive::default();
+        archive.add("bin", kind::DIRECTORY | 0o755, &[]).expect("added");
+        archive.add_device(CONSOLE).expect("added");
+        archive.add("bin/sh", kind::SYMBOLIC_LINK | 0o777, b"busybox").expect("added");
+        let bytes = archive.finish().expect("finished");
+
+        let mut rest = io::Cursor::new(bytes);
+        let mut seen = Vec::new();
+        loop {
+            let reader = newc::Reader::new(rest).expect("an entry");
+            if reader.entry().is_trailer() {
+                break;
+            }
+            let entry = reader.entry();
+            seen.push((
+                entry.name().to_owned(),
+                entry.mode(),
+                entry.ino(),
+                entry.rdev_major(),
+                entry.file_size(),
+            ));
+            rest = reader.finish().expect("skipped");
+        }
+        let expected = [
+            ("bin", 0o040_755, 1, 0, 0),
+            ("dev/console", 0o020_600, 2, 5, 0),
+            ("bin/sh", 0o120_777, 3, 0, 7),
+        ];
+        assert_eq!(
+            seen,
+            expected.map(|(name, mode, number, major, size)| (
+                name.to_owned(),
+                mode,
+                number,
+                major,
+                size
+            ))
+        );
+    }
+
+    #[test]
+    fn the_files_of_the_tree_are_there_under_their_names() {
+        let mut archive = Archive::default();
+        archive.add_tree(&sources().join("root"), "").expect("added");
+        let bytes = archive.finish().expect("finished");
+        assert!(bytes.windows(7).any(|window| window == b"etc/rc\0"));
+    }
+
+    #[test]
+    fn what_is_older_than_its_sources_is_not_current() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("initramfs");
+        assert!(!is_current(&path));
+        fs::write(&path, "").expect("written");
+        assert!(is_current(&path));
+        let old = fs::File::options().write(true).open(&path).expect("opened");
+        old.set_modified(SystemTime::UNIX_EPOCH).expect("aged");
+        assert!(!is_current(&path));
+    }
+}
