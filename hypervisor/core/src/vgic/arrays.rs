@@ -40,16 +40,16 @@ struct Part {
 impl VGic {
     /// An access by `vcpu` to an array, of a size that it takes.
     ///
-    /// What its own list registers know of pending and active is looked up there. If other
-    /// vCPUs' know, a read waits until they have flushed; a write does not, for they will heed it
-    /// when they flush, which is as soon as they are told.
+    /// Pending and active of what is listed is looked up in the reader's own list registers; what
+    /// is in others' waits until they have flushed. A write does not wait: the holder heeds it
+    /// when it flushes, which is as soon as it is told.
     pub(super) fn array_access(
         &mut self,
         vcpu: VcpuId,
         frame: Frame,
         field: Field,
         access: Access,
-        lrs: &mut impl ListRegisters,
+        lrs: &impl ListRegisters,
     ) -> Outcome {
         let owner = match frame {
             Frame::Distributor => vcpu,
@@ -62,7 +62,7 @@ impl VGic {
         let part = Part { field, first, owner };
         match access.operation {
             Operation::Read => self.read_array(vcpu, part, access, lrs),
-            Operation::Write(value) => self.write_array(vcpu, part, access, value, lrs),
+            Operation::Write(value) => self.write_array(vcpu, part, access, value),
         }
     }
 
@@ -102,19 +102,9 @@ impl VGic {
         Outcome::Value(seen.read(part.field, part.first.bit(), access.width))
     }
 
-    fn write_array(
-        &mut self,
-        vcpu: VcpuId,
-        part: Part,
-        access: Access,
-        value: u64,
-        lrs: &mut impl ListRegisters,
-    ) -> Outcome {
+    fn write_array(&mut self, vcpu: VcpuId, part: Part, access: Access, value: u64) -> Outcome {
         let Part { field, first, owner } = part;
         let mut notify = VcpuSet::EMPTY;
-        if field.is_state() {
-            self.recall(vcpu, lrs, &mut notify);
-        }
         if field == Field::SetActive {
             self.assign_holders(vcpu, first, value as u32);
         }

@@ -115,7 +115,8 @@ impl VGic {
     /// Ends active interrupts that were in no list register, as often as the guest did.
     ///
     /// The CPU counts such ends without saying which. The guest ends interrupts in the reverse order of taking
-    /// them, so it was the one of the highest priority. A guest that splits end and
+    /// them, so it was the one of the highest priority (unless the guest changed priorities since, to
+    /// its own confusion). A guest that splits end and
     /// deactivation says which by `ICC_DIR_EL1`: see [`Self::deactivate`].
     fn end_uncounted(&mut self, vcpu: VcpuId, lrs: &mut impl ListRegisters, notify: &mut VcpuSet) {
         if !self.control(vcpu).is_counted() {

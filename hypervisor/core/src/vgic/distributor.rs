@@ -39,7 +39,7 @@ impl VGic {
         &mut self,
         vcpu: VcpuId,
         access: Access,
-        lrs: &mut impl ListRegisters,
+        lrs: &impl ListRegisters,
     ) -> Outcome {
         if !access.is_aligned() || access.offset >= offset::END {
             return Outcome::Abort;

@@ -44,7 +44,7 @@ impl VGic {
         vcpu: VcpuId,
         frame: VcpuId,
         access: Access,
-        lrs: &mut impl ListRegisters,
+        lrs: &impl ListRegisters,
     ) -> Outcome {
         if !access.is_aligned() || access.offset >= offset::END || self.cpu(frame).is_none() {
             return Outcome::Abort;

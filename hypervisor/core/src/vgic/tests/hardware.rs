@@ -185,3 +185,29 @@ fn a_vcpu_switched_off_lets_its_timer_go() {
     let _ = machine.gic.reset_vcpu(VcpuId(0), &mut machine.cpus[0]);
     assert!(!machine.gic.hw_in_flight(VcpuId(0), timer));
 }
+
+#[test]
+fn one_raised_by_software_after_the_end_is_not_linked() {
+    let (mut machine, timer) = with_timer();
+    machine.fire(0, timer);
+    machine.settle();
+    assert_eq!(machine.acknowledge(0), Some(timer));
+    machine.cpus[0].end(timer);
+    machine.raise(0, timer);
+    machine.settle();
+    assert_eq!(machine.cpus[0].listed()[0].physical(), None);
+}
+
+#[test]
+fn a_release_that_is_overdue_does_not_release_the_next_flight() {
+    let (mut machine, timer) = with_timer();
+    machine.fire(0, timer);
+    machine.settle();
+    machine.leave(0);
+    machine.write_bit(0, 0, CLEAR_PENDING, timer);
+    assert!(!machine.gic.hw_in_flight(VcpuId(0), timer));
+    machine.cpus[0].restart();
+    assert!(machine.fire(0, timer), "on the CPU that it is loaded on next");
+    machine.settle();
+    assert!(held(&mut machine));
+}

@@ -384,6 +384,9 @@ fn late_step(pair: &mut Pair, tally: &mut [Tally], step: Step) {
                 pair.handling[usize::from(of)].push(taken);
             }
         }
+        // A guest that gives what is pending another priority while it may be taking it, and nests
+        // deeper than there are list registers, may see the wrong one ended.
+        Op::Priority(_) if tally_of(tally, of, it).owed => {}
         Op::Enable(_) | Op::Priority(_) | Op::Group(_) | Op::Route(_) | Op::Groups(_) => {
             pair.step(step, it);
             pair.machine.enter(by);

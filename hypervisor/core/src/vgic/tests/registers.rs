@@ -1,6 +1,6 @@
 //! What each register reads as, keeps, and refuses.
 
-use super::machine::{Machine, SGI_FRAME};
+use super::machine::Machine;
 use crate::id::VcpuId;
 use crate::vgic::{Affinity, NewError, Operation, Outcome, VGic, VcpuSet, Width};
 
