@@ -19,9 +19,7 @@ impl ListRegister {
     const GROUP1: u64 = 1 << 60;
     const PRIORITY_SHIFT: u32 = 48;
     const PHYSICAL_SHIFT: u32 = 32;
-    const PHYSICAL_MASK: u64 = 0x3ff;
     const END_MAINTENANCE: u64 = 1 << 41;
-    const VIRTUAL_MASK: u64 = 0xffff_ffff;
 
     /// An interrupt of this number, priority and group, neither pending nor active.
     #[must_use]
@@ -66,39 +64,6 @@ impl ListRegister {
     pub const fn is_active(self) -> bool {
         self.0 & Self::ACTIVE != 0
     }
-
-    /// Whether a maintenance interrupt follows its end.
-    #[must_use]
-    pub const fn is_maintained(self) -> bool {
-        self.0 & (Self::HARDWARE | Self::END_MAINTENANCE) == Self::END_MAINTENANCE
-    }
-
-    /// The physical interrupt that its deactivation deactivates.
-    #[must_use]
-    pub const fn physical(self) -> Option<IntId> {
-        if self.0 & Self::HARDWARE == 0 {
-            return None;
-        }
-        IntId::new((self.0 >> Self::PHYSICAL_SHIFT & Self::PHYSICAL_MASK) as u32)
-    }
-
-    /// The number the guest sees.
-    #[must_use]
-    pub const fn virtual_intid(self) -> u32 {
-        (self.0 & Self::VIRTUAL_MASK) as u32
-    }
-
-    /// Its priority; 0 is the highest.
-    #[must_use]
-    pub const fn priority(self) -> u8 {
-        (self.0 >> Self::PRIORITY_SHIFT) as u8
-    }
-
-    /// Whether it is of group 1.
-    #[must_use]
-    pub const fn is_group1(self) -> bool {
-        self.0 & Self::GROUP1 != 0
-    }
 }
 
 /// `ICH_HCR_EL2` (IHI0069 §12.4.3) as the virtual GIC wants it.
@@ -126,12 +91,6 @@ impl Hcr {
     #[must_use]
     pub const fn counted(self) -> Self {
         Self(self.0 | Self::ENTRY_NOT_PRESENT_MAINTENANCE)
-    }
-
-    /// Whether [`Self::refilled`] was applied.
-    #[must_use]
-    pub const fn is_refilled(self) -> bool {
-        self.0 & Self::NO_PENDING_MAINTENANCE != 0
     }
 
     /// Whether [`Self::counted`] was applied.

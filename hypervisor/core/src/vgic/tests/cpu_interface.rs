@@ -8,6 +8,37 @@ use crate::vgic::{Hcr, IntId, ListRegister, ListRegisters, Vmcr};
 
 const IDLE: u8 = 0xff;
 
+/// What a list register says (IHI0069 §12.4.5), read without the code under test.
+pub trait Fields {
+    fn is_maintained(&self) -> bool;
+    fn physical(&self) -> Option<u32>;
+    fn virtual_intid(&self) -> u32;
+    fn priority(&self) -> u8;
+    fn is_group1(&self) -> bool;
+}
+
+impl Fields for ListRegister {
+    fn is_maintained(&self) -> bool {
+        self.0 >> 61 & 1 == 0 && self.0 >> 41 & 1 != 0
+    }
+
+    fn physical(&self) -> Option<u32> {
+        (self.0 >> 61 & 1 != 0).then_some((self.0 >> 32 & 0x1fff) as u32)
+    }
+
+    fn virtual_intid(&self) -> u32 {
+        self.0 as u32
+    }
+
+    fn priority(&self) -> u8 {
+        (self.0 >> 48) as u8
+    }
+
+    fn is_group1(&self) -> bool {
+        self.0 >> 60 & 1 != 0
+    }
+}
+
 /// One CPU's virtual interface and the physical interrupts (by INTID below 32) that are active.
 #[derive(Clone, Debug)]
 pub struct CpuInterface {
@@ -80,7 +111,7 @@ impl CpuInterface {
         };
         lr.0 &= !(1 << 63);
         if let Some(physical) = lr.physical() {
-            self.physical_active &= !(1 << physical.get());
+            self.physical_active &= !(1 << physical);
         }
         true
     }
@@ -89,8 +120,8 @@ impl CpuInterface {
     pub fn needs_maintenance(&self) -> bool {
         let idle = |lr: &ListRegister| !lr.is_pending() && !lr.is_active();
         self.lrs.iter().any(|lr| idle(lr) && lr.is_maintained())
-            || self.control.is_refilled() && !self.lrs.iter().any(|lr| lr.is_pending())
-            || self.control.is_counted() && self.end_count != 0
+            || self.control.0 >> 3 & 1 != 0 && !self.lrs.iter().any(|lr| lr.is_pending())
+            || self.control.0 >> 2 & 1 != 0 && self.end_count != 0
     }
 
     /// What the architecture asks of software that writes list registers.
@@ -108,7 +139,7 @@ impl CpuInterface {
                     !(lr.is_pending() && lr.is_active()),
                     "no such state with hardware: {lr:?}"
                 );
-                assert!(self.physical_active >> physical.get() & 1 != 0, "not active: {lr:?}");
+                assert!(self.physical_active >> physical & 1 != 0, "not active: {lr:?}");
             }
         }
     }

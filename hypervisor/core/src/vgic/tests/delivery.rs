@@ -3,6 +3,7 @@
 use std::vec;
 use std::vec::Vec;
 
+use super::cpu_interface::Fields;
 use super::machine::{
     CLEAR_ACTIVE, CLEAR_ENABLE, CLEAR_PENDING, GROUP, Machine, SET_ACTIVE, SET_ENABLE, SET_PENDING,
     intid,

@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use super::cpu_interface::CpuInterface;
+use super::cpu_interface::{CpuInterface, Fields};
 use crate::id::VcpuId;
 use crate::vgic::{Access, Flushed, IntId, Operation, Outcome, SgiRegister, VGic, VcpuSet, Width};
 
