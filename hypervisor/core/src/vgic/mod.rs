@@ -1,16 +1,23 @@
 //! A domain's virtual GICv3 (IHI0069): distributor, redistributors, and what its list registers hold.
 //!
 //! As on Xen: affinity routing only, one security state (`GICD_CTLR.DS` = 1), no LPIs.
-//! An interrupt's state lives in a [`bank`] in software or, once *listed*, in a list register of
+//! An interrupt's state lives in a bank of 32 in software or, once *listed*, in a list register of
 //! one loaded vCPU, its holder, where only the holder's own exits can see it:
 //!
-//! - [`VGic::raise`], [`VGic::set_line`], [`VGic::send_sgi`] and register writes change software state
-//!   and return the vCPUs that must look again: those that run are sent an interrupt, those that
-//!   wait are woken if [`VGic::deliverable`] says so.
+//! - [`VGic::raise`], [`VGic::set_line`], [`VGic::send_sgi`] and register accesses change software
+//!   state and return the vCPUs that must look again: those that run are sent an interrupt, those
+//!   that wait are woken if [`VGic::deliverable`] says so, those that are off need nothing.
 //! - Before a vCPU enters its guest and [`VGic::needs_flush`], [`VGic::flush`] lists what is due.
 //! - On a maintenance interrupt, and whenever a vCPU leaves its CPU or blocks, [`VGic::sync`] takes
 //!   everything back into software, which leaves the list registers empty. So a vCPU that is not
 //!   loaded holds nothing, and its saved context has no list registers.
+//! - A physical timer interrupt is handed to the guest active ([`VGic::raise_hw`]); it stays so until
+//!   the guest ends the virtual one, so what a guest does or does not do cannot make it storm.
+//!   When a vCPU is loaded, [`VGic::hw_in_flight`] says which state the physical one must be in.
+//!
+//! More interrupts than list registers wait in software, and maintenance interrupts call for them.
+//! One weakness is left: pending interrupts of a group that the guest enabled in the distributor but
+//! not in its CPU interface keep their list registers, and so may keep out others of lower priority.
 //!
 //! All of it is one domain's; the caller's lock is around the whole.
 
@@ -92,9 +99,9 @@ pub enum Outcome {
 pub struct Flushed {
     /// The new `ICH_HCR_EL2`.
     pub control: Hcr,
-    /// Physical PPIs (a bit for each INTID below 32) that were taken for this vCPU and whose virtual
-    /// interrupt vanished without the guest's deactivating them: deactivate them (clear their
-    /// active state). Harmless where one is not active.
+    /// PPIs (a bit for each INTID below 32) whose physical interrupt was taken for this vCPU and whose
+    /// virtual one vanished without the guest's deactivating it: deactivate the physical ones
+    /// (clear their active state). Harmless where one is not active.
     pub release: u32,
     /// Other vCPUs that must look again.
     pub notify: VcpuSet,

@@ -3,7 +3,7 @@
 use super::Outcome;
 use super::set::VcpuSet;
 
-/// Bytes of an access. The numbers are the sizes, and the bits of [`Widths`].
+/// Bytes of an access. The numbers are the sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Width {
     /// One.
