@@ -134,6 +134,11 @@ pub(crate) fn compile(package: &Package<'_>, step: &Step) -> Result<PathBuf> {
     Ok(target_directory.join(package.target.name()).join(PROFILE).join(package.program))
 }
 
+/// Whether `line`, of cargo's, only says what it is at.
+fn is_routine(line: &str) -> bool {
+    ["Compiling ", "Downloading ", "Downloaded ", "Updating ", "Locking ", "Blocking "].iter().any(|word| line.contains(word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -58,7 +58,7 @@ impl Need {
     #[must_use]
     pub fn name(self) -> String {
         match self {
-            Self::Qemu => format!("QEMU {}", system::QEMU_MINIMUM),
+            Self::Qemu => format!("QEMU {} or newer", system::QEMU_MINIMUM),
             Self::Dtc => "the device-tree compiler".into(),
             Self::Target(target) => format!("Rust's target {}", target.name()),
             Self::Kernel(linux) => format!("Debian's Linux {linux}"),

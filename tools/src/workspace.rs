@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use miette::{IntoDiagnostic, Result, WrapErr};
@@ -29,7 +30,9 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let write = || {
         fs::create_dir_all(directory)?;
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        // As any new file: what the user's mask leaves of it.
+        let everyone = fs::Permissions::from_mode(0o666);
+        let mut file = tempfile::Builder::new().permissions(everyone).tempfile_in(directory)?;
         file.write_all(bytes)?;
         file.persist(path)?;
         Ok::<(), std::io::Error>(())
