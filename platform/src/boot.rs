@@ -22,7 +22,7 @@ image_header:
     b       primary_entry
     .long   0
     .quad   0                           // text_offset: at any 2 MiB boundary
-    .quad   __image_end - __image_start // image_size, with .bss and the boot stack
+    .quad   __image_size                // with .bss and the boot stack
     .quad   0xa                         // flags: little-endian, 4 KiB pages, anywhere in memory
     .quad   0
     .quad   0
@@ -162,6 +162,18 @@ extern "C" fn primary(device_tree: u64) -> ! {
 extern "C" fn secondary(pcpu: usize) -> ! {
     crate::cpu::init_this(pcpu);
     hypervisor_secondary(pcpu)
+}
+
+/// A copy of the flattened device tree at a physical address that the boot loader passed; `None` if there is none there.
+#[must_use]
+pub fn boot_tree(address: u64) -> Option<alloc::vec::Vec<u8>> {
+    let base = address as usize;
+    let size = mmu::device_tree_size(base);
+    if size == 0 {
+        return None;
+    }
+    // SAFETY: `map_image` mapped as many bytes as the tree says it has, in RAM that is not EL2's own.
+    Some(unsafe { core::slice::from_raw_parts(base as *const u8, size) }.into())
 }
 
 /// The physical address at which PSCI starts a CPU.

@@ -35,6 +35,13 @@ pub(crate) fn init(range: Range<usize>) {
     unsafe { HEAP.0.lock().init(range.start, range.len()) }
 }
 
+/// Bytes that are not used.
+#[must_use]
+pub fn free() -> usize {
+    let heap = HEAP.0.lock();
+    heap.stats_total_bytes() - heap.stats_alloc_actual()
+}
+
 /// Bytes that live objects occupy, rounding by the allocator included.
 #[must_use]
 pub fn used() -> usize {

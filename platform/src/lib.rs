@@ -27,4 +27,5 @@ pub mod syndrome;
 pub mod timer;
 pub mod uart;
 
+pub use boot::boot_tree;
 pub use mmu::MapError;

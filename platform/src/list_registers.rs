@@ -102,13 +102,19 @@ impl LiveListRegisters {
 }
 
 /// The virtual CPU interface of a vCPU that is not running, except its list registers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct VirtualInterface {
     machine_control: u64,
     active_priorities: [[u64; 4]; 2],
 }
 
 impl VirtualInterface {
+    /// As after a reset: all masked, nothing active.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { machine_control: 0, active_priorities: [[0; 4]; 2] }
+    }
+
     /// Takes the state from the calling CPU and switches its virtual interface off.
     pub fn save(&mut self) {
         self.machine_control = ICH_VMCR_EL2.get();
@@ -151,4 +157,10 @@ impl VirtualInterface {
 fn priority_registers() -> u32 {
     let bits = ICH_VTR_EL2.read(ICH_VTR_EL2::PREbits) as u32 + 1;
     1 << bits.saturating_sub(5)
+}
+
+impl Default for VirtualInterface {
+    fn default() -> Self {
+        Self::new()
+    }
 }

@@ -258,7 +258,7 @@ fn next_table(entry: &AtomicU64) -> Result<&'static Table, MapError> {
 
 /// `totalsize` of the flattened device tree at `base`, or zero where its magic is missing
 /// (Devicetree Specification 5.2). At most 2 MiB, as the boot protocol demands.
-fn device_tree_size(base: usize) -> usize {
+pub(crate) fn device_tree_size(base: usize) -> usize {
     const MAGIC: u32 = 0xd00d_feed;
     if base == 0 || !base.is_multiple_of(8) {
         return 0;

@@ -67,6 +67,30 @@ impl Stage2Root {
     }
 }
 
+/// Leaves the guest that ran last: until another is loaded, no translation of its is in force on the calling CPU.
+pub fn leave_guest() {
+    /// A table in which nothing is mapped.
+    #[repr(align(4096))]
+    struct Nothing([u64; 512]);
+    static NOTHING: Nothing = Nothing([0; 512]);
+    Stage2Root::new(NOTHING.0.as_ptr() as u64, 0).load();
+}
+
+/// Forgets what stage 1 of the guest in force said on the calling CPU: another vCPU of the same domain, with
+/// tables of its own under the same numbers, is about to run here.
+pub fn forget_stage1() {
+    // SAFETY: dropping cached translations never changes what the tables say.
+    unsafe {
+        core::arch::asm!(
+            "tlbi vmalle1",
+            "ic iallu",
+            "dsb nsh",
+            "isb",
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
 /// Makes what was written to tables visible to the walkers of all CPUs.
 pub fn publish() {
     barrier::dsb(barrier::ISHST);

@@ -1,7 +1,9 @@
 //! The generic timer: the machine's clock and EL2's own alarm (Arm ARM D12).
 
 use aarch64_cpu::asm::barrier;
-use aarch64_cpu::registers::{CNTFRQ_EL0, CNTHP_CTL_EL2, CNTPCT_EL0, Readable, Writeable};
+use aarch64_cpu::registers::{
+    CNTFRQ_EL0, CNTHP_CTL_EL2, CNTPCT_EL0, CNTV_CTL_EL0, CNTV_CVAL_EL0, Readable, Writeable,
+};
 
 /// Ticks of the physical counter since the machine was reset.
 #[must_use]
@@ -26,4 +28,10 @@ pub fn set_alarm(deadline: Option<u64>) {
         }
     }
     CNTHP_CTL_EL2.set(if deadline.is_some() { ENABLE } else { 0 });
+}
+
+/// `CNTV_CTL_EL0` and `CNTV_CVAL_EL0` of the vCPU that is loaded on the calling CPU.
+#[must_use]
+pub fn virtual_timer() -> (u64, u64) {
+    (CNTV_CTL_EL0.get(), CNTV_CVAL_EL0.get())
 }

@@ -7,3 +7,5 @@
 #![forbid(unsafe_code)]
 
 pub mod arch_arm;
+pub mod hypercall;
+pub mod sched;

@@ -91,16 +91,6 @@ impl Console {
         Ok(())
     }
 
-    /// Gives what is typed to a domain.
-    ///
-    /// # Errors
-    /// The wire's.
-    pub fn focus_on(&mut self, domain: DomainId, wire: &mut impl Wire) -> fmt::Result {
-        self.flush(domain, wire)?;
-        self.focus = Some(domain);
-        self.announce(wire)
-    }
-
     /// A domain sends a byte. Returns whether this made it ready.
     ///
     /// # Errors
@@ -182,8 +172,12 @@ impl Console {
         Ok(())
     }
 
-    /// From the hypervisor to the first guest, from each guest to the next, and from the last back to the hypervisor.
-    fn move_focus(&mut self, wire: &mut impl Wire) -> fmt::Result {
+    /// Gives what is typed to the next: from the hypervisor to the first guest, from each guest to the one behind it, and
+    /// from the last back to the hypervisor.
+    ///
+    /// # Errors
+    /// The wire's.
+    pub fn move_focus(&mut self, wire: &mut impl Wire) -> fmt::Result {
         let next = match self.focus {
             None => 0,
             Some(focus) => {
@@ -332,7 +326,7 @@ mod tests {
     #[test]
     fn a_focused_guest_is_not_interrupted_within_a_line() {
         let (mut console, mut wire) = (two(), String::new());
-        console.focus_on(domain(1), &mut wire).expect("a string");
+        console.move_focus(&mut wire).expect("a string");
         wire.clear();
         send(&mut console, 1, "login: ", &mut wire);
         send(&mut console, 2, "line\n", &mut wire);

@@ -59,6 +59,17 @@ impl Extent {
         Self { base, order }
     }
 
+    /// A page that was kept as a table's address.
+    pub const fn of_table(table: Pa) -> Self {
+        Self::kept(table, Order::Page)
+    }
+
+    /// The same memory as single pages.
+    pub fn into_pages(self) -> impl Iterator<Item = Self> {
+        let pages = self.order.size() / PAGE_SIZE;
+        (0..pages).map(move |page| Self::kept(Pa(self.base.0 + page * PAGE_SIZE), Order::Page))
+    }
+
     /// First byte.
     #[must_use]
     pub const fn base(&self) -> Pa {

@@ -20,6 +20,7 @@ const MAX_DEPTH: usize = 24;
 const BEGIN_NODE: u32 = 1;
 const END_NODE: u32 = 2;
 const PROPERTY: u32 = 3;
+const NOP: u32 = 4;
 const END: u32 = 9;
 
 /// What is wrong with a tree's structure.
@@ -125,6 +126,34 @@ impl<'a> Tree<'a> {
         self.fdt
             .memory_reservations()
             .filter_map(|entry| PaRange::new(Pa(entry.address() as u64), entry.size() as u64))
+    }
+}
+
+/// Takes the placeholders out of a tree that boot loaders leave where they deleted something, and which `fdt` does not expect.
+/// A malformed tree stays malformed.
+pub fn remove_placeholders(bytes: &mut [u8]) {
+    let field = |bytes: &[u8], index: usize| word(bytes, index * 4).map(|field| field as usize);
+    let Some((start, size)) = field(bytes, 2).zip(field(bytes, 9)) else { return };
+    let Some(structure) = start.checked_add(size).and_then(|end| bytes.get_mut(start..end)) else {
+        return;
+    };
+    let (mut from, mut to) = (0, 0);
+    while let Some(token) = word(structure, from) {
+        let length = match token {
+            NOP => 0,
+            PROPERTY => 12 + word(structure, from + 4).unwrap_or(0) as usize,
+            BEGIN_NODE => 5 + text_length(structure, from + 4).unwrap_or(0),
+            _ => 4,
+        };
+        let end = (from + length.max(4)).next_multiple_of(4).min(structure.len());
+        if token != NOP {
+            structure.copy_within(from..end, to);
+            to += end - from;
+        }
+        from = end;
+    }
+    if let Some(rest) = structure.get_mut(to..) {
+        rest.fill(0);
     }
 }
 

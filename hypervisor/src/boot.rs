@@ -1,0 +1,123 @@
+//! The order in which the machine comes up.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use mote_core::addr::{Pa, PaRange};
+use mote_core::config::{Configuration, DomainConfig};
+use mote_core::id::DomainId;
+use mote_core::machine::{self, Conduit, Machine as Description, Uart};
+use mote_core::tree::{self, Tree};
+use mote_platform::{boot_tree, cpu, firmware, gic, image, memory as ram, timer, uart};
+
+use crate::machine::Machine;
+use crate::pcpu::{Pcpu, Wiring};
+use crate::{builder, console, memory, report};
+
+/// Where the boot CPU begins.
+pub fn main(device_tree: u64) -> ! {
+    prepare(device_tree, timer::now());
+    Pcpu::bring_up().serve()
+}
+
+/// Where every other CPU begins.
+pub fn secondary(_pcpu: usize) -> ! {
+    Pcpu::bring_up().serve()
+}
+
+/// Everything up to the point where the CPUs serve domains. What booting alone needs is gone when it returns.
+fn prepare(device_tree: u64, entered: u64) {
+    let mut bytes = boot_tree(device_tree).expect("the boot loader passes a device tree in x0");
+    tree::remove_placeholders(&mut bytes);
+    let tree = Tree::check(&bytes).unwrap_or_else(|error| panic!("the device tree: {error}"));
+    let uart = start_console(&tree);
+    let description = Description::read(&tree).unwrap_or_else(|missing| panic!("{missing}"));
+    start_platform(&description);
+
+    let tree_range = PaRange::new(Pa(device_tree), bytes.len() as u64);
+    let own = [tree_range, own_memory()].into_iter().flatten();
+    let reserved: Vec<PaRange> = description.reserved.iter().copied().chain(own).collect();
+    let is_free = |range: PaRange| {
+        description.ram.iter().any(|bank| bank.contains(range))
+            && !reserved.iter().any(|reserved| reserved.overlaps(range))
+    };
+    let configuration = Configuration::read(&tree, is_free);
+    let modules: Vec<PaRange> = configuration.domains.iter().flat_map(modules).collect();
+    memory::init(&description.ram, reserved.iter().chain(&modules).copied())
+        .unwrap_or_else(|_| panic!("there is no memory for the pool of frames"));
+
+    let wiring = Wiring::new(&description, uart.and_then(|uart| uart.intid));
+    let machine = start_machine(&description, wiring, entered);
+    if let Some(intid) = wiring.console
+        && gic::enable_shared(range(description.gic.distributor), intid).is_ok()
+    {
+        uart::enable_input();
+    }
+    build_all(machine, &configuration);
+    modules.into_iter().for_each(memory::release_module);
+}
+
+fn start_console(tree: &Tree<'_>) -> Option<Uart> {
+    let uart = machine::console(tree)?;
+    uart::init(range(uart.registers)).ok()?;
+    console::log(format_args!("Mote {} at EL2", env!("CARGO_PKG_VERSION")));
+    Some(uart)
+}
+
+fn start_platform(description: &Description) {
+    firmware::init(match description.conduit {
+        Conduit::Smc => firmware::Conduit::Smc,
+        Conduit::Hvc => firmware::Conduit::Hvc,
+    });
+    let banks: Vec<Range<usize>> = description.ram.iter().copied().map(range).collect();
+    ram::init(&banks).expect("all RAM can be mapped");
+    let redistributors: Vec<Range<usize>> =
+        description.gic.redistributors.iter().copied().map(range).collect();
+    gic::init(range(description.gic.distributor), &redistributors).expect("the GIC can be set up");
+}
+
+/// Starts the other CPUs; those that do not start are left out.
+fn start_machine(description: &Description, wiring: Wiring, entered: u64) -> &'static Machine {
+    let this = cpu::this_affinity();
+    let others = description.cpus.iter().copied().filter(|&affinity| affinity != this);
+    let affinities: Vec<u64> = [this].into_iter().chain(others).take(cpu::MAX_PCPUS).collect();
+    let ram_bytes = description.ram.iter().map(|bank| bank.size()).sum();
+    let machine = Machine::init(affinities.clone(), wiring, ram_bytes, entered);
+    for (pcpu, &affinity) in affinities.iter().enumerate().skip(1) {
+        if let Err(error) = cpu::start(affinity, pcpu) {
+            console::log(format_args!("CPU {affinity:#x} does not start: {error:?}"));
+        }
+    }
+    machine
+}
+
+fn build_all(machine: &Machine, configuration: &Configuration) {
+    for (name, error) in &configuration.refused {
+        report::refused(name, error);
+    }
+    for (id, domain) in (1..).filter_map(DomainId::new).zip(&configuration.domains) {
+        if let Err(error) = builder::build(machine, id, domain) {
+            report::refused(&domain.name, error);
+        }
+    }
+    if machine.has_no_domains() {
+        console::log(format_args!("no domain could be built"));
+        machine.power_off();
+    }
+    if configuration.interactive {
+        console::focus_first();
+    }
+}
+
+fn modules(domain: &DomainConfig) -> impl Iterator<Item = PaRange> + use<> {
+    [Some(domain.kernel), domain.ramdisk, domain.device_tree].into_iter().flatten()
+}
+
+fn range(range: PaRange) -> Range<usize> {
+    range.base().0 as usize..range.end().0 as usize
+}
+
+fn own_memory() -> Option<PaRange> {
+    let own = image::region();
+    PaRange::new(Pa(own.start as u64), own.len() as u64)
+}

@@ -1,0 +1,198 @@
+//! Building a domain from its configuration: everything is had before the domain is, so what fails leaves nothing behind.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::sync::atomic::AtomicBool;
+
+use mote_core::addr::{Ipa, Pa, PaRange};
+use mote_core::config::DomainConfig;
+use mote_core::guest_tree::{self, TreeError};
+use mote_core::id::{DomainId, VcpuId};
+use mote_core::image::{self, ImageError, Kernel};
+use mote_core::layout::{IpaRange, Layout, LayoutError};
+use mote_core::tree::{Malformed, Tree};
+use mote_core::vgic::{Affinity, NewError, VGic};
+use mote_platform::{heap, memory, timer};
+use spin::Mutex;
+
+use crate::console;
+use crate::domain::{Domain, Parts};
+use crate::machine::Machine;
+use crate::memory::{GuestMemory, MemoryError};
+use crate::vcpu::{Start, Vcpu, VcpuState};
+
+/// `MPIDR_EL1` beside the affinity: bit 31 is RES1 (Arm ARM D24.2.107).
+const MPIDR_RES1: u64 = 1 << 31;
+/// SPIs of a domain: the UART's and 31 more, as one register's worth.
+const SPIS: u32 = 32;
+
+/// Why a domain was not built.
+#[derive(Debug)]
+pub enum BuildError {
+    /// Its kernel is none.
+    Kernel(ImageError),
+    /// Its content does not fit its memory.
+    Layout(LayoutError),
+    /// Its partial device tree is malformed.
+    PartialTree(Malformed),
+    /// Its device tree cannot be made.
+    Tree(TreeError),
+    /// The machine lacks memory for it.
+    Memory(MemoryError),
+    /// EL2 lacks memory for it.
+    Heap,
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kernel(error) => write!(f, "its kernel cannot be loaded: {error}"),
+            Self::Layout(error) => error.fmt(f),
+            Self::PartialTree(error) => write!(f, "its partial device tree is malformed: {error}"),
+            Self::Tree(error) => error.fmt(f),
+            Self::Memory(error) => error.fmt(f),
+            Self::Heap => f.write_str("the hypervisor has no memory for its structures"),
+        }
+    }
+}
+
+impl From<MemoryError> for BuildError {
+    fn from(error: MemoryError) -> Self {
+        Self::Memory(error)
+    }
+}
+
+impl From<NewError> for BuildError {
+    fn from(_: NewError) -> Self {
+        Self::Heap
+    }
+}
+
+/// Builds a domain and starts its first vCPU.
+///
+/// # Errors
+/// Why it could not; then nothing is left of it.
+pub fn build(machine: &Machine, id: DomainId, config: &DomainConfig) -> Result<(), BuildError> {
+    let created = timer::now();
+    let heap_before = heap::used();
+    let plan = Plan::new(config)?;
+    let memory = plan.fill(id, config)?;
+    let vgic = VGic::new(config.vcpus, SPIS)?;
+    let vcpus = make_vcpus(machine, config, created)?;
+    let parts = Parts {
+        id,
+        name: config.name.clone(),
+        vcpus,
+        memory,
+        vgic,
+        uart: config.vpl011,
+        created,
+        image_bytes: config.kernel.size() + config.ramdisk.map_or(0, PaRange::size),
+        structure_bytes: 0,
+        pcpus: machine.pcpus(),
+    };
+    let mut domain = Domain::new(parts);
+    domain.structure_bytes =
+        (heap::used().saturating_sub(heap_before) + size_of::<Domain>()) as u64;
+    if config.vpl011 {
+        console::lock().attach(id, &config.name, config.ready.clone());
+    }
+    let domain = Arc::new(domain);
+    machine.add(&domain);
+    domain.start(VcpuId(0), plan.start());
+    Ok(())
+}
+
+/// What goes where, before any memory is taken.
+struct Plan {
+    kernel: Kernel,
+    layout: Layout,
+    tree: Vec<u8>,
+}
+
+impl Plan {
+    fn new(config: &DomainConfig) -> Result<Self, BuildError> {
+        let kernel = read_kernel(config.kernel)?;
+        let partial = config.device_tree.map(read_module).transpose()?;
+        let partial =
+            partial.as_deref().map(Tree::check).transpose().map_err(BuildError::PartialTree)?;
+        let size = guest_tree::size(config, partial.as_ref()).map_err(BuildError::Tree)?;
+        let ramdisk = config.ramdisk.map(PaRange::size);
+        let layout =
+            Layout::new(config.memory, &kernel, ramdisk, size).map_err(BuildError::Layout)?;
+        let tree =
+            guest_tree::build(config, &layout, partial.as_ref()).map_err(BuildError::Tree)?;
+        Ok(Self { kernel, layout, tree })
+    }
+
+    /// The domain's memory with everything in its place.
+    fn fill(&self, id: DomainId, config: &DomainConfig) -> Result<GuestMemory, BuildError> {
+        let mut memory = GuestMemory::new(id)?;
+        for &bank in &self.layout.banks {
+            memory.populate(bank, config.touches, self.written_whole())?;
+        }
+        for segment in &self.kernel.segments {
+            let from = Pa(config.kernel.base().0 + segment.offset);
+            memory.copy_in(from, self.in_kernel(segment.target), segment.length)?;
+        }
+        if let (Some(module), Some(place)) = (config.ramdisk, self.layout.ramdisk) {
+            memory.copy_in(module.base(), place.base, module.size())?;
+        }
+        memory.write(self.layout.tree.base, &self.tree)?;
+        Ok(memory)
+    }
+
+    /// The largest segment's bytes: no use zeroing what is overwritten at once.
+    fn written_whole(&self) -> IpaRange {
+        let largest = self.kernel.segments.iter().max_by_key(|segment| segment.length);
+        largest.map_or(IpaRange { base: Ipa(0), size: 0 }, |segment| IpaRange {
+            base: self.in_kernel(segment.target),
+            size: segment.length,
+        })
+    }
+
+    fn in_kernel(&self, offset: u64) -> Ipa {
+        Ipa(self.layout.kernel.base.0 + offset)
+    }
+
+    fn start(&self) -> Start {
+        Start { entry: self.in_kernel(self.kernel.entry).0, context: self.layout.tree.base.0 }
+    }
+}
+
+fn read_kernel(module: PaRange) -> Result<Kernel, BuildError> {
+    let mut head = alloc::vec![0; (module.size() as usize).min(image::HEAD)];
+    memory::read(module.base().0, &mut head).map_err(|_| MemoryError::BadAddress)?;
+    image::parse(&head, module.size()).map_err(BuildError::Kernel)
+}
+
+fn read_module(module: PaRange) -> Result<Vec<u8>, BuildError> {
+    let size = module.size().min(guest_tree::MAX_SIZE) as usize;
+    memory::boot_bytes(module.base().0, size).map_err(|_| MemoryError::BadAddress.into())
+}
+
+fn make_vcpus(
+    machine: &Machine,
+    config: &DomainConfig,
+    created: u64,
+) -> Result<Box<[Vcpu]>, BuildError> {
+    let mut vcpus = Vec::new();
+    for number in 0..config.vcpus {
+        let Some(slot) = machine.reserve_slot(config.weight) else {
+            vcpus.iter().for_each(|vcpu: &Vcpu| machine.free_slot(vcpu.slot));
+            return Err(BuildError::Heap);
+        };
+        let id = VcpuId(number as u8);
+        let mpidr = MPIDR_RES1 | u64::from(Affinity::of(id).0);
+        vcpus.push(Vcpu {
+            id,
+            slot,
+            state: Mutex::new(VcpuState::new(mpidr, created)),
+            start: Mutex::new(None),
+            gone: AtomicBool::new(false),
+        });
+    }
+    Ok(vcpus.into())
+}

@@ -1,0 +1,51 @@
+//! The one physical console that EL2 and all guests share.
+
+use core::fmt::{self, Write};
+
+use mote_core::console::Console;
+use mote_platform::uart;
+use spin::{Mutex, MutexGuard};
+
+static CONSOLE: Mutex<Console> = Mutex::new(Console::new());
+
+/// The wire.
+pub struct Wire;
+
+impl Write for Wire {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        uart::write(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl mote_core::console::Wire for Wire {
+    fn write_byte(&mut self, byte: u8) {
+        uart::write(&[byte]);
+    }
+}
+
+/// The wire when nothing else can be relied on any more.
+pub struct EmergencyWire;
+
+impl Write for EmergencyWire {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        uart::write_in_emergency(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// The console, for this CPU alone until the guard is dropped. It is the innermost lock: nothing else is locked under it.
+pub fn lock() -> MutexGuard<'static, Console> {
+    CONSOLE.lock()
+}
+
+/// Prints one line of EL2's own.
+pub fn log(line: fmt::Arguments<'_>) {
+    // The wire does not fail.
+    let _ = lock().own_line(line, &mut Wire);
+}
+
+/// Gives the first domain what is typed, for somebody who sits at the console.
+pub fn focus_first() {
+    let _ = lock().move_focus(&mut Wire);
+}

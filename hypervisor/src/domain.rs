@@ -1,0 +1,200 @@
+//! A domain: its memory, its interrupt controller, its vCPUs, and its end.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+
+use mote_core::id::{DomainId, VcpuId};
+use mote_core::psci::Power;
+use mote_core::vgic::{IntId, VGic, VcpuSet};
+use mote_core::vpl011::Vpl011;
+use mote_platform::timer;
+use spin::{Mutex, Once};
+use xen_abi::arch_arm::VPL011_INTID;
+
+use crate::console::{self, Wire};
+use crate::machine::machine;
+use crate::memory::GuestMemory;
+use crate::report::{self, Cost};
+use crate::stats::{Exits, Milestones};
+use crate::vcpu::{Start, Vcpu};
+
+/// A virtual machine.
+pub struct Domain {
+    /// Its number.
+    pub id: DomainId,
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its vCPUs, by number.
+    pub vcpus: Box<[Vcpu]>,
+    /// Its physical memory.
+    pub memory: Mutex<GuestMemory>,
+    /// Its interrupt controller.
+    pub vgic: Mutex<VGic>,
+    /// Which of its vCPUs are switched on.
+    pub power: Mutex<Power>,
+    /// Its UART, if it has one.
+    pub uart: Option<Mutex<Vpl011>>,
+    /// When it reached what.
+    pub milestones: Milestones,
+    /// Bytes of the images it was built from.
+    pub image_bytes: u64,
+    /// Bytes of EL2's heap that it takes.
+    pub structure_bytes: u64,
+    /// Which vCPU ran last on each pCPU, plus one: their stage-1 translations may be in the TLBs there.
+    pub last_on: Box<[AtomicU8]>,
+    // How it ended; the first cause counts.
+    end: Once<End>,
+    // vCPUs that may still be on a pCPU or come to one. Whoever takes the last away buries the domain.
+    alive: AtomicUsize,
+}
+
+/// How a domain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It switched itself off.
+    Shutdown,
+    /// It asked to be started anew; as on Xen without a toolstack, it stays down.
+    Reboot,
+    /// It said itself that it cannot go on, or EL2 stopped it.
+    Crashed(&'static str),
+}
+
+/// What a domain is made of, when everything has been had.
+pub struct Parts {
+    /// Its number.
+    pub id: DomainId,
+    /// Its name.
+    pub name: String,
+    /// Its vCPUs.
+    pub vcpus: Box<[Vcpu]>,
+    /// Its memory, filled.
+    pub memory: GuestMemory,
+    /// Its interrupt controller.
+    pub vgic: VGic,
+    /// Whether it has a UART.
+    pub uart: bool,
+    /// When its building began.
+    pub created: u64,
+    /// Bytes of its images.
+    pub image_bytes: u64,
+    /// Bytes of EL2's heap that it takes.
+    pub structure_bytes: u64,
+    /// How many pCPUs there are.
+    pub pcpus: usize,
+}
+
+impl Domain {
+    /// A domain whose vCPUs are all switched off.
+    pub fn new(parts: Parts) -> Self {
+        let alive = AtomicUsize::new(parts.vcpus.len());
+        Self {
+            id: parts.id,
+            name: parts.name,
+            power: Mutex::new(Power::new(parts.vcpus.len() as u32)),
+            vcpus: parts.vcpus,
+            memory: Mutex::new(parts.memory),
+            vgic: Mutex::new(parts.vgic),
+            uart: parts.uart.then(|| Mutex::new(Vpl011::new())),
+            milestones: Milestones { created: parts.created, ..Milestones::default() },
+            image_bytes: parts.image_bytes,
+            structure_bytes: parts.structure_bytes,
+            last_on: (0..parts.pcpus).map(|_| AtomicU8::new(0)).collect(),
+            end: Once::new(),
+            alive,
+        }
+    }
+
+    /// One of its vCPUs.
+    ///
+    /// # Panics
+    /// If it has no such vCPU: numbers from guests are checked before.
+    pub fn vcpu(&self, id: VcpuId) -> &Vcpu {
+        &self.vcpus[usize::from(id.0)]
+    }
+
+    /// Switches a vCPU on.
+    pub fn start(&self, vcpu: VcpuId, start: Start) {
+        let vcpu = self.vcpu(vcpu);
+        *vcpu.start.lock() = Some(start);
+        machine().start(vcpu.slot);
+    }
+
+    /// Whether it has ended, though vCPUs of it may still be on their way off.
+    pub fn has_ended(&self) -> bool {
+        self.end.is_completed()
+    }
+
+    /// Ends it. Its vCPUs leave their pCPUs as soon as these look.
+    pub fn end(self: &Arc<Self>, how: End) {
+        if self.has_ended() {
+            return;
+        }
+        self.end.call_once(|| how);
+        for vcpu in &self.vcpus {
+            if machine().retire(vcpu.slot) {
+                self.let_go(vcpu);
+            }
+        }
+    }
+
+    /// A vCPU has left for good. The last one takes the domain with it.
+    pub fn let_go(self: &Arc<Self>, vcpu: &Vcpu) {
+        if !vcpu.gone.swap(true, Ordering::AcqRel) && self.alive.fetch_sub(1, Ordering::AcqRel) == 1
+        {
+            machine().bury(self);
+        }
+    }
+
+    /// Lets vCPUs look at their interrupts again.
+    pub fn wake_all(&self, set: VcpuSet) {
+        for vcpu in self.vcpus.iter().filter(|vcpu| set.contains(vcpu.id)) {
+            machine().wake(vcpu.slot);
+        }
+    }
+
+    /// Takes a byte that the guest sends by its UART.
+    pub fn send(&self, byte: u8) {
+        let ready = console::lock().send(self.id, byte, &mut Wire);
+        if ready == Ok(true) {
+            self.milestones.ready.store(timer::now(), Ordering::Relaxed);
+        }
+    }
+
+    /// A byte for the guest's UART arrives.
+    pub fn receive(&self, byte: u8) {
+        let Some(uart) = &self.uart else { return };
+        let mut uart = uart.lock();
+        uart.receive(byte);
+        let others = self.drive_uart_line(&uart);
+        drop(uart);
+        self.wake_all(others);
+    }
+
+    /// Sets the UART's interrupt line to what it is; returns who must look.
+    pub fn drive_uart_line(&self, uart: &Vpl011) -> VcpuSet {
+        const UART: IntId = IntId::new(VPL011_INTID).expect("an SPI");
+        self.vgic.lock().set_line(VcpuId(0), UART, uart.line())
+    }
+
+    /// Gives back all it had, and reports what it cost.
+    pub fn dismantle(&self, cpu_ticks: u64) {
+        let mut exits = Exits::new();
+        for vcpu in &self.vcpus {
+            exits.add(&vcpu.state.lock().machine.exits);
+        }
+        let usage = self.memory.lock().release();
+        let _ = console::lock().detach(self.id, &mut Wire);
+        let end = self.end.get().copied().unwrap_or(End::Shutdown);
+        let cost = Cost {
+            memory_bytes: usage.given,
+            touched_bytes: usage.touched,
+            table_bytes: usage.tables,
+            structure_bytes: self.structure_bytes,
+            cpu_ticks,
+            exits,
+        };
+        report::domain(self, end, &cost);
+    }
+}

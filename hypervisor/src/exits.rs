@@ -1,0 +1,103 @@
+//! A guest's exits while it is loaded on a pCPU: decode, decide in core, answer.
+
+mod abort;
+mod call;
+mod interrupt;
+mod system;
+
+use alloc::sync::Arc;
+
+use mote_core::esr::{self, Origin, Syndrome};
+use mote_core::sched::Leaving;
+use mote_core::vgic::VcpuSet;
+use mote_platform::guest::{After, CallRegisters, ExitHandler, GuestContext};
+use mote_platform::syndrome::{self, Injection};
+
+use crate::domain::{Domain, End};
+use crate::pcpu::Pcpu;
+use crate::stats::ExitReason;
+use crate::vcpu::{MachineState, Vcpu};
+
+/// One vCPU's stay on a pCPU.
+pub struct Session<'a> {
+    /// The pCPU.
+    pub pcpu: &'a mut Pcpu,
+    /// The vCPU's domain.
+    pub domain: &'a Arc<Domain>,
+    /// The vCPU.
+    pub vcpu: &'a Vcpu,
+    /// Its state besides the general registers.
+    pub state: &'a mut MachineState,
+    /// Why it leaves, once it has to.
+    pub leaving: Leaving,
+}
+
+impl ExitHandler for Session<'_> {
+    fn hypercall(&mut self, call: &mut CallRegisters) -> After {
+        self.call(call)
+    }
+
+    fn trap(&mut self, context: &mut GuestContext) -> After {
+        match esr::decode(syndrome::esr()) {
+            Syndrome::Data(abort) => self.data_abort(context, abort),
+            Syndrome::Instruction(kind) => self.instruction_abort(kind),
+            Syndrome::System(access) => self.system_register(context, access),
+            Syndrome::Wait(wait) => self.wait(wait),
+            Syndrome::Smc(_) => self.secure_call(context),
+            Syndrome::Other => {
+                self.state.exits.count(ExitReason::Fault);
+                self.undefined()
+            }
+        }
+    }
+
+    fn interrupt(&mut self) -> After {
+        self.state.exits.count(ExitReason::Interrupt);
+        self.physical_interrupts()
+    }
+
+    fn serror(&mut self) -> After {
+        self.state.exits.count(ExitReason::Other);
+        self.end(End::Crashed("an asynchronous external abort (SError) came while it ran"))
+    }
+}
+
+impl Session<'_> {
+    /// Sends the vCPU off its pCPU.
+    fn leave(&mut self, leaving: Leaving) -> After {
+        self.leaving = leaving;
+        After::Leave
+    }
+
+    /// Ends the domain.
+    fn end(&mut self, how: End) -> After {
+        self.domain.end(how);
+        self.leave(Leaving::Offline)
+    }
+
+    /// Gives the guest the exception of an undefined instruction.
+    fn undefined(&mut self) -> After {
+        let origin = origin();
+        take_exception(origin, origin.undefined(), None)
+    }
+
+    /// Lets every vCPU of `set` look at its interrupts again: this one at once.
+    fn notify(&mut self, mut set: VcpuSet) {
+        if set.contains(self.vcpu.id) {
+            set.remove(self.vcpu.id);
+            self.flush();
+        }
+        self.domain.wake_all(set);
+    }
+}
+
+/// Where the guest is.
+fn origin() -> Origin {
+    Origin { pstate: syndrome::pstate(), vbar: syndrome::vbar_el1() }
+}
+
+fn take_exception(origin: Origin, esr: u64, far: Option<u64>) -> After {
+    let entry = origin.synchronous();
+    syndrome::inject(Injection { handler: entry.pc, pstate: entry.pstate, esr, far });
+    After::Resume
+}

@@ -1,0 +1,137 @@
+//! Physical interrupts while a guest runs, what reaches it of them, and its waiting for them.
+
+use mote_core::esr::Wait;
+use mote_core::sched::Leaving;
+use mote_core::timer::virtual_deadline;
+use mote_core::vgic::{Flushed, ListRegisters, VGic, VcpuSet};
+use mote_platform::guest::After;
+use mote_platform::{syndrome, timer};
+
+use super::Session;
+use crate::interface::Live;
+use crate::machine::machine;
+use crate::pcpu::{Cause, PHYSICAL_TIMER, VIRTUAL_TIMER};
+use crate::stats::ExitReason;
+
+impl Session<'_> {
+    /// Before the vCPU goes on after it was away: what came for it meanwhile.
+    pub fn settle(&mut self) {
+        self.update_timer_line();
+        let mut vgic = self.domain.vgic.lock();
+        let others = self.flush_into(&mut vgic);
+        drop(vgic);
+        self.domain.wake_all(others);
+    }
+
+    pub(super) fn physical_interrupts(&mut self) -> After {
+        let mut look = false;
+        while let Some(cause) = self.pcpu.acknowledge() {
+            match cause {
+                Cause::VirtualTimer => self.virtual_timer(),
+                Cause::Maintenance => self.maintenance(),
+                Cause::Console => machine().read_console(),
+                Cause::Kick | Cause::Alarm => look = true,
+                Cause::Stray => {}
+            }
+        }
+        if look { self.look() } else { After::Resume }
+    }
+
+    /// Something may have come for this vCPU, or another one wants its pCPU.
+    fn look(&mut self) -> After {
+        if self.domain.has_ended() {
+            return self.leave(Leaving::Offline);
+        }
+        match machine().review(self.pcpu.id) {
+            Err(leaving) => self.leave(leaving),
+            Ok(alarm) => {
+                self.pcpu.set_alarm(alarm);
+                self.update_timer_line();
+                self.flush();
+                After::Resume
+            }
+        }
+    }
+
+    fn virtual_timer(&mut self) {
+        let mut vgic = self.domain.vgic.lock();
+        let notify = vgic.raise_hw(self.vcpu.id, VIRTUAL_TIMER, VIRTUAL_TIMER);
+        if notify.contains(self.vcpu.id) {
+            let _ = self.flush_into(&mut vgic);
+        }
+    }
+
+    fn maintenance(&mut self) {
+        let mut vgic = self.domain.vgic.lock();
+        let others = vgic.sync(self.vcpu.id, &mut Live);
+        let others = others.union(self.flush_into(&mut vgic));
+        drop(vgic);
+        self.domain.wake_all(others);
+    }
+
+    /// Puts what is due into the list registers.
+    pub(super) fn flush(&mut self) {
+        let mut vgic = self.domain.vgic.lock();
+        if vgic.needs_flush(self.vcpu.id) {
+            let others = self.flush_into(&mut vgic);
+            drop(vgic);
+            self.domain.wake_all(others);
+        }
+    }
+
+    /// The same, with the lock held; returns which other vCPUs must look again.
+    pub(super) fn flush_into(&mut self, vgic: &mut VGic) -> VcpuSet {
+        let Flushed { control, release, notify } = vgic.flush(self.vcpu.id, &mut Live);
+        Live.set_control(control);
+        if release != 0 {
+            self.pcpu.release_timer();
+        }
+        notify
+    }
+
+    /// Drives the physical timer's line to what it is now, and sets the alarm for its next change.
+    pub(super) fn update_timer_line(&mut self) {
+        let now = timer::now();
+        let level = self.state.timer.line(now);
+        let others = self.domain.vgic.lock().set_line(self.vcpu.id, PHYSICAL_TIMER, level);
+        self.notify(others);
+        self.pcpu.set_timer_deadline(self.state.timer.deadline(now));
+    }
+
+    /// `WFI` gives the pCPU up until an interrupt comes, `WFE` until everybody else had a turn.
+    pub(super) fn wait(&mut self, wait: Wait) -> After {
+        self.state.exits.count(ExitReason::Wait);
+        syndrome::skip_instruction();
+        match wait {
+            Wait::Event => self.leave(Leaving::Yielded),
+            Wait::Interrupt => self.wait_for_interrupt(),
+        }
+    }
+
+    /// Leaves until an interrupt comes, unless one is there.
+    pub(super) fn wait_for_interrupt(&mut self) -> After {
+        let deadline = self.wake_up_time(timer::now());
+        if deadline.is_some_and(|deadline| deadline <= timer::now()) || self.is_deliverable() {
+            return After::Resume;
+        }
+        self.leave(Leaving::Blocked { deadline })
+    }
+
+    fn is_deliverable(&mut self) -> bool {
+        let mut vgic = self.domain.vgic.lock();
+        // Which interrupts the guest has ended, only the list registers know.
+        let others = vgic.sync(self.vcpu.id, &mut Live);
+        let deliverable = vgic.deliverable(self.vcpu.id, Live.vmcr());
+        let others = others.union(self.flush_into(&mut vgic));
+        drop(vgic);
+        self.domain.wake_all(others);
+        deliverable
+    }
+
+    /// When the first of the vCPU's timers will fire, in ticks of the physical counter.
+    fn wake_up_time(&self, now: u64) -> Option<u64> {
+        let (control, compare) = timer::virtual_timer();
+        let virtual_timer = virtual_deadline(control, compare, self.state.system.cntvoff_el2);
+        [virtual_timer, self.state.timer.deadline(now)].into_iter().flatten().min()
+    }
+}

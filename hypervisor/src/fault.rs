@@ -1,0 +1,66 @@
+//! The last words: a panic or a fault in EL2 is told in full, and the machine goes off.
+
+use core::fmt::{self, Write};
+use core::panic::PanicInfo;
+
+use mote_core::esr;
+use mote_platform::exceptions::FaultReport;
+use mote_platform::{cpu, firmware, image};
+
+use crate::console::EmergencyWire;
+
+/// An address, and where it lies in the image: what a symboliser wants.
+struct Address(u64);
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let base = image::region().start as u64;
+        write!(f, "{:#018x}", self.0)?;
+        match self.0.checked_sub(base) {
+            Some(offset) if offset < image::file_size() as u64 => write!(f, " (image+{offset:#x})"),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    say(format_args!("panic on pcpu {}: {info}", cpu::this()));
+    firmware::system_off()
+}
+
+/// A fault in EL2 itself.
+pub fn report(report: &FaultReport) -> ! {
+    say(format_args!(
+        "fault in the hypervisor on pcpu {}: {}",
+        cpu::this(),
+        esr::Described(report.esr)
+    ));
+    say(format_args!("pc  {}", Address(report.pc)));
+    say(format_args!("lr  {}", Address(report.x[30])));
+    say(format_args!("sp  {:#018x}  far {:#018x}", report.sp, report.far));
+    say(format_args!("esr {:#018x}  pstate {:#x}", report.esr, report.pstate));
+    for (row, registers) in report.x.chunks(4).enumerate() {
+        say(format_args!("{}", RegisterRow { first: row * 4, registers }));
+    }
+    firmware::system_off()
+}
+
+struct RegisterRow<'a> {
+    first: usize,
+    registers: &'a [u64],
+}
+
+impl fmt::Display for RegisterRow<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, value) in self.registers.iter().enumerate() {
+            write!(f, "x{:<2} {value:#018x}  ", self.first + index)?;
+        }
+        Ok(())
+    }
+}
+
+fn say(line: fmt::Arguments<'_>) {
+    // Nobody is left to tell that telling failed.
+    let _ = write!(EmergencyWire, "(mote) {line}\r\n");
+}

@@ -1,0 +1,46 @@
+//! The calling pCPU's list registers, as the virtual GIC of core works on them.
+
+use mote_core::vgic::{Hcr, ListRegister, ListRegisters, Vmcr};
+use mote_platform::list_registers::LiveListRegisters;
+
+/// `ICH_HCR_EL2.EOIcount` (GICv3 12.4.3).
+const END_COUNT_SHIFT: u32 = 27;
+const END_COUNT_MASK: u64 = 0x1f << END_COUNT_SHIFT;
+
+/// The list registers in the CPU. Only for a vCPU that is loaded on the calling pCPU.
+pub struct Live;
+
+impl Live {
+    /// Sets `ICH_HCR_EL2`.
+    pub fn set_control(&self, control: Hcr) {
+        LiveListRegisters.set_control(control.0);
+    }
+}
+
+impl ListRegisters for Live {
+    fn count(&self) -> usize {
+        LiveListRegisters.count()
+    }
+
+    fn get(&self, n: usize) -> ListRegister {
+        ListRegister(LiveListRegisters.get(n))
+    }
+
+    fn set(&mut self, n: usize, register: ListRegister) {
+        LiveListRegisters.set(n, register.0);
+    }
+
+    fn empty(&self) -> u32 {
+        LiveListRegisters.empty()
+    }
+
+    fn take_end_count(&mut self) -> u32 {
+        let control = LiveListRegisters.control();
+        LiveListRegisters.set_control(control & !END_COUNT_MASK);
+        (control >> END_COUNT_SHIFT) as u32
+    }
+
+    fn vmcr(&self) -> Vmcr {
+        Vmcr(LiveListRegisters.machine_control())
+    }
+}

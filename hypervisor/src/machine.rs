@@ -1,0 +1,227 @@
+//! The machine as a whole: which pCPUs there are, which vCPU runs where, and who hears of what.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use mote_core::console::Typed;
+use mote_core::id::{DomainId, PcpuId, VcpuId};
+use mote_core::sched::{Leaving, Scheduler, VcpuSlot};
+use mote_platform::{cpu, firmware, gic, timer, uart};
+use spin::{Mutex, Once};
+
+use crate::console::{self, Wire};
+use crate::domain::Domain;
+use crate::pcpu::Wiring;
+use crate::report;
+
+static MACHINE: Once<Machine> = Once::new();
+
+/// Slices in a second: each turn takes 5 ms when vCPUs compete.
+const SLICES_PER_SECOND: u64 = 200;
+
+/// What all pCPUs share. Locks are taken in this order: a domain's memory, its virtual GIC, its UART, its power; then the
+/// schedule; then the console; a vCPU's own state is its pCPU's alone.
+pub struct Machine {
+    /// The interrupts that EL2 uses.
+    pub wiring: Wiring,
+    // Affinities by pCPU number.
+    affinities: Box<[u64]>,
+    schedule: Mutex<Schedule>,
+    domains: AtomicUsize,
+    ram_bytes: u64,
+    entered: u64,
+    first_guest: Once<u64>,
+}
+
+struct Schedule {
+    scheduler: Scheduler,
+    /// Whose vCPU a slot is.
+    vcpus: Vec<Option<(Arc<Domain>, VcpuId)>>,
+}
+
+/// What a pCPU does next.
+pub struct Next {
+    /// The vCPU to run, or none to idle.
+    pub vcpu: Option<(Arc<Domain>, VcpuId)>,
+    /// When to look again, in ticks.
+    pub alarm: Option<u64>,
+}
+
+/// The machine, once the boot CPU has set it up.
+///
+/// # Panics
+/// Before that.
+pub fn machine() -> &'static Machine {
+    MACHINE.get().expect("the boot CPU sets the machine up before anything runs")
+}
+
+impl Machine {
+    /// Sets the machine up with the CPUs of these affinities; the first is the calling one.
+    pub fn init(
+        affinities: Vec<u64>,
+        wiring: Wiring,
+        ram_bytes: u64,
+        entered: u64,
+    ) -> &'static Self {
+        let slice = timer::frequency() / SLICES_PER_SECOND;
+        let scheduler = Scheduler::new(affinities.len(), slice);
+        MACHINE.call_once(|| Self {
+            wiring,
+            affinities: affinities.into(),
+            schedule: Mutex::new(Schedule { scheduler, vcpus: Vec::new() }),
+            domains: AtomicUsize::new(0),
+            ram_bytes,
+            entered,
+            first_guest: Once::new(),
+        })
+    }
+
+    /// Does something to the schedule, and tells the pCPUs that it concerns.
+    fn with_schedule<R>(&self, f: impl FnOnce(&mut Schedule, u64) -> R) -> R {
+        let mut schedule = self.schedule.lock();
+        let result = f(&mut schedule, timer::now());
+        let summons = schedule.scheduler.take_summons();
+        drop(schedule);
+        for pcpu in summons {
+            if let Some(&affinity) = self.affinities.get(usize::from(pcpu.0)) {
+                gic::kick(affinity);
+            }
+        }
+        result
+    }
+
+    /// A slot for a vCPU that is still to be made.
+    pub fn reserve_slot(&self, weight: u32) -> Option<VcpuSlot> {
+        self.with_schedule(|schedule, _| {
+            let slot = schedule.scheduler.add(weight).ok()?;
+            if schedule.vcpus.len() <= slot.index() {
+                schedule.vcpus.resize_with(slot.index() + 1, || None);
+            }
+            Some(slot)
+        })
+    }
+
+    /// Gives a slot back whose vCPU was never made.
+    pub fn free_slot(&self, slot: VcpuSlot) {
+        self.with_schedule(|schedule, _| schedule.scheduler.remove(slot));
+    }
+
+    /// Puts a domain into its slots. Its vCPUs are switched off.
+    pub fn add(&self, domain: &Arc<Domain>) {
+        self.domains.fetch_add(1, Ordering::Relaxed);
+        self.with_schedule(|schedule, _| {
+            for vcpu in &domain.vcpus {
+                if let Some(entry) = schedule.vcpus.get_mut(vcpu.slot.index()) {
+                    *entry = Some((domain.clone(), vcpu.id));
+                }
+            }
+        });
+    }
+
+    /// Switches a vCPU on.
+    pub fn start(&self, slot: VcpuSlot) {
+        self.with_schedule(|schedule, now| schedule.scheduler.start(slot, now));
+    }
+
+    /// Tells a vCPU that something happened.
+    pub fn wake(&self, slot: VcpuSlot) {
+        self.with_schedule(|schedule, now| schedule.scheduler.wake(slot, now));
+    }
+
+    /// Sees to it that a vCPU runs no more; `false` if it still has to leave its pCPU.
+    pub fn retire(&self, slot: VcpuSlot) -> bool {
+        self.with_schedule(|schedule, _| schedule.scheduler.retire(slot))
+    }
+
+    /// Takes a vCPU that has left for why it left, and says whom `pcpu` runs next.
+    pub fn next(&self, pcpu: PcpuId, left: Option<(VcpuSlot, Leaving)>) -> Next {
+        self.with_schedule(|schedule, now| {
+            let next = schedule.scheduler.next(pcpu, now, left);
+            let vcpu = next.vcpu.and_then(|slot| schedule.vcpus.get(slot.index())?.clone());
+            Next { vcpu, alarm: next.alarm }
+        })
+    }
+
+    /// Whether the vCPU on `pcpu` must make room, and if not, when to ask again.
+    pub fn review(&self, pcpu: PcpuId) -> Result<Option<u64>, Leaving> {
+        self.with_schedule(|schedule, now| {
+            if schedule.scheduler.must_leave(pcpu, now) {
+                Err(Leaving::Preempted)
+            } else {
+                Ok(schedule.scheduler.alarm(pcpu))
+            }
+        })
+    }
+
+    /// Notes that a domain is about to run its first instruction.
+    pub fn first_guest(&self) {
+        self.first_guest.call_once(timer::now);
+    }
+
+    /// Forgets a domain whose vCPUs have all left, reports it, and switches the machine off after the last.
+    pub fn bury(&self, domain: &Arc<Domain>) {
+        let cpu_ticks = self.with_schedule(|schedule, _| {
+            let mut ticks = 0;
+            for vcpu in &domain.vcpus {
+                ticks += schedule.scheduler.remove(vcpu.slot);
+                if let Some(entry) = schedule.vcpus.get_mut(vcpu.slot.index()) {
+                    *entry = None;
+                }
+            }
+            ticks
+        });
+        domain.dismantle(cpu_ticks);
+        if self.domains.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.power_off();
+        }
+    }
+
+    /// Ends everything.
+    pub fn power_off(&self) -> ! {
+        let first_guest = self.first_guest.get().copied().unwrap_or(0);
+        report::machine(self.affinities.len(), self.ram_bytes, self.entered, first_guest);
+        firmware::system_off()
+    }
+
+    /// How many pCPUs there are.
+    pub fn pcpus(&self) -> usize {
+        self.affinities.len()
+    }
+
+    /// Whether nothing was built.
+    pub fn has_no_domains(&self) -> bool {
+        self.domains.load(Ordering::Relaxed) == 0
+    }
+
+    /// Passes on what was typed.
+    pub fn read_console(&self) {
+        while let Some(byte) = uart::read() {
+            let typed = console::lock().typed(byte, &mut Wire);
+            if let Ok(Typed::ForGuest(domain, switches, byte)) = typed {
+                self.deliver(domain, switches, byte);
+            }
+        }
+    }
+
+    fn deliver(&self, id: DomainId, switches: u8, byte: u8) {
+        const CTRL_A: u8 = 1;
+        let domain = self
+            .schedule
+            .lock()
+            .vcpus
+            .iter()
+            .flatten()
+            .find_map(|(domain, _)| (domain.id == id).then(|| domain.clone()));
+        if let Some(domain) = domain {
+            (0..switches).for_each(|_| domain.receive(CTRL_A));
+            domain.receive(byte);
+        }
+    }
+
+    /// The pCPU number of the calling CPU.
+    pub fn this(&self) -> PcpuId {
+        PcpuId(cpu::this() as u8)
+    }
+}

@@ -1,0 +1,238 @@
+//! A physical CPU's life: pick a vCPU, run it until it has to leave, pick the next.
+
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+use mote_core::id::{PcpuId, VcpuId};
+use mote_core::machine::Machine as Description;
+use mote_core::sched::Leaving;
+use mote_core::vgic::IntId;
+use mote_platform::gic::{self, Redistributor};
+use mote_platform::guest::{self, Traps};
+use mote_platform::{cpu, stage2, timer};
+use xen_abi::arch_arm::{TIMER_PHYSICAL_INTID, TIMER_VIRTUAL_INTID};
+
+use crate::domain::Domain;
+use crate::exits::Session;
+use crate::interface::Live;
+use crate::machine::machine;
+use crate::stats::MILESTONE_NEVER;
+use crate::vcpu::{Vcpu, VcpuState};
+
+/// The virtual timer's interrupt, as guests know it.
+pub const VIRTUAL_TIMER: IntId = IntId::new(TIMER_VIRTUAL_INTID).expect("a PPI");
+/// The emulated physical timer's interrupt, as guests know it.
+pub const PHYSICAL_TIMER: IntId = IntId::new(TIMER_PHYSICAL_INTID).expect("a PPI");
+
+/// The physical interrupts that EL2 uses, as INTIDs.
+#[derive(Clone, Copy, Debug)]
+pub struct Wiring {
+    /// EL2's own timer.
+    pub alarm: u32,
+    /// The virtual timer.
+    pub virtual_timer: u32,
+    /// The virtual CPU interface.
+    pub maintenance: u32,
+    /// The console, if it has one.
+    pub console: Option<u32>,
+}
+
+impl Wiring {
+    /// What the device tree says.
+    pub fn new(machine: &Description, console: Option<u32>) -> Self {
+        Self {
+            alarm: machine.timers.hypervisor,
+            virtual_timer: machine.timers.virtual_timer,
+            maintenance: machine.gic.maintenance,
+            console,
+        }
+    }
+
+    fn cause(&self, intid: u32) -> Cause {
+        match intid {
+            gic::KICK => Cause::Kick,
+            intid if intid == self.virtual_timer => Cause::VirtualTimer,
+            intid if intid == self.alarm => Cause::Alarm,
+            intid if intid == self.maintenance => Cause::Maintenance,
+            intid if Some(intid) == self.console => Cause::Console,
+            _ => Cause::Stray,
+        }
+    }
+}
+
+/// Why a physical interrupt came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Another pCPU asks for attention.
+    Kick,
+    /// EL2's own alarm.
+    Alarm,
+    /// The loaded vCPU's virtual timer. The interrupt stays active.
+    VirtualTimer,
+    /// The loaded vCPU's list registers need care.
+    Maintenance,
+    /// Somebody typed.
+    Console,
+    /// Nothing that EL2 asked for.
+    Stray,
+}
+
+/// What a pCPU owns.
+pub struct Pcpu {
+    /// Its number.
+    pub id: PcpuId,
+    wiring: Wiring,
+    redistributor: Redistributor,
+    // Whether the virtual timer's interrupt is active in this CPU's redistributor.
+    timer_active: bool,
+    // When the scheduler wants to look again, and when the loaded vCPU's physical timer fires.
+    alarm: Option<u64>,
+    timer_deadline: Option<u64>,
+}
+
+impl Pcpu {
+    /// Prepares the calling CPU.
+    ///
+    /// # Panics
+    /// If its redistributor cannot be set up: the machine is not what its device tree says.
+    pub fn bring_up() -> Self {
+        let machine = machine();
+        let wiring = machine.wiring;
+        Traps::configure();
+        stage2::leave_guest();
+        let mut redistributor = gic::init_this_cpu().expect("every CPU has a redistributor");
+        for ppi in [wiring.alarm, wiring.virtual_timer, wiring.maintenance] {
+            redistributor.enable(ppi).expect("the device tree names PPIs");
+        }
+        Self {
+            id: machine.this(),
+            wiring,
+            redistributor,
+            timer_active: false,
+            alarm: None,
+            timer_deadline: None,
+        }
+    }
+
+    /// Serves the domains, for good.
+    pub fn serve(mut self) -> ! {
+        let machine = machine();
+        let mut next = machine.next(self.id, None);
+        loop {
+            self.alarm = next.alarm;
+            self.set_timer_deadline(None);
+            let Some((domain, index)) = next.vcpu else {
+                self.idle();
+                next = machine.next(self.id, None);
+                continue;
+            };
+            let vcpu = domain.vcpu(index);
+            let leaving =
+                if domain.has_ended() { Leaving::Offline } else { self.run(&domain, vcpu) };
+            next = machine.next(self.id, Some((vcpu.slot, leaving)));
+            if domain.has_ended() && machine.retire(vcpu.slot) {
+                stage2::leave_guest();
+                domain.let_go(vcpu);
+            }
+        }
+    }
+
+    fn idle(&mut self) {
+        stage2::leave_guest();
+        cpu::wait_for_interrupt();
+        while let Some(cause) = self.acknowledge() {
+            if cause == Cause::Console {
+                machine().read_console();
+            }
+        }
+    }
+
+    /// Takes the pending physical interrupt of highest priority. Only the virtual timer's is left active.
+    pub fn acknowledge(&mut self) -> Option<Cause> {
+        let intid = gic::acknowledge()?;
+        gic::drop_priority(intid);
+        let cause = self.wiring.cause(intid);
+        if cause == Cause::VirtualTimer {
+            self.timer_active = true;
+        } else {
+            gic::deactivate(intid);
+        }
+        Some(cause)
+    }
+
+    /// Lets the virtual timer's interrupt come again: nobody will end the one that is in hand.
+    pub fn release_timer(&mut self) {
+        self.redistributor.set_active(self.wiring.virtual_timer, false);
+        self.timer_active = false;
+    }
+
+    /// Sets the alarm for the scheduler.
+    pub fn set_alarm(&mut self, alarm: Option<u64>) {
+        self.alarm = alarm;
+        self.program_alarm();
+    }
+
+    /// Sets the alarm for the loaded vCPU's physical timer.
+    pub fn set_timer_deadline(&mut self, deadline: Option<u64>) {
+        self.timer_deadline = deadline;
+        self.program_alarm();
+    }
+
+    fn program_alarm(&self) {
+        timer::set_alarm([self.alarm, self.timer_deadline].into_iter().flatten().min());
+    }
+
+    /// Runs a vCPU until it has to leave.
+    fn run(&mut self, domain: &Arc<Domain>, vcpu: &Vcpu) -> Leaving {
+        let mut state = vcpu.state.lock();
+        self.load(domain, vcpu, &mut state);
+        let VcpuState { context, machine: rest } = &mut *state;
+        let mut session =
+            Session { pcpu: self, domain, vcpu, state: rest, leaving: Leaving::Preempted };
+        session.settle();
+        guest::run(context, &mut session);
+        let leaving = session.leaving;
+        self.save(domain, vcpu.id, &mut state);
+        leaving
+    }
+
+    fn load(&mut self, domain: &Domain, vcpu: &Vcpu, state: &mut VcpuState) {
+        if let Some(start) = vcpu.start.lock().take() {
+            state.reset(start);
+        }
+        if let Some(root) = domain.memory.lock().root() {
+            root.load();
+        }
+        self.forget_siblings(domain, vcpu.id);
+        state.machine.system.load();
+        state.machine.floating_point.load();
+        state.machine.interface.load();
+        let in_flight = domain.vgic.lock().hw_in_flight(vcpu.id, VIRTUAL_TIMER);
+        if in_flight != self.timer_active {
+            self.redistributor.set_active(self.wiring.virtual_timer, in_flight);
+            self.timer_active = in_flight;
+        }
+        let first = &domain.milestones.first_instruction;
+        if first.load(Ordering::Relaxed) == MILESTONE_NEVER {
+            first.store(timer::now(), Ordering::Relaxed);
+            machine().first_guest();
+        }
+    }
+
+    /// Another vCPU of the domain may have left its own translations here under the same tags.
+    fn forget_siblings(&self, domain: &Domain, vcpu: VcpuId) {
+        let Some(last) = domain.last_on.get(usize::from(self.id.0)) else { return };
+        let marker = vcpu.0 + 1;
+        if last.swap(marker, Ordering::Relaxed) != marker {
+            stage2::forget_stage1();
+        }
+    }
+
+    fn save(&mut self, domain: &Domain, vcpu: VcpuId, state: &mut VcpuState) {
+        state.machine.system.save();
+        state.machine.floating_point.save();
+        let others = domain.vgic.lock().sync(vcpu, &mut Live);
+        state.machine.interface.save();
+        domain.wake_all(others);
+    }
+}

@@ -1,0 +1,118 @@
+//! What EL2 measured, as lines of JSON on the console: `(mote) report {…}`, one for each domain that ended or was left out, and one
+//! for the machine. Integers only; times are ticks of the physical counter, sizes are bytes.
+
+use core::fmt;
+
+use mote_platform::{heap, image, timer};
+
+use crate::console;
+use crate::domain::{Domain, End};
+use crate::stats::{Exits, REASONS};
+
+/// A string as JSON.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"")?;
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                c if c.is_control() => write!(f, "\\u{:04x}", u32::from(c))?,
+                c => write!(f, "{c}")?,
+            }
+        }
+        f.write_str("\"")
+    }
+}
+
+/// A milestone as JSON: null if it was not reached.
+struct Tick(u64);
+
+impl fmt::Display for Tick {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 { f.write_str("null") } else { write!(f, "{}", self.0) }
+    }
+}
+
+impl fmt::Display for Exits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{")?;
+        for (index, (reason, name)) in REASONS.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}\"{name}\":{}", self.of(*reason))?;
+        }
+        f.write_str("}")
+    }
+}
+
+/// What a domain cost, counted when it was taken apart.
+pub struct Cost {
+    /// Memory that the guest touched.
+    pub touched_bytes: u64,
+    /// Memory it was given.
+    pub memory_bytes: u64,
+    /// EL2's stage-2 tables for it.
+    pub table_bytes: u64,
+    /// EL2's structures for it.
+    pub structure_bytes: u64,
+    /// Time its vCPUs ran.
+    pub cpu_ticks: u64,
+    /// Its exits.
+    pub exits: Exits,
+}
+
+/// Reports a domain that ended.
+pub fn domain(domain: &Domain, end: End, cost: &Cost) {
+    let (state, reason) = match end {
+        End::Shutdown => ("shutdown", "it switched itself off"),
+        End::Reboot => ("reboot", "it asked for a reset"),
+        End::Crashed(reason) => ("crashed", reason),
+    };
+    let milestones = &domain.milestones;
+    let relaxed = core::sync::atomic::Ordering::Relaxed;
+    console::log(format_args!(
+        "report {{\"kind\":\"domain\",\"id\":{},\"name\":{},\"state\":\"{state}\",\"reason\":{},\"vcpus\":{},\
+         \"image_bytes\":{},\"memory_bytes\":{},\"touched_bytes\":{},\"hypervisor_bytes\":{{\"tables\":{},\"structures\":{}}},\
+         \"hz\":{},\"created\":{},\"first_instruction\":{},\"ready\":{},\"ended\":{},\"cpu_ticks\":{},\"exits\":{}}}",
+        domain.id.get(),
+        Quoted(&domain.name),
+        Quoted(reason),
+        domain.vcpus.len(),
+        domain.image_bytes,
+        cost.memory_bytes,
+        cost.touched_bytes,
+        cost.table_bytes,
+        cost.structure_bytes,
+        timer::frequency(),
+        milestones.created,
+        Tick(milestones.first_instruction.load(relaxed)),
+        Tick(milestones.ready.load(relaxed)),
+        timer::now(),
+        cost.cpu_ticks,
+        cost.exits,
+    ));
+}
+
+/// Reports a domain that the configuration names and EL2 left out.
+pub fn refused(name: &str, reason: impl fmt::Display) {
+    console::log(format_args!("domain {name} left out: {reason}"));
+    let reason = alloc::format!("{reason}");
+    console::log(format_args!(
+        "report {{\"kind\":\"refused\",\"name\":{},\"reason\":{}}}",
+        Quoted(name),
+        Quoted(&reason)
+    ));
+}
+
+/// Reports the machine, when all its domains have ended.
+pub fn machine(pcpus: usize, memory_bytes: u64, entered: u64, first_guest: u64) {
+    console::log(format_args!(
+        "report {{\"kind\":\"machine\",\"pcpus\":{pcpus},\"memory_bytes\":{memory_bytes},\"image_bytes\":{},\
+         \"hypervisor_bytes\":{},\"hz\":{},\"entered\":{entered},\"first_guest\":{}}}",
+        image::file_size(),
+        image::region().len() - heap::free(),
+        timer::frequency(),
+        Tick(first_guest),
+    ));
+}

@@ -1,0 +1,79 @@
+//! What guests cost, as EL2 counted it.
+
+/// Why a guest came to EL2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitReason {
+    /// A Xen hypercall.
+    Hypercall,
+    /// PSCI and SMCCC.
+    Psci,
+    /// A load or store to an emulated device.
+    Mmio,
+    /// A trapped system register.
+    SystemRegister,
+    /// `WFI` or `WFE`.
+    Wait,
+    /// A physical interrupt.
+    Interrupt,
+    /// The first touch of memory whose touches are counted.
+    AccessFlag,
+    /// An access to nothing, an undefined instruction.
+    Fault,
+    /// Anything else.
+    Other,
+}
+
+/// The reasons in the order of their counters, with their names in a report.
+pub const REASONS: [(ExitReason, &str); 9] = [
+    (ExitReason::Hypercall, "hypercall"),
+    (ExitReason::Psci, "psci"),
+    (ExitReason::Mmio, "mmio"),
+    (ExitReason::SystemRegister, "sysreg"),
+    (ExitReason::Wait, "wfi"),
+    (ExitReason::Interrupt, "interrupt"),
+    (ExitReason::AccessFlag, "access_flag"),
+    (ExitReason::Fault, "fault"),
+    (ExitReason::Other, "other"),
+];
+
+/// Exits by reason.
+#[derive(Clone, Copy, Debug)]
+pub struct Exits([u64; REASONS.len()]);
+
+impl Exits {
+    /// None yet.
+    pub const fn new() -> Self {
+        Self([0; REASONS.len()])
+    }
+
+    /// Counts one.
+    pub const fn count(&mut self, reason: ExitReason) {
+        self.0[reason as usize] += 1;
+    }
+
+    /// How many there were for `reason`.
+    pub const fn of(&self, reason: ExitReason) -> u64 {
+        self.0[reason as usize]
+    }
+
+    /// Adds another vCPU's.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, count) in self.0.iter_mut().zip(other.0) {
+            *sum += count;
+        }
+    }
+}
+
+/// A milestone that was not reached.
+pub const MILESTONE_NEVER: u64 = 0;
+
+/// When things happened to a domain, in ticks of the physical counter; zero if they did not.
+#[derive(Debug, Default)]
+pub struct Milestones {
+    /// Its building began.
+    pub created: u64,
+    /// It was about to run its first instruction.
+    pub first_instruction: core::sync::atomic::AtomicU64,
+    /// Its console showed that it is ready for its work.
+    pub ready: core::sync::atomic::AtomicU64,
+}

@@ -1,0 +1,85 @@
+//! A vCPU: what of it outlives its time on a pCPU.
+
+use core::sync::atomic::AtomicBool;
+
+use mote_core::id::VcpuId;
+use mote_core::sched::VcpuSlot;
+use mote_core::timer::PhysicalTimer;
+use mote_platform::guest::{FloatingPoint, GuestContext, SystemRegisters};
+use mote_platform::list_registers::VirtualInterface;
+use spin::Mutex;
+
+use crate::stats::Exits;
+
+/// A virtual CPU of a domain.
+pub struct Vcpu {
+    /// Its number in the domain.
+    pub id: VcpuId,
+    /// Its place in the scheduler.
+    pub slot: VcpuSlot,
+    /// Held by the pCPU that runs it, for as long as it runs.
+    pub state: Mutex<VcpuState>,
+    /// Where it begins when it runs next, if PSCI has just switched it on.
+    pub start: Mutex<Option<Start>>,
+    /// Whether it has left for good, because its domain ended.
+    pub gone: AtomicBool,
+}
+
+/// How a vCPU begins (PSCI `CPU_ON`).
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// IPA of its first instruction.
+    pub entry: u64,
+    /// Its x0.
+    pub context: u64,
+}
+
+/// The registers of a vCPU, and what EL2 keeps with them.
+pub struct VcpuState {
+    /// General registers.
+    pub context: GuestContext,
+    /// Everything else.
+    pub machine: MachineState,
+}
+
+/// The part of a vCPU's state that its exits may change while the general registers are lent to the guest.
+pub struct MachineState {
+    /// System registers, valid while it does not run.
+    pub system: SystemRegisters,
+    /// SIMD and floating point, valid while it does not run.
+    pub floating_point: FloatingPoint,
+    /// The virtual CPU interface, valid while it does not run.
+    pub interface: VirtualInterface,
+    /// Its physical timer.
+    pub timer: PhysicalTimer,
+    /// What its exits were for.
+    pub exits: Exits,
+}
+
+impl VcpuState {
+    /// A vCPU that is not switched on yet, in a domain whose virtual time began at physical tick `time_origin`.
+    pub const fn new(mpidr: u64, time_origin: u64) -> Self {
+        Self {
+            context: GuestContext::new(),
+            machine: MachineState {
+                system: SystemRegisters::at_reset(0, mpidr, time_origin),
+                floating_point: FloatingPoint::new(),
+                interface: VirtualInterface::new(),
+                timer: PhysicalTimer::new(),
+                exits: Exits::new(),
+            },
+        }
+    }
+
+    /// Puts it at the beginning of `start`, everything else as after a reset.
+    pub fn reset(&mut self, start: Start) {
+        let system = &self.machine.system;
+        let (mpidr, time_origin) = (system.vmpidr_el2, system.cntvoff_el2);
+        self.context = GuestContext::new();
+        self.context.set_register(0, start.context);
+        self.machine.system = SystemRegisters::at_reset(start.entry, mpidr, time_origin);
+        self.machine.floating_point = FloatingPoint::new();
+        self.machine.interface = VirtualInterface::new();
+        self.machine.timer = PhysicalTimer::new();
+    }
+}
