@@ -149,6 +149,9 @@ impl Domain {
 
     /// Lets vCPUs look at their interrupts again.
     pub fn wake_all(&self, set: VcpuSet) {
+        if set.is_empty() {
+            return;
+        }
         for vcpu in self.vcpus.iter().filter(|vcpu| set.contains(vcpu.id)) {
             machine().wake(vcpu.slot);
         }

@@ -30,7 +30,7 @@ pub struct Wiring {
     /// EL2's own timer.
     pub alarm: u32,
     /// The virtual timer.
-    pub virtual_timer: u32,
+    pub virtual_timer: IntId,
     /// The virtual CPU interface.
     pub maintenance: u32,
     /// The console, if it has one.
@@ -42,7 +42,8 @@ impl Wiring {
     pub fn new(machine: &Description, console: Option<u32>) -> Self {
         Self {
             alarm: machine.timers.hypervisor,
-            virtual_timer: machine.timers.virtual_timer,
+            virtual_timer: IntId::new(machine.timers.virtual_timer)
+                .expect("the device tree names a PPI for the virtual timer"),
             maintenance: machine.gic.maintenance,
             console,
         }
@@ -51,7 +52,7 @@ impl Wiring {
     fn cause(&self, intid: u32) -> Cause {
         match intid {
             gic::KICK => Cause::Kick,
-            intid if intid == self.virtual_timer => Cause::VirtualTimer,
+            intid if intid == u32::from(self.virtual_timer.get()) => Cause::VirtualTimer,
             intid if intid == self.alarm => Cause::Alarm,
             intid if intid == self.maintenance => Cause::Maintenance,
             intid if Some(intid) == self.console => Cause::Console,
@@ -83,7 +84,7 @@ pub struct Pcpu {
     pub id: PcpuId,
     wiring: Wiring,
     redistributor: Redistributor,
-    // Whether the virtual timer's interrupt is active in this CPU's redistributor.
+    // Whether the vCPU that left last has the virtual timer's interrupt in hand, so that it is active here.
     timer_active: bool,
     // When the scheduler wants to look again, and when the loaded vCPU's physical timer fires.
     alarm: Option<u64>,
@@ -101,7 +102,8 @@ impl Pcpu {
         Traps::configure();
         stage2::leave_guest();
         let mut redistributor = gic::init_this_cpu().expect("every CPU has a redistributor");
-        for ppi in [wiring.alarm, wiring.virtual_timer, wiring.maintenance] {
+        let virtual_timer = u32::from(wiring.virtual_timer.get());
+        for ppi in [wiring.alarm, virtual_timer, wiring.maintenance] {
             redistributor.enable(ppi).expect("the device tree names PPIs");
         }
         Self {
@@ -152,18 +154,24 @@ impl Pcpu {
         let intid = gic::acknowledge()?;
         gic::drop_priority(intid);
         let cause = self.wiring.cause(intid);
-        if cause == Cause::VirtualTimer {
-            self.timer_active = true;
-        } else {
-            gic::deactivate(intid);
+        match cause {
+            Cause::VirtualTimer => return Some(cause),
+            // It is asserted until it is set anew.
+            Cause::Alarm => timer::set_alarm(None),
+            _ => {}
         }
+        gic::deactivate(intid);
         Some(cause)
+    }
+
+    /// The virtual timer's physical interrupt.
+    pub fn virtual_timer(&self) -> IntId {
+        self.wiring.virtual_timer
     }
 
     /// Lets the virtual timer's interrupt come again: nobody will end the one that is in hand.
     pub fn release_timer(&mut self) {
-        self.redistributor.set_active(self.wiring.virtual_timer, false);
-        self.timer_active = false;
+        self.redistributor.set_active(u32::from(self.wiring.virtual_timer.get()), false);
     }
 
     /// Sets the alarm for the scheduler.
@@ -209,7 +217,7 @@ impl Pcpu {
         state.machine.interface.load();
         let in_flight = domain.vgic.lock().hw_in_flight(vcpu.id, VIRTUAL_TIMER);
         if in_flight != self.timer_active {
-            self.redistributor.set_active(self.wiring.virtual_timer, in_flight);
+            self.redistributor.set_active(u32::from(self.wiring.virtual_timer.get()), in_flight);
             self.timer_active = in_flight;
         }
         let first = &domain.milestones.first_instruction;
@@ -231,7 +239,12 @@ impl Pcpu {
     fn save(&mut self, domain: &Domain, vcpu: VcpuId, state: &mut VcpuState) {
         state.machine.system.save();
         state.machine.floating_point.save();
-        let others = domain.vgic.lock().sync(vcpu, &mut Live);
+        let others = {
+            let mut vgic = domain.vgic.lock();
+            let others = vgic.sync(vcpu, &mut Live);
+            self.timer_active = vgic.hw_in_flight(vcpu, VIRTUAL_TIMER);
+            others
+        };
         state.machine.interface.save();
         domain.wake_all(others);
     }

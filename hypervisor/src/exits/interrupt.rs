@@ -55,9 +55,11 @@ impl Session<'_> {
 
     fn virtual_timer(&mut self) {
         let mut vgic = self.domain.vgic.lock();
-        let notify = vgic.raise_hw(self.vcpu.id, VIRTUAL_TIMER, VIRTUAL_TIMER);
+        let notify = vgic.raise_hw(self.vcpu.id, VIRTUAL_TIMER, self.pcpu.virtual_timer());
         if notify.contains(self.vcpu.id) {
-            let _ = self.flush_into(&mut vgic);
+            let others = self.flush_into(&mut vgic);
+            drop(vgic);
+            self.domain.wake_all(others);
         }
     }
 
