@@ -14,6 +14,7 @@ mod targets;
 
 use std::fs::{self, File};
 use std::path::PathBuf;
+use std::process;
 
 use miette::{IntoDiagnostic, Result, WrapErr};
 
@@ -142,8 +143,12 @@ impl Paths {
         self.artefacts.join("sysroot")
     }
 
-    /// For what may be half done. Empty whenever nobody holds [`Turn`].
+    /// For what this process may have half done. It is there while the process has its [`Turn`].
     fn scratch(&self) -> PathBuf {
+        self.scratches().join(process::id().to_string())
+    }
+
+    fn scratches(&self) -> PathBuf {
         self.artefacts.join("scratch")
     }
 }
@@ -190,12 +195,11 @@ impl Turn {
                 eprintln!("mote: waiting for another setup to finish");
                 lock.lock()?;
             }
-            // A setup that was interrupted may have left something.
+            // What a setup that was killed has left. If a program that it started still writes
+            // there the rest goes next time.
+            let _ = fs::remove_dir_all(paths.scratches());
             let scratch = paths.scratch();
-            if scratch.exists() {
-                fs::remove_dir_all(&scratch)?;
-            }
-            fs::create_dir(&scratch)?;
+            fs::create_dir_all(&scratch)?;
             Ok::<_, std::io::Error>(Self { scratch, _lock: lock })
         };
         take()
