@@ -57,8 +57,8 @@ pub fn hypervisor() -> Result<Program> {
 ///
 /// # Errors
 ///
-/// There is no such guest: the message lists those that there are. Or its source does not compile, or its target cannot
-/// be had.
+/// There is no such guest: the message lists those that there are. Or its source does not compile,
+/// or its target cannot be had.
 pub fn guest(name: &str) -> Result<Program> {
     let known = guests();
     if !known.iter().any(|guest| guest == name) {
@@ -89,31 +89,12 @@ fn make(package: &Package<'_>, title: &str, image: PathBuf) -> Result<Program> {
     Ok(Program { image, elf })
 }
 
-/// Has cargo build `package` and returns its ELF file. The step is announced if there is something to do. cargo's
-/// words are shown if it fails, as they are.
+/// Has cargo build `package` and returns its ELF file. The step is announced if there is something
+/// to do. cargo's words are shown if it fails, as they are.
 pub(crate) fn compile(package: &Package<'_>, step: &Step) -> Result<PathBuf> {
     let target_directory = root().join("target").join(PROFILE);
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .args([
-            "build",
-            "--profile",
-            PROFILE,
-            "--target",
-            package.target.name(),
-            "--package",
-            package.name,
-        ])
-        .args(["--bin", package.program, "--target-dir"])
-        .arg(&target_directory)
-        .args(["--color", if io::stderr().is_terminal() { "always" } else { "never" }])
-        .current_dir(root());
-    // What is meant for the programs of this machine: coverage, sanitizers, clippy.
-    for variable in
-        ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET"]
-    {
-        cargo.env_remove(variable);
-    }
+    let mut cargo = cargo_build(package);
+    cargo.arg("--target-dir").arg(&target_directory);
     let watch = |line: &str| {
         if line.contains("Compiling ") {
             step.announce();
@@ -124,19 +105,34 @@ pub(crate) fn compile(package: &Package<'_>, step: &Step) -> Result<PathBuf> {
         step.finish(&mut cargo, watch).into_diagnostic().wrap_err("cargo does not start")?;
     if !status.success() {
         step.announce();
-        eprint!("{words}");
-        return Err(miette!(
-            help = "cargo's messages above say why",
-            "{} was not built",
-            package.name
-        ));
+        words.lines().filter(|line| !is_routine(line)).for_each(|line| eprintln!("{line}"));
+        let help = "cargo's messages above say why";
+        return Err(miette!(help = help, "the package {} was not built", package.name));
     }
     Ok(target_directory.join(package.target.name()).join(PROFILE).join(package.program))
 }
 
+fn cargo_build(package: &Package<'_>) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args(["build", "--profile", PROFILE, "--target", package.target.name()])
+        .args(["--package", package.name, "--bin", package.program])
+        .args(["--color", if io::stderr().is_terminal() { "always" } else { "never" }])
+        .current_dir(root());
+    // What is meant for the programs of this machine: coverage, sanitizers, clippy.
+    for variable in
+        ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET"]
+    {
+        cargo.env_remove(variable);
+    }
+    cargo
+}
+
 /// Whether `line`, of cargo's, only says what it is at.
 fn is_routine(line: &str) -> bool {
-    ["Compiling ", "Downloading ", "Downloaded ", "Updating ", "Locking ", "Blocking "].iter().any(|word| line.contains(word))
+    const WORDS: [&str; 6] =
+        ["Compiling ", "Downloading ", "Downloaded ", "Updating ", "Locking ", "Blocking "];
+    WORDS.iter().any(|word| line.contains(word))
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use object::read::elf::{FileHeader, ProgramHeader};
 /// More than any program of ours: a segment at a stray address would make a file of gigabytes.
 const LONGEST: u64 = 64 << 20;
 
-/// The bytes in memory from the lowest segment's first to the last that a file has; what is zero at the end is left out.
+/// The bytes in memory from the lowest segment's first to the last that a file has; what is zero at
+/// the end is left out.
 ///
 /// # Errors
 ///

@@ -25,7 +25,8 @@ impl Symbols {
         Ok(Self { loader })
     }
 
-    /// Where the code at `offset` comes from, the function that was compiled into another one before that other.
+    /// Where the code at `offset` comes from, the function that was compiled into another one
+    /// before that other.
     #[must_use]
     pub fn describe(&self, offset: u64) -> Vec<String> {
         let Ok(mut frames) = self.loader.find_frames(offset) else { return Vec::new() };
@@ -50,7 +51,8 @@ impl Symbols {
         places
     }
 
-    /// What an address in `line`, a line of a crash report, means: one line per function. Nothing if none is in it.
+    /// What an address in `line`, a line of a crash report, means: one line per function. Nothing
+    /// if none is in it.
     #[must_use]
     pub fn explain(&self, line: &str) -> Vec<String> {
         offset(line).map(|offset| self.describe(offset)).unwrap_or_default()

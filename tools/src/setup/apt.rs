@@ -1,7 +1,7 @@
 //! Debian's archive for arm64, read with apt in a state directory of its own.
 //!
-//! apt checks the signatures; the machine's own package sources, lists and packages are neither read
-//! nor changed.
+//! apt checks the signatures; the machine's own package sources, lists and packages are neither
+//! read nor changed.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -89,7 +89,8 @@ pub fn fetch_busybox(paths: &Paths) -> Result<()> {
     keep(&package, program, &paths.busybox())
 }
 
-/// Keeps the one arm64 Image among the files in the package's /boot whose names start with `prefix`.
+/// Keeps the one arm64 Image among the files in the package's /boot whose names start with
+/// `prefix`.
 fn keep_image(package: &Package, prefix: &str, path: &Path) -> Result<()> {
     let boot = package.root.join("boot");
     let entries = fs::read_dir(&boot)

@@ -77,7 +77,8 @@ fn newest(path: &Path) -> Option<SystemTime> {
     inside.filter_map(|entry| newest(&entry.path())).chain(modified(path)).max()
 }
 
-/// An archive in cpio's newc format (Linux, Documentation/driver-api/early-userspace/buffer-format.rst).
+/// An archive in cpio's newc format (Linux,
+/// Documentation/driver-api/early-userspace/buffer-format.rst).
 #[derive(Default)]
 struct Archive {
     bytes: Vec<u8>,

@@ -60,7 +60,8 @@ pub fn build(toolchain: &Toolchain, paths: &Paths) -> Result<()> {
     finish().into_diagnostic().wrap_err("cannot keep Rust's library for the bare targets")
 }
 
-/// The source of the toolchain's library: the toolchain's own, else what rustup gives, else Debian's.
+/// The source of the toolchain's library: the toolchain's own, else what rustup gives, else
+/// Debian's.
 fn source(toolchain: &Toolchain, scratch: &Path) -> Result<PathBuf> {
     let component = toolchain.sysroot.join(SOURCE);
     if has_library(&component) {
@@ -92,7 +93,7 @@ fn source_from_debian(toolchain: &Toolchain, scratch: &Path) -> Result<PathBuf> 
         }
     }
     Err(miette!(
-        help = "let rustup reach its server once: rustup target add aarch64-unknown-none aarch64-unknown-none-softfloat",
+        help = "use Rust's stable toolchain, or let rustup reach its server once",
         "neither rustup nor Debian has the source of the library of rustc {}",
         toolchain.release
     ))
@@ -118,8 +119,8 @@ fn imitate(toolchain: &Toolchain, sysroot: &Path) -> std::io::Result<()> {
     )
 }
 
-/// Lets cargo build the library. `-Zbuild-std` is for nightly compilers, but this is the library of the compiler
-/// itself, which is built in no other way.
+/// Lets cargo build the library. `-Zbuild-std` is for nightly compilers, but this is the library of
+/// the compiler itself, which is built in no other way.
 fn compile(toolchain: &Toolchain, scratch: &Path, sysroot: &Path, step: &Step) -> Result<()> {
     let empty = scratch.join("empty");
     let wrapper = scratch.join("rustc");

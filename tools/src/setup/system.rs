@@ -16,7 +16,8 @@ pub const DTC: &str = "dtc";
 /// Debian 12's QEMU: what the whole project is tested with.
 pub const QEMU_MINIMUM: QemuVersion = QemuVersion(7, 2);
 
-/// How long to wait for another package manager to finish, in seconds: a new machine updates itself.
+/// How long to wait for another package manager to finish, in seconds: a new machine updates
+/// itself.
 const LOCK_TIMEOUT: u32 = 300;
 
 /// QEMU's version: major and minor.
@@ -79,8 +80,8 @@ pub fn require_qemu() -> Result<()> {
     match qemu() {
         Some(version) if version >= QEMU_MINIMUM => Ok(()),
         Some(version) => Err(miette!(
-            help = "Debian 12, Ubuntu 24.04 and everything later have one; on an older system build QEMU from source and put it on the PATH",
-            "the machine's packages have QEMU {version}, which is too old: {QEMU_MINIMUM} is the oldest that does"
+            help = "Debian 12, Ubuntu 24.04 and later have one; elsewhere put a newer QEMU on the PATH",
+            "QEMU {version}, which this machine has, is too old: {QEMU_MINIMUM} would do"
         )),
         None => {
             Err(miette!(help = elsewhere(), "QEMU was installed, but {QEMU} is not on the PATH"))
@@ -91,8 +92,9 @@ pub fn require_qemu() -> Result<()> {
 /// What to do on a machine without apt.
 pub fn elsewhere() -> String {
     format!(
-        "on Debian and Ubuntu this is automatic; on another system install QEMU {QEMU_MINIMUM} or newer ({QEMU}), \
-         the device-tree compiler ({DTC}), apt, dpkg and Debian's archive keyring\n\
+        "on Debian and Ubuntu this is automatic; on another system install QEMU {QEMU_MINIMUM} \
+         or newer ({QEMU}), the device-tree compiler ({DTC}), apt, dpkg and Debian's archive \
+         keyring\n\
          Fedora: dnf install qemu-system-aarch64-core dtc apt dpkg debian-keyring\n\
          Arch: pacman -S qemu-system-aarch64 dtc apt dpkg debian-archive-keyring"
     )
@@ -122,7 +124,8 @@ fn install_packages(packages: &[&str]) -> Result<()> {
     // reached is no reason to give up: what is wanted may be in another.
     let script = format!(
         "apt-get -q update; DEBIAN_FRONTEND=noninteractive \
-         exec apt-get -qy -o DPkg::Lock::Timeout={LOCK_TIMEOUT} install --no-install-recommends {list}"
+         exec apt-get -qy -o DPkg::Lock::Timeout={LOCK_TIMEOUT} \
+         install --no-install-recommends {list}"
     );
     if rustix::process::geteuid().is_root() {
         let step = Step::begin(format!("installing {list} (apt-get)"));

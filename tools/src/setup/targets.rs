@@ -1,8 +1,8 @@
 //! Rust's libraries for the bare machine.
 //!
 //! rustup adds them in a moment. Where it cannot they are built from the library's source, in
-//! [`super::sysroot`], and cargo is pointed at them by a file that `.cargo/config.toml` includes, so that
-//! every cargo command in this checkout finds them.
+//! [`super::sysroot`], and cargo is pointed at them by a file that `.cargo/config.toml` includes,
+//! so that every cargo command in this checkout finds them.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,9 @@
-//! The first program of a Linux guest: says when it started, then becomes the shell that runs `/etc/rc`.
+//! The first program of a Linux guest: says when it started, then becomes the shell that runs
+//! `/etc/rc`.
 //!
-//! It is a program of its own so that "ready" means the first user instruction of the guest and
-//! not the start of a shell. It has no library: Linux starts it at [`start`] and it makes two system calls.
+//! It is a program of its own so that "ready" means the first user instruction of the guest and not
+//! the start of a shell. It has no library: Linux starts it at [`start`] and it makes two system
+//! calls.
 
 #![no_std]
 #![no_main]
@@ -72,7 +74,8 @@ fn exit(status: usize) -> ! {
 ///
 /// As far as the call takes `arguments` for addresses, they must be good ones.
 unsafe fn system_call(number: usize, arguments: [usize; 3]) {
-    // SAFETY: Linux keeps every register but x0, and touches no memory but what the caller answers for.
+    // SAFETY: Linux keeps every register but x0, and touches no memory but what the caller answers
+    // for.
     unsafe {
         asm!(
             "svc #0",
