@@ -115,7 +115,7 @@ impl Step {
 }
 
 impl Drop for Step {
-    /// Leaves the title behind, unless the work failed to be worth a word.
+    /// Leaves the title behind, where the spinner was.
     fn drop(&mut self) {
         self.with_spinner(|spinner| {
             if let Some(spinner) = spinner.take() {

@@ -37,7 +37,12 @@ fn describe(need: Need, paths: &Paths) -> Result<(String, String)> {
         Need::Target(target) => {
             let toolchain = Toolchain::current()?;
             let place = targets::place(target, toolchain, paths);
-            (toolchain.release.clone(), place.map_or_else(|| MISSING.into(), |path| shown(&path)))
+            let place = match place {
+                Some(path) if path == toolchain.sysroot => "in the toolchain".into(),
+                Some(path) => shown(&path),
+                None => MISSING.into(),
+            };
+            (toolchain.release.clone(), place)
         }
         Need::Kernel(linux) => file(&paths.kernel(linux)),
         Need::Initramfs(linux) => file(&paths.initramfs(linux)),
@@ -50,7 +55,10 @@ fn program(name: &str) -> String {
 }
 
 fn file(path: &Path) -> (String, String) {
-    (debian::package_of(path).unwrap_or_default(), shown(path))
+    // Name and version: the name says nothing new.
+    let package = debian::package_of(path).unwrap_or_default();
+    let version = package.split_whitespace().next_back().unwrap_or_default();
+    (version.to_owned(), shown(path))
 }
 
 /// Relative to the checkout, if it is in there.

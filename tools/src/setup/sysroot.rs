@@ -24,6 +24,9 @@ const SOURCE: &str = "lib/rustlib/src/rust";
 /// What of the library a bare machine has.
 const CRATES: [&str; 3] = ["core", "alloc", "compiler_builtins"];
 
+/// Enough of a commit's hash to tell two nightlies apart, as git abbreviates it.
+const SHORT_COMMIT: usize = 9;
+
 /// rustc as cargo sees it while the library is built: with a sysroot that has the source.
 const WRAPPER: &str = "#!/bin/sh\nexec \"$MOTE_RUSTC\" --sysroot \"$MOTE_SYSROOT\" \"$@\"\n";
 /// The library's source is built as the dependency of a crate that has nothing in it.
@@ -32,7 +35,8 @@ const EMPTY_CRATE: &str =
 
 /// Where the library that was built for `toolchain` is, if it was.
 pub fn path(toolchain: &Toolchain, paths: &Paths) -> PathBuf {
-    paths.sysroots().join(format!("{}-{}", toolchain.release, toolchain.commit))
+    let commit: String = toolchain.commit.chars().take(SHORT_COMMIT).collect();
+    paths.sysroots().join(format!("{}-{commit}", toolchain.release))
 }
 
 /// Builds the library for every bare target.
