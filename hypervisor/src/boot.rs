@@ -7,6 +7,7 @@ use mote_core::addr::{Pa, PaRange};
 use mote_core::config::{Configuration, DomainConfig};
 use mote_core::id::DomainId;
 use mote_core::machine::{self, Conduit, Machine as Description, Uart};
+use mote_core::random::Seeds;
 use mote_core::tree::{self, Tree};
 use mote_platform::{boot_tree, cpu, firmware, gic, image, memory as ram, timer, uart};
 
@@ -53,7 +54,7 @@ fn prepare(device_tree: u64, entered: u64) {
     {
         uart::enable_input();
     }
-    build_all(machine, &configuration);
+    build_all(machine, &configuration, Seeds::new(&tree));
     modules.into_iter().for_each(memory::release_module);
 }
 
@@ -91,12 +92,12 @@ fn start_machine(description: &Description, wiring: Wiring, entered: u64) -> &'s
     machine
 }
 
-fn build_all(machine: &Machine, configuration: &Configuration) {
+fn build_all(machine: &Machine, configuration: &Configuration, mut seeds: Seeds) {
     for (name, error) in &configuration.refused {
         report::refused(name, error);
     }
     for (id, domain) in (1..).filter_map(DomainId::new).zip(&configuration.domains) {
-        if let Err(error) = builder::build(machine, id, domain) {
+        if let Err(error) = builder::build(machine, id, domain, &mut seeds) {
             report::refused(&domain.name, error);
         }
     }

@@ -12,6 +12,7 @@ use mote_core::guest_tree::{self, TreeError};
 use mote_core::id::{DomainId, VcpuId};
 use mote_core::image::{self, ImageError, Kernel};
 use mote_core::layout::{IpaRange, Layout, LayoutError};
+use mote_core::random::Seeds;
 use mote_core::tree::{Malformed, Tree};
 use mote_core::vgic::{Affinity, NewError, VGic};
 use mote_platform::{heap, memory, timer};
@@ -74,10 +75,15 @@ impl From<NewError> for BuildError {
 ///
 /// # Errors
 /// Why it could not; then nothing is left of it.
-pub fn build(machine: &Machine, id: DomainId, config: &DomainConfig) -> Result<(), BuildError> {
+pub fn build(
+    machine: &Machine,
+    id: DomainId,
+    config: &DomainConfig,
+    seeds: &mut Seeds,
+) -> Result<(), BuildError> {
     let created = timer::now();
     let heap_before = heap::used();
-    let plan = Plan::new(config)?;
+    let plan = Plan::new(config, seeds)?;
     let memory = plan.fill(id, config)?;
     let vgic = VGic::new(config.vcpus, SPIS)?;
     let vcpus = make_vcpus(machine, config, created)?;
@@ -113,7 +119,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(config: &DomainConfig) -> Result<Self, BuildError> {
+    fn new(config: &DomainConfig, seeds: &mut Seeds) -> Result<Self, BuildError> {
         let kernel = read_kernel(config.kernel)?;
         let partial = config.device_tree.map(read_module).transpose()?;
         let partial =
@@ -122,8 +128,8 @@ impl Plan {
         let ramdisk = config.ramdisk.map(PaRange::size);
         let layout =
             Layout::new(config.memory, &kernel, ramdisk, size).map_err(BuildError::Layout)?;
-        let tree =
-            guest_tree::build(config, &layout, partial.as_ref()).map_err(BuildError::Tree)?;
+        let tree = guest_tree::build(config, &layout, partial.as_ref(), seeds.draw())
+            .map_err(BuildError::Tree)?;
         Ok(Self { kernel, layout, tree })
     }
 

@@ -170,15 +170,18 @@ impl Domain {
         let Some(uart) = &self.uart else { return };
         let mut uart = uart.lock();
         uart.receive(byte);
-        let others = self.drive_uart_line(&uart);
+        let others = self.drive_uart_line(&mut uart);
         drop(uart);
         self.wake_all(others);
     }
 
     /// Sets the UART's interrupt line to what it is; returns who must look.
-    pub fn drive_uart_line(&self, uart: &Vpl011) -> VcpuSet {
+    pub fn drive_uart_line(&self, uart: &mut Vpl011) -> VcpuSet {
         const UART: IntId = IntId::new(VPL011_INTID).expect("an SPI");
-        self.vgic.lock().set_line(VcpuId(0), UART, uart.line())
+        match uart.line_change() {
+            Some(level) => self.vgic.lock().set_line(VcpuId(0), UART, level),
+            None => VcpuSet::EMPTY,
+        }
     }
 
     /// Gives back all it had, and reports what it cost.

@@ -7,8 +7,9 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use mote_core::console::Typed;
 use mote_core::id::{DomainId, PcpuId, VcpuId};
+use mote_core::idregs::IdRegisters;
 use mote_core::sched::{Leaving, Scheduler, VcpuSlot};
-use mote_platform::{cpu, firmware, gic, timer, uart};
+use mote_platform::{cpu, firmware, gic, syndrome, timer, uart};
 use spin::{Mutex, Once};
 
 use crate::console::{self, Wire};
@@ -26,6 +27,8 @@ const SLICES_PER_SECOND: u64 = 200;
 pub struct Machine {
     /// The interrupts that EL2 uses.
     pub wiring: Wiring,
+    /// What guests see of the CPU's ID registers.
+    pub id_registers: IdRegisters,
     // Affinities by pCPU number.
     affinities: Box<[u64]>,
     schedule: Mutex<Schedule>,
@@ -69,6 +72,7 @@ impl Machine {
         let scheduler = Scheduler::new(affinities.len(), slice);
         MACHINE.call_once(|| Self {
             wiring,
+            id_registers: IdRegisters::new(syndrome::id_register),
             affinities: affinities.into(),
             schedule: Mutex::new(Schedule { scheduler, vcpus: Vec::new() }),
             domains: AtomicUsize::new(0),

@@ -75,13 +75,11 @@ fn check(base: u64, length: usize) -> Result<usize, NotRam> {
 /// [`NotRam`].
 pub fn zero(base: u64, length: usize) -> Result<(), NotRam> {
     let start = check(base, length)?;
-    let aligned = start.is_multiple_of(ZERO_BLOCK) && length.is_multiple_of(8 * ZERO_BLOCK);
-    if aligned && BANKS.get().is_some_and(|banks| banks.zero_block) {
-        zero_blocks(start, length);
-    } else {
-        // SAFETY: the range is RAM outside EL2's own (see `check`), where no reference points.
-        unsafe { core::ptr::write_bytes(start as *mut u8, 0, length) };
-    }
+    let usable = start.is_multiple_of(ZERO_BLOCK) && BANKS.get().is_some_and(|b| b.zero_block);
+    let whole = if usable { length / (8 * ZERO_BLOCK) * (8 * ZERO_BLOCK) } else { 0 };
+    zero_blocks(start, whole);
+    // SAFETY: the range is RAM outside EL2's own (see `check`), where no reference points.
+    unsafe { core::ptr::write_bytes((start + whole) as *mut u8, 0, length - whole) };
     Ok(())
 }
 
@@ -92,27 +90,56 @@ fn zero_blocks(start: usize, length: usize) {
         core::arch::asm!(
             "1: cmp {at}, {end}",
             "b.hs 2f",
-            "add {second}, {at}, #64",
             "dc zva, {at}",
-            "dc zva, {second}",
-            "add {second}, {at}, #128",
-            "dc zva, {second}",
-            "add {second}, {at}, #192",
-            "dc zva, {second}",
-            "add {second}, {at}, #256",
-            "dc zva, {second}",
-            "add {second}, {at}, #320",
-            "dc zva, {second}",
-            "add {second}, {at}, #384",
-            "dc zva, {second}",
-            "add {second}, {at}, #448",
-            "dc zva, {second}",
-            "add {at}, {at}, #512",
+            "add {at}, {at}, #64",
+            "dc zva, {at}",
+            "add {at}, {at}, #64",
+            "dc zva, {at}",
+            "add {at}, {at}, #64",
+            "dc zva, {at}",
+            "add {at}, {at}, #64",
+            "dc zva, {at}",
+            "add {at}, {at}, #64",
+            "dc zva, {at}",
+            "add {at}, {at}, #64",
+            "dc zva, {at}",
+            "add {at}, {at}, #64",
+            "dc zva, {at}",
+            "add {at}, {at}, #64",
             "b 1b",
             "2:",
             at = inout(reg) start => _,
             end = in(reg) start + length,
-            second = out(reg) _,
+            options(nostack)
+        );
+    }
+}
+
+/// Copies blocks of 64 bytes by the widest loads there are without floating point.
+fn copy_blocks(from: usize, to: usize, length: usize) {
+    // SAFETY: the caller checked that both ranges are RAM outside EL2's own, apart from each other, and a
+    // multiple of 64 bytes.
+    unsafe {
+        core::arch::asm!(
+            "1: cmp {from}, {end}",
+            "b.hs 2f",
+            "ldp {a}, {b}, [{from}]",
+            "ldp {c}, {d}, [{from}, #16]",
+            "ldp {e}, {f}, [{from}, #32]",
+            "ldp {g}, {h}, [{from}, #48]",
+            "stp {a}, {b}, [{to}]",
+            "stp {c}, {d}, [{to}, #16]",
+            "stp {e}, {f}, [{to}, #32]",
+            "stp {g}, {h}, [{to}, #48]",
+            "add {from}, {from}, #64",
+            "add {to}, {to}, #64",
+            "b 1b",
+            "2:",
+            from = inout(reg) from => _,
+            to = inout(reg) to => _,
+            end = in(reg) from + length,
+            a = out(reg) _, b = out(reg) _, c = out(reg) _, d = out(reg) _,
+            e = out(reg) _, f = out(reg) _, g = out(reg) _, h = out(reg) _,
             options(nostack)
         );
     }
@@ -128,8 +155,13 @@ pub fn copy(from: u64, to: u64, length: usize) -> Result<(), NotRam> {
     if source < target + length && target < source + length {
         return Err(NotRam);
     }
+    let whole = if (source | target).is_multiple_of(8) { length / 64 * 64 } else { 0 };
+    copy_blocks(source, target, whole);
+    let (source, target) = (source + whole, target + whole);
     // SAFETY: both are RAM outside EL2's own, apart from each other, and nothing refers to them.
-    unsafe { core::ptr::copy_nonoverlapping(source as *const u8, target as *mut u8, length) };
+    unsafe {
+        core::ptr::copy_nonoverlapping(source as *const u8, target as *mut u8, length - whole);
+    }
     Ok(())
 }
 
@@ -162,9 +194,11 @@ pub fn write(base: u64, bytes: &[u8]) -> Result<(), NotRam> {
 pub fn clean(base: u64, length: usize) -> Result<(), NotRam> {
     let start = check(base, length)?;
     let line = data_line_size();
-    for at in (start & !(line - 1)..start + length).step_by(line) {
+    let (mut at, end) = (start & !(line - 1), start + length);
+    while at < end {
         // SAFETY: cleaning a line of RAM to the point of coherency changes no value.
         unsafe { core::arch::asm!("dc cvac, {}", in(reg) at, options(nostack, preserves_flags)) };
+        at += line;
     }
     // SAFETY: forgetting cached instructions changes no value.
     unsafe {

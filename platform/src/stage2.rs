@@ -1,6 +1,8 @@
 //! Stage 2 as the CPU sees it: which tables are in force, and what its TLBs may still remember
 //! (Arm ARM D8.2, D8.17).
 
+use core::sync::atomic::AtomicU64;
+
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{
     ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, Readable, VTCR_EL2, VTTBR_EL2, Writeable,
@@ -69,10 +71,10 @@ impl Stage2Root {
 
 /// Leaves the guest that ran last: until another is loaded, no translation of its is in force on the calling CPU.
 pub fn leave_guest() {
-    /// A table in which nothing is mapped.
+    /// A table in which nothing is mapped. Atomic, so that it takes no room in the image.
     #[repr(align(4096))]
-    struct Nothing([u64; 512]);
-    static NOTHING: Nothing = Nothing([0; 512]);
+    struct Nothing([AtomicU64; 512]);
+    static NOTHING: Nothing = Nothing([const { AtomicU64::new(0) }; 512]);
     Stage2Root::new(NOTHING.0.as_ptr() as u64, 0).load();
 }
 

@@ -12,6 +12,7 @@ use xen_abi::arch_arm::{
 use crate::config::DomainConfig;
 use crate::id::VcpuId;
 use crate::layout::{IpaRange, Layout};
+use crate::random::SEED;
 use crate::tree::{FdtNode, Properties, Tree};
 use crate::vgic::Affinity;
 
@@ -36,7 +37,7 @@ pub fn size(config: &DomainConfig, partial: Option<&Tree<'_>>) -> Result<u64, Tr
     let two_banks = alloc::vec![nowhere; 2];
     let layout =
         Layout { banks: two_banks, kernel: nowhere, ramdisk: Some(nowhere), tree: nowhere };
-    Ok(build(config, &layout, partial)?.len() as u64)
+    Ok(build(config, &layout, partial, Some([0; SEED]))?.len() as u64)
 }
 
 /// The tree could not be made: a partial tree is too deep, or too large.
@@ -55,7 +56,7 @@ impl From<vm_fdt::Error> for TreeError {
     }
 }
 
-/// Writes the tree of a domain.
+/// Writes the tree of a domain. Xen gives none of the entropy in `seed`; Linux starts slowly without.
 ///
 /// # Errors
 /// See [`TreeError`].
@@ -63,6 +64,7 @@ pub fn build(
     config: &DomainConfig,
     layout: &Layout,
     partial: Option<&Tree<'_>>,
+    seed: Option<[u8; SEED]>,
 ) -> Result<Vec<u8>, TreeError> {
     let mut tree = FdtWriter::new()?;
     let root = tree.begin_node("")?;
@@ -71,7 +73,7 @@ pub fn build(
     tree.property_u32("#address-cells", 2)?;
     tree.property_u32("#size-cells", 2)?;
     tree.property_u32("interrupt-parent", GIC_PHANDLE)?;
-    chosen(&mut tree, config, layout)?;
+    chosen(&mut tree, config, layout, seed)?;
     psci(&mut tree)?;
     cpus(&mut tree, config)?;
     memory(&mut tree, layout)?;
@@ -92,7 +94,12 @@ fn compatibles(names: &[&str]) -> Vec<String> {
     names.iter().map(|&name| name.into()).collect()
 }
 
-fn chosen(tree: &mut FdtWriter, config: &DomainConfig, layout: &Layout) -> Result<(), TreeError> {
+fn chosen(
+    tree: &mut FdtWriter,
+    config: &DomainConfig,
+    layout: &Layout,
+    seed: Option<[u8; SEED]>,
+) -> Result<(), TreeError> {
     let node = tree.begin_node("chosen")?;
     if let Some(bootargs) = &config.bootargs {
         tree.property_string("bootargs", bootargs)?;
@@ -100,6 +107,9 @@ fn chosen(tree: &mut FdtWriter, config: &DomainConfig, layout: &Layout) -> Resul
     if let Some(ramdisk) = layout.ramdisk {
         tree.property_u64("linux,initrd-start", ramdisk.base.0)?;
         tree.property_u64("linux,initrd-end", ramdisk.base.0 + ramdisk.size)?;
+    }
+    if let Some(seed) = seed {
+        tree.property("rng-seed", &seed)?;
     }
     if config.vpl011 {
         tree.property_string("stdout-path", &alloc::format!("/sbsa-uart@{:x}", VPL011.base))?;

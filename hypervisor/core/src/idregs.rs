@@ -91,10 +91,35 @@ fn is_aarch32(crm: u8, op2: u8) -> bool {
     matches!((crm, op2), (1, 0 | 1 | 4..=7) | (2, _) | (3, 0..=2 | 4 | 6))
 }
 
+/// What guests see of all ID registers: worked out once, for a guest that asks often.
+#[derive(Clone, Debug)]
+pub struct IdRegisters {
+    // By CRm - 1, then op2.
+    values: [[u64; 8]; 7],
+}
+
+impl IdRegisters {
+    /// From the CPU's own values, by `CRm` (1 to 7) and `op2` (0 to 7).
+    pub fn new(host: impl Fn(u8, u8) -> u64) -> Self {
+        let of = |crm: usize, op2: usize| {
+            let (crm, op2) = (crm as u8 + 1, op2 as u8);
+            guest_value(crm, op2, host(crm, op2))
+        };
+        Self { values: core::array::from_fn(|crm| core::array::from_fn(|op2| of(crm, op2))) }
+    }
+
+    /// What a guest reads of the register with these `CRm` and `op2`.
+    #[must_use]
+    pub fn get(&self, crm: u8, op2: u8) -> u64 {
+        let row = usize::from(crm).checked_sub(1).and_then(|row| self.values.get(row));
+        row.and_then(|row| row.get(usize::from(op2))).copied().unwrap_or(0)
+    }
+}
+
 /// What a guest reads of the ID register with these `CRm` (1 to 7) and `op2`, given the CPU's own value. Reserved
 /// ones read as zero.
 #[must_use]
-pub fn guest_value(crm: u8, op2: u8, host: u64) -> u64 {
+fn guest_value(crm: u8, op2: u8, host: u64) -> u64 {
     if is_aarch32(crm, op2) {
         return host;
     }

@@ -28,6 +28,7 @@ pub mod layout;
 pub mod machine;
 pub mod p2m;
 pub mod psci;
+pub mod random;
 pub mod sched;
 pub mod sysreg;
 pub mod timer;

@@ -51,16 +51,18 @@ pub struct Vpl011 {
     mask: u32,
     // Whether the transmit interrupt stands: from a byte sent until the guest clears it.
     transmitted: bool,
+    // What the interrupt controller knows of the line.
+    told: bool,
 }
 
 impl Vpl011 {
     /// As after a reset.
     #[must_use]
     pub fn new() -> Self {
-        Self { received: VecDeque::with_capacity(RECEIVE_FIFO), mask: 0, transmitted: false }
+        Self { received: VecDeque::with_capacity(RECEIVE_FIFO), ..Self::default() }
     }
 
-    /// What a load of `size` bytes at `offset` reads. The line may change: see [`Self::line`].
+    /// What a load of `size` bytes at `offset` reads. The line may change: see [`Self::line_change`].
     ///
     /// # Errors
     /// [`NoSuchRegister`].
@@ -77,7 +79,7 @@ impl Vpl011 {
     }
 
     /// Takes a store of `size` bytes at `offset`; gives the byte that the guest sends, if it sends one. The line may change:
-    /// see [`Self::line`].
+    /// see [`Self::line_change`].
     ///
     /// # Errors
     /// [`NoSuchRegister`].
@@ -109,9 +111,13 @@ impl Vpl011 {
         }
     }
 
-    /// Whether the UART asserts its interrupt.
-    #[must_use]
-    pub fn line(&self) -> bool {
+    /// Whether the UART asserts its interrupt, if that has changed since the last time somebody asked.
+    pub fn line_change(&mut self) -> Option<bool> {
+        let line = self.line();
+        (core::mem::replace(&mut self.told, line) != line).then_some(line)
+    }
+
+    fn line(&self) -> bool {
         self.raw_status() & self.mask != 0
     }
 

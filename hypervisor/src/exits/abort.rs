@@ -120,7 +120,7 @@ impl Session<'_> {
         if let Some(byte) = sent {
             self.domain.send(byte);
         }
-        let others: VcpuSet = self.domain.drive_uart_line(&uart);
+        let others: VcpuSet = self.domain.drive_uart_line(&mut uart);
         drop(uart);
         match value {
             Some(value) => {

@@ -1,7 +1,6 @@
 //! Trapped system registers.
 
 use mote_core::esr::SystemAccess;
-use mote_core::idregs;
 use mote_core::sysreg::{self, Meaning};
 use mote_core::timer::TimerRegister;
 use mote_core::vgic::SgiRegister;
@@ -10,6 +9,7 @@ use mote_platform::{syndrome, timer};
 
 use super::Session;
 use crate::interface::Live;
+use crate::machine::machine;
 use crate::stats::ExitReason;
 
 impl Session<'_> {
@@ -37,9 +37,7 @@ impl Session<'_> {
         match meaning {
             Meaning::Ignored => Some(0),
             Meaning::Constant(value) => Some(value),
-            Meaning::Identification(crm, op2) => {
-                Some(idregs::guest_value(crm, op2, syndrome::id_register(crm, op2)))
-            }
+            Meaning::Identification(crm, op2) => Some(machine().id_registers.get(crm, op2)),
             Meaning::Timer(register) => Some(self.state.timer.read(register, timer::now())),
             Meaning::Sgi(_) | Meaning::Deactivate | Meaning::Undefined => None,
         }
