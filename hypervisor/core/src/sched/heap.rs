@@ -32,6 +32,17 @@ impl SlotHeap {
         self.entries.is_empty()
     }
 
+    /// How many slots are in it.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether a slot is in it.
+    #[cfg(test)]
+    pub fn contains(&self, slot: usize) -> bool {
+        self.place.get(slot).copied().flatten().is_some()
+    }
+
     /// Puts a slot in for which room was made; if it is in, with its new key.
     pub fn insert(&mut self, key: u64, slot: usize) {
         self.remove(slot);

@@ -1,0 +1,68 @@
+//! What the scheduler knows of a vCPU, and its virtual time.
+
+use crate::id::PcpuId;
+
+/// Weight of a vCPU whose configuration names none, as credit2's.
+pub const DEFAULT_WEIGHT: u32 = 256;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not in use.
+    Free,
+    /// Switched off.
+    Offline,
+    /// Waits for its turn.
+    Queued,
+    Running {
+        pcpu: PcpuId,
+        since: u64,
+    },
+    Blocked,
+    /// Never to run again.
+    Retired,
+}
+
+#[derive(Debug)]
+pub struct Vcpu {
+    pub state: State,
+    weight: u32,
+    // In ticks of a vCPU of the default weight.
+    pub virtual_time: u64,
+    pub ran: u64,
+    pub last: PcpuId,
+    // What came while it ran: a wake, or its being switched on anew.
+    pub woken: bool,
+    pub started: bool,
+}
+
+impl Vcpu {
+    /// One that is switched off and has not run yet.
+    pub fn new(weight: u32) -> Self {
+        Self {
+            state: State::Offline,
+            weight: weight.max(1),
+            virtual_time: 0,
+            ran: 0,
+            last: PcpuId(0),
+            woken: false,
+            started: false,
+        }
+    }
+
+    /// Its virtual time at tick `now`.
+    pub fn virtual_time_at(&self, now: u64) -> u64 {
+        let State::Running { since, .. } = self.state else { return self.virtual_time };
+        self.virtual_time.saturating_add(self.virtual_ticks(now.saturating_sub(since)))
+    }
+
+    /// By how much its virtual time advances in so many ticks.
+    pub fn virtual_ticks(&self, ticks: u64) -> u64 {
+        ticks.saturating_mul(u64::from(DEFAULT_WEIGHT)) / u64::from(self.weight)
+    }
+
+    /// Takes from it what credit it has beyond one slice.
+    pub fn limit_credit(&mut self, floor: u64, slice: u64) {
+        let least = floor.saturating_sub(self.virtual_ticks(slice));
+        self.virtual_time = self.virtual_time.max(least);
+    }
+}
