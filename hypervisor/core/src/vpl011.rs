@@ -1,21 +1,22 @@
 //! The emulated UART: the subset of a PL011 that the Server Base System Architecture asks of one (SBSA, appendix B), as Xen
-//! offers it.
+//! offers it. What a PL011 has beyond that reads as zero and ignores writes, so that drivers which set one up go on.
 
 use alloc::collections::VecDeque;
 
-/// Bytes that wait for the guest; more are dropped, as a UART drops them.
-const RECEIVE_FIFO: usize = 32;
+/// Bytes that wait for the guest: a pasted line. More are dropped, as a UART drops them.
+const RECEIVE_FIFO: usize = 256;
 
 /// Flags (PL011 TRM 3.3.3, `UARTFR`).
 const FLAG_TRANSMIT_EMPTY: u32 = 1 << 7;
 const FLAG_RECEIVE_FULL: u32 = 1 << 6;
 const FLAG_RECEIVE_EMPTY: u32 = 1 << 4;
-/// Interrupts (PL011 TRM 3.3.11, `UARTRIS`).
-const RECEIVE: u32 = 1 << 4;
+/// Interrupts (PL011 TRM 3.3.11, `UARTRIS`). The FIFO's trigger level is one byte, and its time-out is none.
+const RECEIVE: u32 = 1 << 4 | 1 << 6;
 const TRANSMIT: u32 = 1 << 5;
-const RECEIVE_TIMEOUT: u32 = 1 << 6;
 /// All interrupts that can be masked.
 const ALL_INTERRUPTS: u32 = 0x7ff;
+/// The widest access, in bytes.
+const WIDTH: u8 = 4;
 
 /// The registers there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,31 +27,32 @@ enum Register {
     Mask,
     RawStatus,
     MaskedStatus,
+    /// Write-only: a read aborts.
     Clear,
 }
 
 /// Register by offset in bytes.
 const REGISTERS: [(u64, Register); 7] = [
     (0x00, Register::Data),
-    (0x04, Register::ReceiveStatus),
     (0x18, Register::Flags),
+    (0x04, Register::ReceiveStatus),
     (0x38, Register::Mask),
     (0x3c, Register::RawStatus),
     (0x40, Register::MaskedStatus),
     (0x44, Register::Clear),
 ];
 
-/// The guest accessed what is not there, or in a way that is not: an external abort, as on Xen.
+/// A register cannot be accessed in this way: an external abort, as on Xen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoSuchRegister;
+pub struct NoSuchAccess;
 
 /// A domain's UART.
 #[derive(Debug, Default)]
 pub struct Vpl011 {
     received: VecDeque<u8>,
     mask: u32,
-    // Whether the transmit interrupt stands: from a byte sent until the guest clears it.
-    transmitted: bool,
+    // Interrupts that stand, masked or not: until the guest clears them, or the FIFO is empty.
+    raised: u32,
     // What the interrupt controller knows of the line.
     told: bool,
 }
@@ -65,37 +67,41 @@ impl Vpl011 {
     /// What a load of `size` bytes at `offset` reads. The line may change: see [`Self::line_change`].
     ///
     /// # Errors
-    /// [`NoSuchRegister`].
-    pub fn read(&mut self, offset: u64, size: u8) -> Result<u64, NoSuchRegister> {
-        let value = match find(offset, size)? {
-            Register::Data => u32::from(self.received.pop_front().unwrap_or(0)),
+    /// [`NoSuchAccess`].
+    pub fn read(&mut self, offset: u64, size: u8) -> Result<u64, NoSuchAccess> {
+        let Some(register) = find(offset) else { return Ok(0) };
+        if size > WIDTH || register == Register::Clear {
+            return Err(NoSuchAccess);
+        }
+        let value = match register {
+            Register::Data => self.take(),
             Register::ReceiveStatus | Register::Clear => 0,
             Register::Flags => self.flags(),
             Register::Mask => self.mask,
-            Register::RawStatus => self.raw_status(),
-            Register::MaskedStatus => self.raw_status() & self.mask,
+            Register::RawStatus => self.raised,
+            Register::MaskedStatus => self.raised & self.mask,
         };
-        Ok(u64::from(value))
+        Ok(u64::from(value & bits(size)))
     }
 
     /// Takes a store of `size` bytes at `offset`; gives the byte that the guest sends, if it sends one. The line may change:
     /// see [`Self::line_change`].
     ///
     /// # Errors
-    /// [`NoSuchRegister`].
-    pub fn write(
-        &mut self,
-        offset: u64,
-        size: u8,
-        value: u64,
-    ) -> Result<Option<u8>, NoSuchRegister> {
-        match find(offset, size)? {
+    /// [`NoSuchAccess`].
+    pub fn write(&mut self, offset: u64, size: u8, value: u64) -> Result<Option<u8>, NoSuchAccess> {
+        let Some(register) = find(offset) else { return Ok(None) };
+        if size > WIDTH {
+            return Err(NoSuchAccess);
+        }
+        let value = value as u32 & bits(size);
+        match register {
             Register::Data => {
-                self.transmitted = true;
+                self.raised |= TRANSMIT;
                 return Ok(Some(value as u8));
             }
-            Register::Mask => self.mask = value as u32 & ALL_INTERRUPTS,
-            Register::Clear => self.transmitted &= value as u32 & TRANSMIT == 0,
+            Register::Mask => self.mask = (self.mask & !bits(size) | value) & ALL_INTERRUPTS,
+            Register::Clear => self.raised &= !value,
             Register::ReceiveStatus
             | Register::Flags
             | Register::RawStatus
@@ -108,17 +114,22 @@ impl Vpl011 {
     pub fn receive(&mut self, byte: u8) {
         if self.received.len() < RECEIVE_FIFO {
             self.received.push_back(byte);
+            self.raised |= RECEIVE;
         }
     }
 
     /// Whether the UART asserts its interrupt, if that has changed since the last time somebody asked.
     pub fn line_change(&mut self) -> Option<bool> {
-        let line = self.line();
+        let line = self.raised & self.mask != 0;
         (core::mem::replace(&mut self.told, line) != line).then_some(line)
     }
 
-    fn line(&self) -> bool {
-        self.raw_status() & self.mask != 0
+    fn take(&mut self) -> u32 {
+        let byte = self.received.pop_front().unwrap_or(0);
+        if self.received.is_empty() {
+            self.raised &= !RECEIVE;
+        }
+        u32::from(byte)
     }
 
     fn flags(&self) -> u32 {
@@ -129,59 +140,103 @@ impl Vpl011 {
         };
         FLAG_TRANSMIT_EMPTY | received
     }
-
-    fn raw_status(&self) -> u32 {
-        let receive = if self.received.is_empty() { 0 } else { RECEIVE | RECEIVE_TIMEOUT };
-        receive | if self.transmitted { TRANSMIT } else { 0 }
-    }
 }
 
-fn find(offset: u64, size: u8) -> Result<Register, NoSuchRegister> {
-    let found = REGISTERS.iter().find(|&&(at, _)| at == offset);
-    found.filter(|_| size <= 4).map(|&(_, register)| register).ok_or(NoSuchRegister)
+fn find(offset: u64) -> Option<Register> {
+    REGISTERS.iter().find(|&&(at, _)| at == offset).map(|&(_, register)| register)
+}
+
+/// The bits that an access of `size` bytes, up to the widest, touches.
+fn bits(size: u8) -> u32 {
+    u32::MAX >> (u32::BITS - 8 * u32::from(size.clamp(1, WIDTH)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const DATA: u64 = 0x00;
+    const FLAGS: u64 = 0x18;
+    const MASK: u64 = 0x38;
+    const RAW: u64 = 0x3c;
+    const MASKED: u64 = 0x40;
+    const CLEAR: u64 = 0x44;
+
     #[test]
     fn bytes_sent_come_out_and_raise_the_line_until_cleared() {
         let mut uart = Vpl011::new();
-        assert_eq!(uart.write(0x38, 4, u64::from(TRANSMIT)), Ok(None));
-        assert!(!uart.line());
-        assert_eq!(uart.write(0, 1, 0x141), Ok(Some(0x41)));
-        assert!(uart.line());
-        assert_eq!(uart.read(0x40, 2), Ok(u64::from(TRANSMIT)));
-        assert_eq!(uart.write(0x44, 4, u64::from(RECEIVE)), Ok(None));
-        assert!(uart.line());
-        assert_eq!(uart.write(0x44, 4, u64::from(TRANSMIT)), Ok(None));
-        assert!(!uart.line());
+        assert_eq!(uart.write(MASK, 4, u64::from(TRANSMIT)), Ok(None));
+        assert_eq!(uart.line_change(), None);
+        assert_eq!(uart.write(DATA, 1, 0x141), Ok(Some(0x41)));
+        assert_eq!(uart.line_change(), Some(true));
+        assert_eq!(uart.read(MASKED, 2), Ok(u64::from(TRANSMIT)));
+        assert_eq!(uart.write(CLEAR, 4, u64::from(RECEIVE)), Ok(None));
+        assert_eq!(uart.line_change(), None);
+        assert_eq!(uart.write(CLEAR, 4, u64::from(TRANSMIT)), Ok(None));
+        assert_eq!(uart.line_change(), Some(false));
     }
 
     #[test]
     fn bytes_received_are_read_in_order_and_the_rest_is_dropped() {
         let mut uart = Vpl011::new();
-        (0..=255).for_each(|byte| uart.receive(byte));
-        assert_eq!(uart.read(0x18, 4), Ok(u64::from(FLAG_TRANSMIT_EMPTY | FLAG_RECEIVE_FULL)));
-        for byte in 0..RECEIVE_FIFO as u64 {
-            assert!(uart.raw_status() & RECEIVE != 0);
-            assert_eq!(uart.read(0, 4), Ok(byte));
+        (0..=RECEIVE_FIFO).for_each(|byte| uart.receive(byte as u8));
+        assert_eq!(uart.read(FLAGS, 4), Ok(u64::from(FLAG_TRANSMIT_EMPTY | FLAG_RECEIVE_FULL)));
+        for byte in 0..RECEIVE_FIFO {
+            assert_eq!(uart.read(RAW, 4), Ok(u64::from(RECEIVE)));
+            assert_eq!(uart.read(DATA, 4), Ok(byte as u64));
         }
-        assert_eq!(uart.read(0x18, 4), Ok(u64::from(FLAG_TRANSMIT_EMPTY | FLAG_RECEIVE_EMPTY)));
-        assert_eq!(uart.read(0, 4), Ok(0));
+        assert_eq!(uart.read(RAW, 4), Ok(0));
+        assert_eq!(uart.read(FLAGS, 4), Ok(u64::from(FLAG_TRANSMIT_EMPTY | FLAG_RECEIVE_EMPTY)));
+        assert_eq!(uart.read(DATA, 4), Ok(0));
     }
 
     #[test]
-    fn what_is_not_there_aborts() {
+    fn a_cleared_receive_interrupt_comes_again_with_the_next_byte() {
         let mut uart = Vpl011::new();
-        for offset in 0..0x1000 {
+        assert_eq!(uart.write(MASK, 4, u64::from(RECEIVE)), Ok(None));
+        uart.receive(1);
+        assert_eq!(uart.line_change(), Some(true));
+        assert_eq!(uart.write(CLEAR, 4, u64::from(RECEIVE)), Ok(None));
+        assert_eq!(uart.line_change(), Some(false));
+        uart.receive(2);
+        assert_eq!(uart.line_change(), Some(true));
+    }
+
+    #[test]
+    fn narrow_accesses_touch_no_more_than_their_bytes() {
+        let mut uart = Vpl011::new();
+        assert_eq!(uart.write(MASK, 4, u64::MAX), Ok(None));
+        assert_eq!(uart.write(MASK, 1, 0xfff0), Ok(None));
+        assert_eq!(uart.read(MASK, 4), Ok(0x7f0));
+        assert_eq!(uart.read(MASK, 1), Ok(0xf0));
+        assert_eq!(uart.write(DATA, 1, 0), Ok(Some(0)));
+        assert_eq!(uart.write(CLEAR, 1, u64::from(TRANSMIT) << 32), Ok(None));
+        assert_eq!(uart.read(RAW, 4), Ok(u64::from(TRANSMIT)));
+    }
+
+    #[test]
+    fn what_is_not_there_reads_as_zero_and_ignores_writes() {
+        let mut uart = Vpl011::new();
+        uart.receive(b'x');
+        for offset in (0..0x1000).filter(|&offset| find(offset).is_none()) {
             for size in [1, 2, 4, 8] {
-                let there = REGISTERS.iter().any(|&(at, _)| at == offset) && size < 8;
-                assert_eq!(uart.read(offset, size).is_ok(), there);
-                assert_eq!(uart.write(offset, size, u64::MAX).is_ok(), there);
+                assert_eq!(uart.read(offset, size), Ok(0));
+                assert_eq!(uart.write(offset, size, u64::MAX), Ok(None));
             }
         }
-        assert_eq!(uart.read(0x38, 4), Ok(u64::from(ALL_INTERRUPTS)));
+        assert_eq!(uart.read(MASK, 4), Ok(0));
+        assert_eq!(uart.read(DATA, 4), Ok(u64::from(b'x')));
+    }
+
+    #[test]
+    fn registers_have_neither_64_bits_nor_do_all_of_them_read() {
+        let mut uart = Vpl011::new();
+        for (offset, register) in REGISTERS {
+            for size in [1, 2, 4, 8] {
+                let readable = size < 8 && register != Register::Clear;
+                assert_eq!(uart.read(offset, size).is_ok(), readable);
+                assert_eq!(uart.write(offset, size, 0).is_ok(), size < 8);
+            }
+        }
     }
 }
