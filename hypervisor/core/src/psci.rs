@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::id::VcpuId;
+use crate::p2m::IPA_BITS;
 use crate::vgic::Affinity;
 
 /// What a call answers in x0, and in x1 to x3 where it answers there.
@@ -60,16 +61,20 @@ mod function {
 const PSCI_VERSION: u64 = 1 << 16 | 1;
 /// SMCCC 1.1.
 const SMCCC_VERSION: u64 = 1 << 16 | 1;
-/// `XEN_SMCCC_UID`, as four words in little-endian order.
-const XEN_UID: Answer = [0xa71812dc, 0xc698e648, 0xd9cbf05d, 0x80b2e3c0];
+/// `XEN_SMCCC_UID`, the UUID a71812dc-c698-4369-9acf-79d18ddee667: each register has four bytes of it, the first lowest (DEN 0028).
+const XEN_UID: Answer = [0xdc12_18a7, 0x6943_98c6, 0xd179_cf9a, 0x67e6_de8d];
 /// `XEN_SMCCC_FUNCTION_COUNT`, and its revision 0.1.
 const XEN_FUNCTION_COUNT: u64 = 3;
 const XEN_REVISION: Answer = [0, 1, 0, 0];
+/// Bytes of an instruction, on which entry points are aligned.
+const INSTRUCTION: u64 = 4;
 /// `MIGRATE_INFO_TYPE`: a trusted OS does not need migration.
 const NO_MIGRATION: u64 = 2;
 /// `AFFINITY_INFO` answers.
 const AFFINITY_ON: u64 = 0;
 const AFFINITY_OFF: u64 = 1;
+/// Where each affinity level's field begins in an affinity (`MPIDR_EL1`).
+const AFFINITY_SHIFTS: [u32; 4] = [0, 8, 16, 32];
 
 /// What a call makes of the domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +85,7 @@ pub enum Action {
     ReturnFour(Answer),
     /// The vCPU waits for an interrupt, then finds success.
     Suspend,
-    /// The calling vCPU is off.
+    /// The calling vCPU is off, and others are on.
     PowerOff,
     /// Another vCPU is on and begins at `entry` with `context` in x0; the caller finds success.
     PowerOn {
@@ -135,14 +140,15 @@ impl Power {
         if let Some(on) = self.on.get_mut(usize::from(caller.0)) {
             *on = false;
         }
-        Action::PowerOff
+        // Who could switch one on again, once the last is off?
+        if self.on.contains(&true) { Action::PowerOff } else { Action::SystemOff }
     }
 
     fn cpu_on(&mut self, [target, entry, context]: [u64; 3]) -> Action {
         let Some(vcpu) = self.find(target) else {
             return Action::Return(Code::InvalidParameters.value());
         };
-        if entry % 4 != 0 {
+        if !entry.is_multiple_of(INSTRUCTION) || entry >> IPA_BITS != 0 {
             return Action::Return(Code::InvalidAddress.value());
         }
         match self.on.get_mut(usize::from(vcpu.0)) {
@@ -152,13 +158,18 @@ impl Power {
         Action::PowerOn { vcpu, entry, context }
     }
 
-    /// Only single vCPUs have a state: the lowest affinity level must be 0.
+    /// Whether any vCPU is on of those that share the target's affinity from the level up, as Xen answers it.
     fn affinity_info(&self, [target, level, _]: [u64; 3]) -> u64 {
-        let state = self.find(target).and_then(|vcpu| self.on.get(usize::from(vcpu.0)));
-        match state {
-            Some(true) if level == 0 => AFFINITY_ON,
-            Some(false) if level == 0 => AFFINITY_OFF,
-            _ => Code::InvalidParameters.value(),
+        // A 32-bit argument in both forms of the function.
+        let Some(&shift) = AFFINITY_SHIFTS.get(level as u32 as usize) else {
+            return Code::InvalidParameters.value();
+        };
+        let vcpus = (0..).map(VcpuId).map(|vcpu| u64::from(Affinity::of(vcpu).0)).zip(&self.on);
+        let mut states = vcpus.filter(|(at, _)| at >> shift == target >> shift).map(|(_, on)| *on);
+        match states.next() {
+            Some(first) if first || states.any(|on| on) => AFFINITY_ON,
+            Some(_) => AFFINITY_OFF,
+            None => Code::InvalidParameters.value(),
         }
     }
 }
@@ -245,10 +256,6 @@ mod tests {
         assert_eq!(power.call(VcpuId(0), CPU_ON_64, on), expected);
         assert_eq!(power.call(VcpuId(0), CPU_ON_64, on), returned(Code::AlreadyOn));
         assert_eq!(power.call(VcpuId(1), function::CPU_OFF, [0; 3]), Action::PowerOff);
-        assert_eq!(
-            power.call(VcpuId(0), AFFINITY_INFO_64, [1, 0, 0]),
-            Action::Return(AFFINITY_OFF)
-        );
         assert_eq!(power.call(VcpuId(0), CPU_ON_64, on), expected);
     }
 
@@ -261,17 +268,48 @@ mod tests {
                 returned(Code::InvalidParameters)
             );
         }
-        assert_eq!(power.call(VcpuId(0), CPU_ON_64, [1, 2, 0]), returned(Code::InvalidAddress));
+        for entry in [2, 1, 1 << IPA_BITS, u64::MAX - 3] {
+            let on = power.call(VcpuId(0), CPU_ON_64, [1, entry, 0]);
+            assert_eq!(on, returned(Code::InvalidAddress), "{entry:#x}");
+        }
         assert_eq!(power.call(VcpuId(0), CPU_ON_64, [0, 0, 0]), returned(Code::AlreadyOn));
         // Aff1 = 1, Aff0 = 1 is vCPU 17.
         assert!(matches!(
             power.call(VcpuId(0), CPU_ON_64, [0x101, 0, 0]),
             Action::PowerOn { vcpu: VcpuId(17), .. }
         ));
-        assert_eq!(
-            power.call(VcpuId(0), AFFINITY_INFO_64, [0, 1, 0]),
-            returned(Code::InvalidParameters)
-        );
+    }
+
+    #[test]
+    fn affinity_levels_gather_vcpus() {
+        let mut power = Power::new(18);
+        let mut info = |target, level| power.call(VcpuId(0), AFFINITY_INFO_64, [target, level, 0]);
+        assert_eq!(info(0, 0), Action::Return(AFFINITY_ON));
+        assert_eq!(info(1, 0), Action::Return(AFFINITY_OFF));
+        assert_eq!(info(1, 1), Action::Return(AFFINITY_ON), "with vCPU 0");
+        assert_eq!(info(0x105, 1), Action::Return(AFFINITY_OFF), "vCPUs 16 and 17");
+        assert_eq!(info(0x105, 2), Action::Return(AFFINITY_ON));
+        assert_eq!(info(0x105, 0xffff_0000_0003), Action::Return(AFFINITY_ON));
+        for (target, level) in [(0, 4), (0x105, 0), (0x200, 1), (1 << 32, 3), (0, u64::MAX)] {
+            assert_eq!(info(target, level), returned(Code::InvalidParameters), "{target:#x}");
+        }
+    }
+
+    #[test]
+    fn the_last_vcpu_takes_the_domain_with_it() {
+        let mut power = Power::new(3);
+        power.call(VcpuId(0), CPU_ON_64, [2, 0, 0]);
+        assert_eq!(power.call(VcpuId(0), function::CPU_OFF, [0; 3]), Action::PowerOff);
+        assert_eq!(power.call(VcpuId(2), function::CPU_OFF, [0; 3]), Action::SystemOff);
+    }
+
+    #[test]
+    fn the_uid_is_xens() {
+        let Some(Action::ReturnFour(words)) = immediate(function::HYPERVISOR_UID, 0) else {
+            panic!("no UID");
+        };
+        let bytes = words.into_iter().flat_map(|word| (word as u32).to_le_bytes());
+        assert!(bytes.eq(0xa71812dc_c698_4369_9acf_79d18ddee667_u128.to_be_bytes()));
     }
 
     #[test]
