@@ -2,11 +2,12 @@
 //!
 //! A guest's output is kept until its line is complete, then written behind the guest's name, so that lines never mix and none can pass
 //! for another guest's or EL2's own. The guest in focus, if there is one, gets what is typed, and its output goes
-//! to the wire as it comes. Ctrl-A three times moves the focus, as on Xen.
+//! to the wire as it comes: somebody watches it, and it may draw what it likes. Ctrl-A three times moves the focus, as on Xen.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
+use core::mem::take;
 
 use crate::id::DomainId;
 
@@ -16,6 +17,8 @@ const SWITCH: u8 = 1;
 const SWITCH_COUNT: u8 = 3;
 /// Bytes of a line that are kept; a longer one is written in parts.
 const LINE: usize = 256;
+/// From a control character to the one that is shown for it behind a caret, as `cat -v` does.
+const CARET: u8 = 0x40;
 /// What begins EL2's own lines.
 const OWN_PREFIX: &str = "(mote) ";
 
@@ -55,6 +58,7 @@ pub enum Typed {
 /// The console's state. What it writes goes to the `wire` that each call is given.
 #[derive(Default)]
 pub struct Console {
+    // In the order of the domains' numbers.
     channels: Vec<Channel>,
     focus: Option<DomainId>,
     switches: u8,
@@ -72,7 +76,8 @@ impl Console {
     /// Puts a domain on the console.
     pub fn attach(&mut self, domain: DomainId, name: &str, ready: Ready) {
         let line = Vec::with_capacity(LINE);
-        self.channels.push(Channel { domain, name: name.into(), line, ready });
+        let index = self.channels.partition_point(|channel| channel.domain < domain);
+        self.channels.insert(index, Channel { domain, name: name.into(), line, ready });
     }
 
     /// Takes a domain off, with what is left of its last line. If it was in focus, the next one is.
@@ -80,7 +85,7 @@ impl Console {
     /// # Errors
     /// The wire's.
     pub fn detach(&mut self, domain: DomainId, wire: &mut impl Wire) -> fmt::Result {
-        self.flush(domain, wire)?;
+        self.flush(domain, 0, wire)?;
         if self.focus == Some(domain) {
             self.move_focus(wire)?;
         }
@@ -106,22 +111,22 @@ impl Console {
             wire.write_byte(byte);
             self.within_line = byte != b'\n';
         }
-        let Some(channel) = self.channels.iter_mut().find(|c| c.domain == domain) else {
-            return Ok(false);
-        };
-        if byte != b'\n' && channel.line.len() < LINE {
+        let Some(channel) = self.channel(domain) else { return Ok(false) };
+        if byte != b'\n' {
             channel.line.push(byte);
-        }
-        if byte != b'\n' && channel.line.len() < LINE {
-            return Ok(false);
+            if channel.line.len() < LINE {
+                return Ok(false);
+            }
         }
         let ready = channel.complete_line();
-        if focused {
-            channel.line.clear();
-        } else {
-            self.flush(domain, wire)?;
-        }
+        let cut = if byte == b'\n' { 0 } else { unfinished(&channel.line) };
+        self.flush(domain, cut, wire)?;
         Ok(ready)
+    }
+
+    fn channel(&mut self, domain: DomainId) -> Option<&mut Channel> {
+        let index = self.channels.binary_search_by_key(&domain, |channel| channel.domain).ok()?;
+        self.channels.get_mut(index)
     }
 
     /// Somebody typed a byte.
@@ -137,7 +142,7 @@ impl Console {
             }
             return Ok(Typed::Nothing);
         }
-        let held_back = core::mem::take(&mut self.switches);
+        let held_back = take(&mut self.switches);
         Ok(match self.focus {
             Some(domain) => Typed::ForGuest(domain, held_back, byte),
             None => Typed::Nothing,
@@ -154,21 +159,28 @@ impl Console {
     }
 
     fn start_line(&mut self, wire: &mut impl Wire) -> fmt::Result {
-        if core::mem::take(&mut self.within_line) { wire.write_str("\r\n") } else { Ok(()) }
+        if take(&mut self.within_line) { wire.write_str("\r\n") } else { Ok(()) }
     }
 
-    /// Writes what a domain has sent of a line, behind its name.
-    fn flush(&mut self, domain: DomainId, wire: &mut impl Wire) -> fmt::Result {
-        let index = self.channels.iter().position(|channel| channel.domain == domain);
-        let Some(index) = index.filter(|_| self.focus != Some(domain)) else { return Ok(()) };
-        let line = core::mem::take(&mut self.channels[index].line);
-        if !line.is_empty() {
+    /// Writes what a domain has sent of a line behind its name, unless it is there already because the domain is in focus. The
+    /// last `keep` bytes stay for the next line.
+    fn flush(&mut self, domain: DomainId, keep: usize, wire: &mut impl Wire) -> fmt::Result {
+        let focused = self.focus == Some(domain);
+        // Out of the way, and back in its place for its capacity.
+        let Some(mut line) = self.channel(domain).map(|channel| take(&mut channel.line)) else {
+            return Ok(());
+        };
+        let shown = line.len().saturating_sub(keep);
+        let text = line.get(..shown).unwrap_or_default();
+        if !focused && text.iter().any(|&byte| byte != b'\r') {
             self.start_line(wire)?;
-            write!(wire, "{}: {}\r\n", self.channels[index].name, Plain(&line))?;
+            let name = self.channel(domain).map_or("", |channel| &channel.name);
+            write!(wire, "{name}: {}\r\n", Plain(text))?;
         }
-        // Put it back for its capacity.
-        self.channels[index].line = line;
-        self.channels[index].line.clear();
+        line.drain(..shown);
+        if let Some(channel) = self.channel(domain) {
+            channel.line = line;
+        }
         Ok(())
     }
 
@@ -178,22 +190,22 @@ impl Console {
     /// # Errors
     /// The wire's.
     pub fn move_focus(&mut self, wire: &mut impl Wire) -> fmt::Result {
-        let next = match self.focus {
-            None => 0,
-            Some(focus) => {
-                self.channels.iter().position(|c| c.domain == focus).map_or(0, |index| index + 1)
-            }
-        };
+        let next = self
+            .focus
+            .map_or(0, |focus| self.channels.partition_point(|channel| channel.domain <= focus));
         self.focus = self.channels.get(next).map(|channel| channel.domain);
-        if let Some(channel) = self.channels.get_mut(next) {
-            channel.line.clear();
+        self.announce(wire)?;
+        // What it has written of a line, a prompt perhaps.
+        for &byte in self.channels.get(next).iter().flat_map(|channel| &channel.line) {
+            wire.write_byte(byte);
+            self.within_line = true;
         }
-        self.announce(wire)
+        Ok(())
     }
 
     fn announce(&mut self, wire: &mut impl Wire) -> fmt::Result {
         self.start_line(wire)?;
-        let focused = self.channels.iter().find(|channel| Some(channel.domain) == self.focus);
+        let focused = self.focus.and_then(|focus| self.channel(focus));
         let name = focused.map_or("the hypervisor", |channel| &channel.name);
         write!(
             wire,
@@ -219,20 +231,30 @@ impl Channel {
     }
 }
 
+/// How many bytes at the end of a line begin a character that is not complete.
+fn unfinished(line: &[u8]) -> usize {
+    match core::str::from_utf8(line) {
+        Err(error) if error.error_len().is_none() => line.len() - error.valid_up_to(),
+        _ => 0,
+    }
+}
+
 /// A guest's line, without what could move the cursor or pass for another line: text and tabs stay, carriage
-/// returns go, other control characters are shown as `^X`.
+/// returns go, other control characters are shown as `^X`, and what reorders or breaks lines as unknown.
 struct Plain<'a>(&'a [u8]);
 
 impl fmt::Display for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
-            for c in chunk.valid().chars() {
-                match c {
-                    '\r' => {}
-                    '\t' => f.write_char(c)?,
-                    '\0'..='\x1f' => write!(f, "^{}", char::from(c as u8 + b'@'))?,
-                    c if c.is_control() => f.write_str("^?")?,
-                    c => f.write_char(c)?,
+            for piece in chunk.valid().split_inclusive(is_special) {
+                f.write_str(piece.trim_end_matches(is_special))?;
+                match piece.chars().next_back().filter(|&c| is_special(c)) {
+                    None | Some('\r') => {}
+                    Some(c) if c.is_ascii_control() => {
+                        write!(f, "^{}", char::from(c as u8 ^ CARET))?;
+                    }
+                    Some(c) if c.is_control() => f.write_str("^?")?,
+                    Some(_) => f.write_char(char::REPLACEMENT_CHARACTER)?,
                 }
             }
             if !chunk.invalid().is_empty() {
@@ -241,6 +263,13 @@ impl fmt::Display for Plain<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a character is not only itself on a terminal.
+fn is_special(c: char) -> bool {
+    // Line and paragraph separators, and what sets the direction of text.
+    let reorders = matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    reorders || c.is_control() && c != '\t'
 }
 
 #[cfg(test)]
@@ -259,8 +288,8 @@ mod tests {
 
     fn two() -> Console {
         let mut console = Console::new();
-        console.attach(domain(1), "one", Ready::FirstLine);
         console.attach(domain(2), "two", Ready::Text("init: ".into()));
+        console.attach(domain(1), "one", Ready::FirstLine);
         console
     }
 
@@ -289,6 +318,40 @@ mod tests {
         send(&mut console, 1, "(mote) z\n", &mut wire);
         assert!(wire.lines().all(|line| line.starts_with("one: ")), "{wire}");
         assert!(wire.contains("^[[2J^[]0;^?\u{e9}"));
+    }
+
+    #[test]
+    fn text_stays_as_it_is() {
+        let (mut console, mut wire) = (two(), String::new());
+        send(&mut console, 1, "\r\n\ta\u{e9}\u{20ac}\x7f\u{202e}b\u{2028}c\t\n\n", &mut wire);
+        send(&mut console, 1, &"\u{20ac}".repeat(LINE), &mut wire);
+        send(&mut console, 1, "\n", &mut wire);
+        let lines: Vec<&str> = wire.split("\r\n").collect();
+        assert_eq!(lines[0], "one: \ta\u{e9}\u{20ac}^?\u{fffd}b\u{fffd}c\t");
+        assert_eq!(lines[1], std::format!("one: {}", "\u{20ac}".repeat(LINE / 3)));
+        assert_eq!(wire.matches('\u{20ac}').count(), LINE + 1);
+        assert_eq!(wire.matches('\u{fffd}').count(), 2);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_shown_as_unknown() {
+        let (mut console, mut wire) = (two(), String::new());
+        for byte in [b'a', 0xff, 0xe2, 0x82, b'b', 0xe2, b'\n'] {
+            console.send(domain(1), byte, &mut wire).expect("a string");
+        }
+        assert_eq!(wire, "one: a\u{fffd}\u{fffd}b\u{fffd}\r\n");
+    }
+
+    #[test]
+    fn a_prompt_is_there_when_the_focus_comes() {
+        let (mut console, mut wire) = (two(), String::new());
+        send(&mut console, 1, "booted\nlogin: ", &mut wire);
+        console.move_focus(&mut wire).expect("a string");
+        assert!(wire.ends_with("switch input)\r\nlogin: "), "{wire}");
+        send(&mut console, 1, "root\n", &mut wire);
+        console.move_focus(&mut wire).expect("a string");
+        send(&mut console, 1, "on\n", &mut wire);
+        assert!(wire.ends_with("\r\none: on\r\n"), "{wire}");
     }
 
     #[test]
