@@ -93,7 +93,8 @@ impl Session<'_> {
 
 /// Where the guest is.
 fn origin() -> Origin {
-    Origin { pstate: syndrome::pstate(), vbar: syndrome::vbar_el1() }
+    let (pstate, vbar) = (syndrome::pstate(), syndrome::vbar_el1());
+    Origin { pstate, vbar, sctlr: syndrome::sctlr_el1() }
 }
 
 fn take_exception(origin: Origin, esr: u64, far: Option<u64>) -> After {

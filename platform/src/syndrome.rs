@@ -39,6 +39,10 @@ accessor!(
     /// The guest's `VBAR_EL1`.
     vbar_el1, "vbar_el1"
 );
+accessor!(
+    /// The guest's `SCTLR_EL1`.
+    sctlr_el1, "sctlr_el1"
+);
 
 /// Sets where the guest goes on.
 pub fn set_pc(value: u64) {

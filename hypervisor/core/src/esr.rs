@@ -8,6 +8,9 @@ use crate::sysreg::Encoding;
 mod class {
     pub const UNKNOWN: u64 = 0x00;
     pub const WAIT: u64 = 0x01;
+    pub const FLOATING_POINT: u64 = 0x07;
+    pub const BRANCH_TARGET: u64 = 0x0d;
+    pub const ILLEGAL_STATE: u64 = 0x0e;
     pub const HVC64: u64 = 0x16;
     pub const SMC64: u64 = 0x17;
     pub const SYSTEM64: u64 = 0x18;
@@ -177,6 +180,8 @@ pub struct Origin {
     pub pstate: u64,
     /// `VBAR_EL1`.
     pub vbar: u64,
+    /// `SCTLR_EL1`.
+    pub sctlr: u64,
 }
 
 /// What the guest finds as it takes the exception.
@@ -184,7 +189,7 @@ pub struct Origin {
 pub struct Entry {
     /// The vector.
     pub pc: u64,
-    /// PSTATE in it: EL1 with its own stack, all interrupts masked.
+    /// PSTATE in it: EL1 with its own stack, exceptions masked, the rest as the architecture has it.
     pub pstate: u64,
 }
 
@@ -193,6 +198,16 @@ const PSTATE_AARCH32: u64 = 1 << 4;
 const PSTATE_EL: u64 = 0b1100;
 const PSTATE_SP: u64 = 1;
 const PSTATE_EL1H_MASKED: u64 = 0x3c5;
+const PSTATE_SSBS: u64 = 1 << 12;
+const PSTATE_PAN: u64 = 1 << 22;
+const PSTATE_DIT: u64 = 1 << 24;
+const PSTATE_NZCV: u64 = 0xf << 28;
+/// What exceptions leave as it is (Arm ARM D1.3.2).
+const PSTATE_KEPT: u64 = PSTATE_NZCV | PSTATE_DIT | PSTATE_PAN;
+/// `SCTLR_EL1.SPAN`: exceptions leave PAN as it is; a CPU without PAN reads it as one.
+const SCTLR_SPAN: u64 = 1 << 23;
+/// `SCTLR_EL1.DSSBS`: what exceptions set SSBS to.
+const SCTLR_DSSBS: u64 = 1 << 44;
 
 impl Origin {
     /// A synchronous exception to EL1 (Arm ARM D1.3.2, R_WTXBY).
@@ -207,7 +222,18 @@ impl Origin {
         } else {
             0
         };
-        Entry { pc: self.vbar.wrapping_add(offset), pstate: PSTATE_EL1H_MASKED }
+        Entry { pc: self.vbar.wrapping_add(offset), pstate: self.handler_pstate() }
+    }
+
+    const fn handler_pstate(self) -> u64 {
+        let mut pstate = PSTATE_EL1H_MASKED | self.pstate & PSTATE_KEPT;
+        if self.sctlr & SCTLR_SPAN == 0 {
+            pstate |= PSTATE_PAN;
+        }
+        if self.sctlr & SCTLR_DSSBS != 0 {
+            pstate |= PSTATE_SSBS;
+        }
+        pstate
     }
 
     const fn is_el1(self) -> bool {
@@ -245,6 +271,9 @@ impl fmt::Display for Described {
         let iss = self.0 & (LONG_INSTRUCTION - 1);
         let what = match self.0 >> CLASS_SHIFT & 0x3f {
             class::UNKNOWN => "undefined instruction",
+            class::FLOATING_POINT => "trapped floating point or SIMD",
+            class::BRANCH_TARGET => "branch to what is no target",
+            class::ILLEGAL_STATE => "illegal execution state",
             class::HVC64 => "HVC",
             class::SMC64 => "SMC",
             class::SYSTEM64 => "trapped system register",
@@ -276,6 +305,8 @@ impl fmt::Display for Status {
             FaultKind::Permission => write!(f, "no permission at level {level}"),
             FaultKind::Other => match self.0 & 0x3f {
                 EXTERNAL_ABORT => f.write_str("external abort"),
+                0x00..=0x03 => write!(f, "address too large at level {level}"),
+                0x14..=0x17 => write!(f, "external abort on the walk at level {level}"),
                 0x21 => f.write_str("misaligned address"),
                 status => write!(f, "fault status {status:#x}"),
             },
@@ -332,7 +363,7 @@ mod tests {
 
     #[test]
     fn exceptions_enter_by_the_vector_of_where_the_guest_was() {
-        let from = |pstate| Origin { pstate, vbar: 0x8000 }.synchronous().pc;
+        let from = |pstate| Origin { pstate, vbar: 0x8000, sctlr: 0 }.synchronous().pc;
         assert_eq!(from(0x3c5), 0x8200, "EL1 with its own stack");
         assert_eq!(from(0x3c4), 0x8000, "EL1 with EL0's stack");
         assert_eq!(from(0), 0x8400, "EL0");
@@ -340,12 +371,35 @@ mod tests {
     }
 
     #[test]
+    fn an_exception_keeps_and_sets_what_the_architecture_says() {
+        let in_handler = |pstate, sctlr| Origin { pstate, vbar: 0, sctlr }.synchronous().pstate;
+        assert_eq!(in_handler(u64::MAX, SCTLR_SPAN), PSTATE_EL1H_MASKED | PSTATE_KEPT);
+        assert_eq!(in_handler(0, SCTLR_SPAN), PSTATE_EL1H_MASKED);
+        assert_eq!(in_handler(0, 0), PSTATE_EL1H_MASKED | PSTATE_PAN);
+        let sctlr = SCTLR_SPAN | SCTLR_DSSBS;
+        assert_eq!(in_handler(0, sctlr), PSTATE_EL1H_MASKED | PSTATE_SSBS);
+    }
+
+    #[test]
+    fn every_syndrome_decodes_and_has_words() {
+        for class in 0..64 {
+            for iss in [0, 1, 0x1ff_ffff, 0x155_5555, 0x0aa_aaaa] {
+                let esr = class << CLASS_SHIFT | iss;
+                if let Syndrome::Data(DataAbort { access: Some(access), .. }) = decode(esr) {
+                    assert!(access.loaded(u64::MAX) != 0);
+                }
+                assert!(!Described(esr).to_string().is_empty());
+            }
+        }
+    }
+
+    #[test]
     fn an_abort_tells_whether_it_was_a_write() {
-        let origin = Origin { pstate: 0x3c5, vbar: 0 };
+        let origin = Origin { pstate: 0x3c5, vbar: 0, sctlr: 0 };
         let esr =
             origin.data_abort(class::DATA_LOWER << CLASS_SHIFT | LONG_INSTRUCTION | 1 << 6 | 7);
         assert_eq!(esr, 0x9600_0050);
         assert_eq!(Described(esr).to_string(), "data abort on a write, external abort");
-        assert_eq!(Origin { pstate: 0, vbar: 0 }.instruction_abort(), 0x8200_0010);
+        assert_eq!(Origin { pstate: 0, vbar: 0, sctlr: 0 }.instruction_abort(), 0x8200_0010);
     }
 }
