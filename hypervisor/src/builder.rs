@@ -11,12 +11,12 @@ use mote_core::config::DomainConfig;
 use mote_core::guest_tree::{self, TreeError};
 use mote_core::id::{DomainId, VcpuId};
 use mote_core::image::{self, ImageError, Kernel};
-use mote_core::layout::{IpaRange, Layout, LayoutError};
+use mote_core::layout::{Layout, LayoutError};
 use mote_core::random::Seeds;
 use mote_core::tree::{Malformed, Tree};
 use mote_core::vgic::{Affinity, NewError, VGic};
+use mote_platform::lock::Mutex;
 use mote_platform::{heap, memory, timer};
-use spin::Mutex;
 
 use crate::console;
 use crate::domain::{Domain, Parts};
@@ -137,7 +137,7 @@ impl Plan {
     fn fill(&self, id: DomainId, config: &DomainConfig) -> Result<GuestMemory, BuildError> {
         let mut memory = GuestMemory::new(id)?;
         for &bank in &self.layout.banks {
-            memory.populate(bank, config.touches, self.written_whole())?;
+            memory.populate(bank, config.by_pages)?;
         }
         for segment in &self.kernel.segments {
             let from = Pa(config.kernel.base().0 + segment.offset);
@@ -148,15 +148,6 @@ impl Plan {
         }
         memory.write(self.layout.tree.base, &self.tree)?;
         Ok(memory)
-    }
-
-    /// The largest segment's bytes: no use zeroing what is overwritten at once.
-    fn written_whole(&self) -> IpaRange {
-        let largest = self.kernel.segments.iter().max_by_key(|segment| segment.length);
-        largest.map_or(IpaRange { base: Ipa(0), size: 0 }, |segment| IpaRange {
-            base: self.in_kernel(segment.target),
-            size: segment.length,
-        })
     }
 
     fn in_kernel(&self, offset: u64) -> Ipa {

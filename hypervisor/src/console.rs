@@ -3,8 +3,8 @@
 use core::fmt::{self, Write};
 
 use mote_core::console::Console;
+use mote_platform::lock::{Mutex, MutexGuard};
 use mote_platform::uart;
-use spin::{Mutex, MutexGuard};
 
 static CONSOLE: Mutex<Console> = Mutex::new(Console::new());
 

@@ -9,8 +9,9 @@ use mote_core::id::{DomainId, VcpuId};
 use mote_core::psci::Power;
 use mote_core::vgic::{IntId, VGic, VcpuSet};
 use mote_core::vpl011::Vpl011;
+use mote_platform::lock::Mutex;
 use mote_platform::timer;
-use spin::{Mutex, Once};
+use spin::Once;
 use xen_abi::arch_arm::VPL011_INTID;
 
 use crate::console::{self, Wire};

@@ -9,8 +9,9 @@ use mote_core::console::Typed;
 use mote_core::id::{DomainId, PcpuId, VcpuId};
 use mote_core::idregs::IdRegisters;
 use mote_core::sched::{Leaving, Scheduler, VcpuSlot};
+use mote_platform::lock::Mutex;
 use mote_platform::{cpu, firmware, gic, syndrome, timer, uart};
-use spin::{Mutex, Once};
+use spin::Once;
 
 use crate::console::{self, Wire};
 use crate::domain::Domain;

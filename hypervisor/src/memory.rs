@@ -1,16 +1,15 @@
 //! Domains' memory: frames from the machine's pool, mapped by stage 2, scrubbed before they change hands.
 
-use alloc::vec::Vec;
-
 use mote_core::addr::{Ipa, PAGE_SIZE, Pa, PaRange};
 use mote_core::frames::{Extent, FramePool, Order, OutOfMemory};
 use mote_core::id::DomainId;
 use mote_core::layout::IpaRange;
-use mote_core::p2m::{Access, P2m, TableMemory, Touches};
+use mote_core::p2m::{Access, Content, FirstTouch, P2m, P2mError, TableMemory};
 use mote_core::vmid::{Vmid, VmidPool};
+use mote_platform::lock::Mutex;
 use mote_platform::memory;
 use mote_platform::stage2::{self, Stage2Root};
-use spin::{Mutex, Once};
+use spin::Once;
 
 /// The machine's free memory and free VMIDs.
 struct Pools {
@@ -85,6 +84,11 @@ impl TableMemory for Tables {
 /// Scrubs memory and puts it into the pool.
 fn give_back(owner: DomainId, extent: Extent) {
     memory::zero(extent.base().0, extent.order().size() as usize).expect("frames are in RAM");
+    put_back(owner, extent);
+}
+
+/// Puts memory into the pool that no guest has seen since it was taken out.
+fn put_back(owner: DomainId, extent: Extent) {
     with_pools(|pools| pools.frames.free(owner, extent)).expect("a domain's frames are its own");
 }
 
@@ -148,23 +152,26 @@ impl GuestMemory {
         Some(Stage2Root::new(map.root().0, vmid.get()))
     }
 
-    /// Gives the domain RAM for a whole bank, zeroed, except what `filled` says will be written whole at once.
+    /// Gives the domain RAM for a whole bank; page by page if exactly the pages that it touches are to be counted. What is
+    /// in it is scrubbed when it is first touched, except in leaves so large that the guest would notice.
     ///
     /// # Errors
     /// If there is not enough.
-    pub fn populate(
-        &mut self,
-        bank: IpaRange,
-        touches: Touches,
-        filled: IpaRange,
-    ) -> Result<(), MemoryError> {
+    pub fn populate(&mut self, bank: IpaRange, by_pages: bool) -> Result<(), MemoryError> {
         let mut done = 0;
         while done < bank.size {
             let ipa = Ipa(bank.base.0 + done);
             let extent = self.allocate_for(ipa, bank.size - done)?;
-            let (base, size) = (extent.base().0, extent.order().size());
-            zero_except(base, IpaRange { base: ipa, size }, filled)?;
-            self.map_extent(ipa, extent, touches)?;
+            let size = extent.order().size();
+            match (by_pages, extent.order()) {
+                (true, _) => self.map_all(ipa, extent.into_pages(), Content::Stale)?,
+                (false, Order::Gib) => {
+                    let scrubbed = memory::scrub(extent.base().0, size as usize);
+                    scrubbed.expect("frames are in RAM");
+                    self.map_all(ipa, [extent], Content::Ready)?;
+                }
+                (false, _) => self.map_all(ipa, [extent], Content::Stale)?,
+            }
             self.bytes += size;
             done += size;
         }
@@ -176,65 +183,83 @@ impl GuestMemory {
         let orders = [Order::Gib, Order::Block, Order::Page];
         let allocate =
             |order| with_pools(|pools| pools.frames.allocate(self.tables.owner, order)).ok();
-        let fitting = orders.into_iter().filter(|&order| order <= largest);
-        fitting.into_iter().find_map(allocate).ok_or(MemoryError::OutOfMemory)
+        let mut fitting = orders.into_iter().filter(|&order| order <= largest);
+        fitting.find_map(allocate).ok_or(MemoryError::OutOfMemory)
     }
 
-    /// Maps memory, page by page if its touches are to be noticed.
-    fn map_extent(
+    /// Maps memory that lies in one piece from `at` on. What cannot be mapped goes back to the pool.
+    fn map_all(
         &mut self,
-        ipa: Ipa,
-        extent: Extent,
-        touches: Touches,
+        mut at: Ipa,
+        parts: impl IntoIterator<Item = Extent>,
+        content: Content,
     ) -> Result<(), MemoryError> {
         let map = self.map.as_mut().ok_or(MemoryError::BadAddress)?;
-        let parts: Vec<Extent> = match touches {
-            Touches::Noticed => extent.into_pages().collect(),
-            Touches::Unnoticed => alloc::vec![extent],
-        };
-        let mut at = ipa;
-        let mut failed = false;
+        let mut result = Ok(());
         for part in parts {
             let size = part.order().size();
-            if failed {
-                give_back(self.tables.owner, part);
-            } else if let Err((_, part)) =
-                map.map(&mut self.tables, at, part, Access::Full, touches)
-            {
-                give_back(self.tables.owner, part);
-                failed = true;
+            let rejected = match result {
+                Ok(()) => map.map(&mut self.tables, at, part, Access::Full, content).err(),
+                Err(_) => Some((P2mError::OutOfMemory, part)),
+            };
+            if let Some((_, part)) = rejected {
+                put_back(self.tables.owner, part);
+                result = Err(MemoryError::OutOfMemory);
             }
             at = Ipa(at.0 + size);
         }
-        if failed { Err(MemoryError::OutOfMemory) } else { Ok(()) }
+        result
     }
 
     /// Copies machine memory into the domain's.
     ///
     /// # Errors
     /// If the target is not all mapped.
-    pub fn copy_in(&self, mut from: Pa, mut to: Ipa, mut length: u64) -> Result<(), MemoryError> {
-        while length > 0 {
-            let (target, room) = self.translate(to)?;
-            let part = room.min(length);
-            memory::copy(from.0, target.0, part as usize).map_err(|_| MemoryError::BadAddress)?;
-            memory::clean(target.0, part as usize).map_err(|_| MemoryError::BadAddress)?;
-            (from, to, length) = (Pa(from.0 + part), Ipa(to.0 + part), length - part);
-        }
-        Ok(())
+    pub fn copy_in(&mut self, from: Pa, to: Ipa, length: u64) -> Result<(), MemoryError> {
+        self.fill(to, length, |done, target, part| memory::copy(from.0 + done, target.0, part))
     }
 
     /// Copies bytes into the domain's memory.
     ///
     /// # Errors
     /// If the target is not all mapped.
-    pub fn write(&self, mut to: Ipa, mut bytes: &[u8]) -> Result<(), MemoryError> {
-        while !bytes.is_empty() {
-            let (target, room) = self.translate(to)?;
-            let (part, rest) = bytes.split_at(bytes.len().min(room as usize));
-            memory::write(target.0, part).map_err(|_| MemoryError::BadAddress)?;
-            memory::clean(target.0, part.len()).map_err(|_| MemoryError::BadAddress)?;
-            (to, bytes) = (Ipa(to.0 + part.len() as u64), rest);
+    pub fn write(&mut self, to: Ipa, bytes: &[u8]) -> Result<(), MemoryError> {
+        self.fill(to, bytes.len() as u64, |done, target, part| {
+            let part = bytes.get(done as usize..done as usize + part);
+            memory::write(target.0, part.unwrap_or_default())
+        })
+    }
+
+    /// Fills `length` bytes from `to` on with what `copy` writes: for each piece it is given the bytes done so far, the
+    /// target, and how many bytes to write.
+    fn fill(
+        &mut self,
+        to: Ipa,
+        length: u64,
+        copy: impl Fn(u64, Pa, usize) -> Result<(), memory::NotRam>,
+    ) -> Result<(), MemoryError> {
+        let mut done = 0;
+        while done < length {
+            let at = IpaRange { base: Ipa(to.0 + done), size: length - done };
+            let (target, room) = self.translate(at.base)?;
+            self.make_ready(at)?;
+            let part = room.min(at.size);
+            copy(done, target, part as usize)
+                .and_then(|()| memory::clean(target.0, part as usize))
+                .map_err(|_| MemoryError::BadAddress)?;
+            done += part;
+        }
+        Ok(())
+    }
+
+    /// Scrubs the leaf at the beginning of `range`, if nobody has yet, except what of `range` is in it: EL2 is about to
+    /// write that.
+    fn make_ready(&mut self, range: IpaRange) -> Result<(), MemoryError> {
+        let map = self.map.as_mut().ok_or(MemoryError::BadAddress)?;
+        if let FirstTouch::Scrub(base, order) = map.first_touch(&self.tables, range.base) {
+            let leaf = Ipa(range.base.0 & !(order.size() - 1));
+            scrub_except(base, IpaRange { base: leaf, size: order.size() }, range)?;
+            map.mark_ready(&mut self.tables, range.base);
         }
         Ok(())
     }
@@ -243,9 +268,10 @@ impl GuestMemory {
     ///
     /// # Errors
     /// If nothing is mapped there.
-    pub fn read_byte(&self, ipa: Ipa) -> Result<u8, MemoryError> {
+    pub fn read_byte(&mut self, ipa: Ipa) -> Result<u8, MemoryError> {
         let mut byte = [0];
         let (at, _) = self.translate(ipa)?;
+        self.make_ready(IpaRange { base: ipa, size: 0 })?;
         memory::read(at.0, &mut byte).map_err(|_| MemoryError::BadAddress)?;
         Ok(byte[0])
     }
@@ -258,9 +284,15 @@ impl GuestMemory {
         Ok((leaf.pa, size - ipa.0 % size))
     }
 
-    /// Notes a first touch. `false` if nothing is mapped there.
-    pub fn touch(&mut self, ipa: Ipa) -> bool {
-        self.map.as_mut().is_some_and(|map| map.touch(&mut self.tables, ipa))
+    /// Lets the guest touch the leaf at `ipa`, scrubbed.
+    ///
+    /// # Errors
+    /// If nothing is mapped there any more.
+    pub fn touch(&mut self, ipa: Ipa) -> Result<(), MemoryError> {
+        self.make_ready(IpaRange { base: ipa, size: 0 })?;
+        let map = self.map.as_mut().ok_or(MemoryError::BadAddress)?;
+        map.touch(&mut self.tables, ipa);
+        Ok(())
     }
 
     /// Takes everything apart, scrubbed. No vCPU of the domain runs or will run.
@@ -273,7 +305,10 @@ impl GuestMemory {
             usage.touched = map.touched_bytes(&self.tables);
             usage.tables = map.table_bytes();
             let owner = self.tables.owner;
-            map.release(&mut self.tables, |_, extent| give_back(owner, extent));
+            map.release(&mut self.tables, |_, extent, content| match content {
+                Content::Ready => give_back(owner, extent),
+                Content::Stale => put_back(owner, extent),
+            });
         }
         if let Some(vmid) = self.vmid.take() {
             with_pools(|pools| pools.vmids.release(vmid));
@@ -288,15 +323,15 @@ impl Drop for GuestMemory {
     }
 }
 
-/// Zeroes what of `at`, which lies at `base` in the machine, is not in `filled`.
-fn zero_except(base: u64, at: IpaRange, filled: IpaRange) -> Result<(), MemoryError> {
-    let end = at.base.0 + at.size;
+/// Scrubs what of `leaf`, which lies at `base` in the machine, is not in `filled`.
+fn scrub_except(base: Pa, leaf: IpaRange, filled: IpaRange) -> Result<(), MemoryError> {
+    let end = leaf.base.0 + leaf.size;
     let page = PAGE_SIZE - 1;
-    let skip_from = filled.base.0.next_multiple_of(PAGE_SIZE).clamp(at.base.0, end);
-    let skip_to = ((filled.base.0 + filled.size) & !page).clamp(skip_from, end);
-    for (from, to) in [(at.base.0, skip_from), (skip_to, end)] {
-        let start = base + (from - at.base.0);
-        memory::zero(start, (to - from) as usize).map_err(|_| MemoryError::BadAddress)?;
+    let skip_from = filled.base.0.next_multiple_of(PAGE_SIZE).clamp(leaf.base.0, end);
+    let skip_to = (filled.base.0.saturating_add(filled.size) & !page).clamp(skip_from, end);
+    for (from, to) in [(leaf.base.0, skip_from), (skip_to, end)] {
+        let start = base.0 + (from - leaf.base.0);
+        memory::scrub(start, (to - from) as usize).map_err(|_| MemoryError::BadAddress)?;
     }
     Ok(())
 }

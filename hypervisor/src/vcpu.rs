@@ -7,7 +7,7 @@ use mote_core::sched::VcpuSlot;
 use mote_core::timer::PhysicalTimer;
 use mote_platform::guest::{FloatingPoint, GuestContext, SystemRegisters};
 use mote_platform::list_registers::VirtualInterface;
-use spin::Mutex;
+use mote_platform::lock::Mutex;
 
 use crate::stats::Exits;
 

@@ -6,7 +6,8 @@ use core::ops::Range;
 use core::ptr::{self, NonNull};
 
 use buddy_system_allocator::Heap;
-use spin::Mutex;
+
+use crate::lock::Mutex;
 
 /// Orders up to 2 MiB, the most that EL2's own blocks can hold.
 struct LockedHeap(Mutex<Heap<22>>);

@@ -20,6 +20,7 @@ pub mod guest;
 pub mod heap;
 pub mod image;
 pub mod list_registers;
+pub mod lock;
 pub mod memory;
 mod mmu;
 pub mod stage2;

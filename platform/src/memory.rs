@@ -69,47 +69,64 @@ fn check(base: u64, length: usize) -> Result<usize, NotRam> {
     if in_ram && outside_own { Ok(start) } else { Err(NotRam) }
 }
 
-/// Zeroes `length` bytes from `base`, and cleans them to the point of coherency where a guest without caches sees them.
+/// Zeroes `length` bytes from `base`, for EL2 and its tables.
 ///
 /// # Errors
 /// [`NotRam`].
 pub fn zero(base: u64, length: usize) -> Result<(), NotRam> {
-    let start = check(base, length)?;
-    let usable = start.is_multiple_of(ZERO_BLOCK) && BANKS.get().is_some_and(|b| b.zero_block);
-    let whole = if usable { length / (8 * ZERO_BLOCK) * (8 * ZERO_BLOCK) } else { 0 };
-    zero_blocks(start, whole);
-    // SAFETY: the range is RAM outside EL2's own (see `check`), where no reference points.
-    unsafe { core::ptr::write_bytes((start + whole) as *mut u8, 0, length - whole) };
+    zero_whole::<false>(base, length)
+}
+
+/// Zeroes `length` bytes from `base` so that a guest sees nothing else, even with its caches off.
+///
+/// # Errors
+/// [`NotRam`].
+pub fn scrub(base: u64, length: usize) -> Result<(), NotRam> {
+    let lines_cleaned = data_line_size() >= ZERO_BLOCK;
+    if !lines_cleaned {
+        zero(base, length)?;
+        return clean(base, length);
+    }
+    zero_whole::<true>(base, length)?;
+    forget_instructions();
     Ok(())
 }
 
-/// Eight `DC ZVA` a turn: scrubbing is most of what a launch costs.
-fn zero_blocks(start: usize, length: usize) {
+fn zero_whole<const CLEAN: bool>(base: u64, length: usize) -> Result<(), NotRam> {
+    const TURN: usize = 8 * ZERO_BLOCK;
+    let start = check(base, length)?;
+    let usable = start.is_multiple_of(ZERO_BLOCK) && BANKS.get().is_some_and(|b| b.zero_block);
+    let whole = if usable { length / TURN * TURN } else { 0 };
+    zero_blocks::<CLEAN>(start, whole);
+    let (rest, left) = (start + whole, length - whole);
+    // SAFETY: the range is RAM outside EL2's own (see `check`), where no reference points.
+    unsafe { core::ptr::write_bytes(rest as *mut u8, 0, left) };
+    if CLEAN && left > 0 {
+        clean_lines(rest, left);
+    }
+    Ok(())
+}
+
+/// Eight `DC ZVA` a turn, each cleaned to the point of coherency if asked: scrubbing is most of what a launch costs.
+fn zero_blocks<const CLEAN: bool>(start: usize, length: usize) {
     // SAFETY: the caller checked that the range is RAM outside EL2's own and a multiple of eight blocks.
     unsafe {
         core::arch::asm!(
             "1: cmp {at}, {end}",
             "b.hs 2f",
+            ".rept 8",
             "dc zva, {at}",
-            "add {at}, {at}, #64",
-            "dc zva, {at}",
-            "add {at}, {at}, #64",
-            "dc zva, {at}",
-            "add {at}, {at}, #64",
-            "dc zva, {at}",
-            "add {at}, {at}, #64",
-            "dc zva, {at}",
-            "add {at}, {at}, #64",
-            "dc zva, {at}",
-            "add {at}, {at}, #64",
-            "dc zva, {at}",
-            "add {at}, {at}, #64",
-            "dc zva, {at}",
-            "add {at}, {at}, #64",
+            ".if {clean}",
+            "dc cvac, {at}",
+            ".endif",
+            "add {at}, {at}, #{block}",
+            ".endr",
             "b 1b",
             "2:",
             at = inout(reg) start => _,
             end = in(reg) start + length,
+            clean = const CLEAN as u32,
+            block = const ZERO_BLOCK,
             options(nostack)
         );
     }
@@ -193,6 +210,12 @@ pub fn write(base: u64, bytes: &[u8]) -> Result<(), NotRam> {
 /// [`NotRam`].
 pub fn clean(base: u64, length: usize) -> Result<(), NotRam> {
     let start = check(base, length)?;
+    clean_lines(start, length);
+    forget_instructions();
+    Ok(())
+}
+
+fn clean_lines(start: usize, length: usize) {
     let line = data_line_size();
     let (mut at, end) = (start & !(line - 1), start + length);
     while at < end {
@@ -200,11 +223,14 @@ pub fn clean(base: u64, length: usize) -> Result<(), NotRam> {
         unsafe { core::arch::asm!("dc cvac, {}", in(reg) at, options(nostack, preserves_flags)) };
         at += line;
     }
+}
+
+/// Waits for the cleaning, and has all CPUs fetch instructions anew.
+fn forget_instructions() {
     // SAFETY: forgetting cached instructions changes no value.
     unsafe {
         core::arch::asm!("dsb sy", "ic ialluis", "dsb sy", "isb", options(nostack, preserves_flags))
     };
-    Ok(())
 }
 
 /// Smallest data cache line in bytes (`CTR_EL0.DminLine`).

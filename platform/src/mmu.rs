@@ -9,9 +9,9 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{ID_AA64MMFR0_EL1, Readable};
-use spin::Mutex;
 
 use crate::image::{self, BLOCK_SIZE};
+use crate::lock::Mutex;
 
 const PAGE_SIZE: usize = 4096;
 /// Addresses that EL2 can reach: 512 GiB.

@@ -5,8 +5,9 @@ use core::ptr::NonNull;
 
 use arm_gic::UniqueMmioPointer;
 use arm_pl011_uart::{Interrupts, PL011Registers, Uart};
-use spin::Mutex;
+use spin::RelaxStrategy;
 
+use crate::lock::{Mutex, Yield};
 use crate::mmu;
 
 static UART: Mutex<Option<Uart<'static>>> = Mutex::new(None);
@@ -62,7 +63,7 @@ pub fn write_in_emergency(bytes: &[u8]) {
 fn write_to(uart: &mut Uart<'_>, bytes: &[u8]) {
     for &byte in bytes {
         while uart.is_tx_fifo_full() {
-            core::hint::spin_loop();
+            Yield::relax();
         }
         uart.write_word(byte);
     }

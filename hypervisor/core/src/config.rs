@@ -9,7 +9,6 @@ use xen_abi::arch_arm::MAX_VCPUS;
 
 use crate::addr::{PAGE_SIZE, PaRange};
 use crate::console::Ready;
-use crate::p2m::Touches;
 use crate::sched::DEFAULT_WEIGHT;
 use crate::tree::{FdtNode, Properties, Tree};
 
@@ -46,8 +45,8 @@ pub struct DomainConfig {
     pub device_tree: Option<PaRange>,
     /// What on its console shows that it is ready.
     pub ready: Ready,
-    /// Whether first touches of its memory are noticed page by page.
-    pub touches: Touches,
+    /// Whether its memory is mapped page by page, so that exactly the pages that it touches are counted.
+    pub by_pages: bool,
 }
 
 /// What the configuration asks for.
@@ -158,10 +157,7 @@ impl Configuration {
             ramdisk: modules.ramdisk,
             device_tree: modules.device_tree,
             ready: ready(node)?,
-            touches: match node.has("mote,track-touched") {
-                true => Touches::Noticed,
-                false => Touches::Unnoticed,
-            },
+            by_pages: node.has("mote,track-touched"),
         })
     }
 }

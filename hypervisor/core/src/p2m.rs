@@ -2,7 +2,7 @@
 //!
 //! Leaves are 1 GiB, 2 MiB or 4 KiB. Tables are made on demand, charged to the domain, and never shared. A valid descriptor
 //! becomes another valid one only through an invalid one and an invalidation (break-before-make, D8.17.1), except for the
-//! access flag, which may be set in place.
+//! access flag, which may be set in place together with the bits that are for software.
 
 use crate::addr::{Ipa, PAGE_SIZE, Pa};
 use crate::frames::{Extent, Order};
@@ -35,6 +35,8 @@ const WRITE: u64 = 1 << 7;
 const INNER_SHAREABLE: u64 = 0b11 << 8;
 const ACCESSED: u64 = 1 << 10;
 const EXECUTE_NEVER: u64 = 1 << 54;
+/// For software: the memory is still to be scrubbed. Only where the access flag is clear, so that no guest sees it.
+const STALE: u64 = 1 << 55;
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 
 /// What a guest may do with memory.
@@ -58,13 +60,22 @@ impl Access {
     }
 }
 
-/// Whether touches of a leaf are to be noticed.
+/// What is in memory when it is mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Touches {
-    /// The first one faults, and is counted by [`P2m::touch`].
-    Noticed,
-    /// None faults; the leaf counts as touched.
-    Unnoticed,
+pub enum Content {
+    /// What the guest is to find.
+    Ready,
+    /// What whoever had it before left: it must be scrubbed before the guest sees it.
+    Stale,
+}
+
+/// What must be done for a guest that touches a leaf for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstTouch {
+    /// Nothing: it goes on.
+    Nothing,
+    /// This memory must be scrubbed; then [`P2m::touch`] lets the guest go on.
+    Scrub(Pa, Order),
 }
 
 /// Why the map did not change.
@@ -191,7 +202,7 @@ impl P2m {
         ipa: Ipa,
         extent: Extent,
         access: Access,
-        touches: Touches,
+        content: Content,
     ) -> Result<(), (P2mError, Extent)> {
         let order = extent.order();
         if !is_mappable(ipa, order) {
@@ -205,8 +216,8 @@ impl P2m {
         if memory.read(table, index) & VALID != 0 {
             return Err((P2mError::Occupied, extent));
         }
-        let accessed = if touches == Touches::Unnoticed { ACCESSED } else { 0 };
-        let attributes = MEMORY_NORMAL_WRITE_BACK | INNER_SHAREABLE | access.bits() | accessed;
+        let stale = if content == Content::Stale { STALE } else { 0 };
+        let attributes = MEMORY_NORMAL_WRITE_BACK | INNER_SHAREABLE | access.bits() | stale;
         memory.write(table, index, extent.base().0 | attributes | level.leaf_bits());
         Ok(())
     }
@@ -223,13 +234,34 @@ impl P2m {
         })
     }
 
-    /// Notes that the leaf at `ipa` was touched: it faults no more. `false` if nothing is mapped there.
-    pub fn touch(&mut self, memory: &mut impl TableMemory, ipa: Ipa) -> bool {
-        let Some((table, index, _, raw)) = self.find_leaf(memory, ipa) else { return false };
-        if raw & ACCESSED == 0 {
-            memory.write(table, index, raw | ACCESSED);
+    /// What must be done before the leaf at `ipa` may be touched. Leaves begin with their access flag clear, so a
+    /// first touch faults.
+    #[must_use]
+    pub fn first_touch(&self, memory: &impl TableMemory, ipa: Ipa) -> FirstTouch {
+        match self.find_leaf(memory, ipa) {
+            Some((_, _, level, raw)) if raw & STALE != 0 => {
+                FirstTouch::Scrub(Pa(raw & ADDRESS), level.order())
+            }
+            _ => FirstTouch::Nothing,
         }
-        true
+    }
+
+    /// Notes that the leaf at `ipa` holds what the guest is to find.
+    pub fn mark_ready(&mut self, memory: &mut impl TableMemory, ipa: Ipa) {
+        if let Some((table, index, _, raw)) = self.find_leaf(memory, ipa)
+            && raw & STALE != 0
+        {
+            memory.write(table, index, raw & !STALE);
+        }
+    }
+
+    /// Lets the guest touch the leaf at `ipa`, which counts as touched from now on.
+    pub fn touch(&mut self, memory: &mut impl TableMemory, ipa: Ipa) {
+        if let Some((table, index, _, raw)) = self.find_leaf(memory, ipa)
+            && raw & (ACCESSED | STALE) != ACCESSED
+        {
+            memory.write(table, index, raw & !STALE | ACCESSED);
+        }
     }
 
     /// Takes the page at `ipa` out of the map, splitting the block it is part of, and gives it back.
@@ -288,9 +320,13 @@ impl P2m {
         bytes
     }
 
-    /// Takes everything apart: every leaf goes to `reclaim`, every table back to `memory`. No CPU may use the map any more,
-    /// and no TLB remember it.
-    pub fn release<M: TableMemory>(self, memory: &mut M, mut reclaim: impl FnMut(&mut M, Extent)) {
+    /// Takes everything apart: every leaf goes to `reclaim`, with what is in it, every table back to `memory`. No CPU may
+    /// use the map any more, and no TLB remember it.
+    pub fn release<M: TableMemory>(
+        self,
+        memory: &mut M,
+        mut reclaim: impl FnMut(&mut M, Extent, Content),
+    ) {
         release_table(memory, self.root, Level::L1, &mut reclaim);
     }
 
@@ -357,12 +393,13 @@ fn release_table<M: TableMemory>(
     memory: &mut M,
     table: Pa,
     level: Level,
-    reclaim: &mut impl FnMut(&mut M, Extent),
+    reclaim: &mut impl FnMut(&mut M, Extent, Content),
 ) {
     for index in 0..ENTRIES {
         match (Descriptor::decode(level, memory.read(table, index)), level.below()) {
             (Descriptor::Leaf(raw), _) => {
-                reclaim(memory, Extent::kept(Pa(raw & ADDRESS), level.order()));
+                let content = if raw & STALE != 0 { Content::Stale } else { Content::Ready };
+                reclaim(memory, Extent::kept(Pa(raw & ADDRESS), level.order()), content);
             }
             (Descriptor::Table(next), Some(below)) => release_table(memory, next, below, reclaim),
             _ => {}
@@ -413,7 +450,8 @@ mod tests {
             let old = self.tables[&table.0][index];
             let place = (table.0, index);
             if old & VALID != 0 && descriptor & VALID != 0 {
-                assert_eq!(old | ACCESSED, descriptor, "made without a break");
+                assert_eq!((old ^ descriptor) & !(STALE | ACCESSED), 0, "made without a break");
+                assert_eq!(descriptor & STALE & !old | old & ACCESSED & !descriptor, 0, "undone");
             }
             if old & VALID == 0 && descriptor & VALID != 0 {
                 assert!(!self.stale.contains(&place), "made before the TLBs forgot");
@@ -441,7 +479,7 @@ mod tests {
         for shift in 0..64 {
             for ipa in [(1_u64 << shift) - 1, 1 << shift, (1 << shift) + 1] {
                 let page = extent(0x5000, Order::Page);
-                let result = p2m.map(memory, Ipa(ipa), page, Access::Full, Touches::Unnoticed);
+                let result = p2m.map(memory, Ipa(ipa), page, Access::Full, Content::Ready);
                 let fits = ipa < 1 << IPA_BITS && ipa.is_multiple_of(PAGE_SIZE);
                 let was_new = fits && !matches!(result, Err((P2mError::Occupied, _)));
                 assert_eq!(result.is_ok(), was_new, "{ipa:#x}");
@@ -460,7 +498,7 @@ mod tests {
         for budget in 0..2 {
             memory.budget = Some(budget);
             let page = extent(0x5000, Order::Page);
-            let failed = p2m.map(memory, Ipa(0x4000_0000), page, Access::Full, Touches::Unnoticed);
+            let failed = p2m.map(memory, Ipa(0x4000_0000), page, Access::Full, Content::Ready);
             assert_eq!(failed, Err((P2mError::OutOfMemory, extent(0x5000, Order::Page))));
             assert_eq!(p2m.lookup(memory, Ipa(0x4000_0000)), None);
         }
@@ -470,20 +508,22 @@ mod tests {
     fn a_first_touch_is_noticed_once() {
         let memory = &mut Checker::default();
         let mut p2m = P2m::new(memory).expect("memory");
-        p2m.map(memory, Ipa(0), extent(0x20_0000, Order::Block), Access::Full, Touches::Noticed)
-            .expect("room");
-        p2m.map(
-            memory,
-            Ipa(0x20_0000),
-            extent(0x1000, Order::Page),
-            Access::Full,
-            Touches::Unnoticed,
-        )
-        .expect("room");
-        assert_eq!(p2m.touched_bytes(memory), PAGE_SIZE);
-        assert!(p2m.touch(memory, Ipa(0x1234)));
-        assert!(!p2m.touch(memory, Ipa(0x4000_0000)));
-        assert_eq!(p2m.touched_bytes(memory), PAGE_SIZE + Order::Block.size());
+        for (ipa, pa, order, content) in [
+            (0, 0x20_0000, Order::Block, Content::Stale),
+            (0x20_0000, 0x1000, Order::Page, Content::Ready),
+        ] {
+            p2m.map(memory, Ipa(ipa), extent(pa, order), Access::Full, content).expect("room");
+        }
+        assert_eq!(p2m.touched_bytes(memory), 0);
+        assert_eq!(p2m.first_touch(memory, Ipa(0x20_0008)), FirstTouch::Nothing);
+        let scrub = FirstTouch::Scrub(Pa(0x20_0000), Order::Block);
+        assert_eq!(p2m.first_touch(memory, Ipa(0x1234)), scrub);
+        p2m.mark_ready(memory, Ipa(0x1234));
+        assert_eq!(p2m.first_touch(memory, Ipa(0x1234)), FirstTouch::Nothing);
+        assert_eq!(p2m.touched_bytes(memory), 0);
+        p2m.touch(memory, Ipa(0x1234));
+        p2m.touch(memory, Ipa(0x4000_0000));
+        assert_eq!(p2m.touched_bytes(memory), Order::Block.size());
     }
 
     #[test]
@@ -495,13 +535,13 @@ mod tests {
             (0x20_0000, 0x40_0000, Order::Block),
             (0x1000, 0x7000, Order::Page),
         ] {
-            p2m.map(memory, Ipa(ipa), extent(pa, order), Access::Full, Touches::Unnoticed)
+            p2m.map(memory, Ipa(ipa), extent(pa, order), Access::Full, Content::Ready)
                 .expect("room");
         }
         let page = p2m.unmap_page(memory, Ipa(0x4000_5000)).expect("mapped");
         assert_eq!(page, extent(0x8000_5000, Order::Page));
         let mut bytes = 0;
-        p2m.release(memory, |_, extent| bytes += extent.order().size());
+        p2m.release(memory, |_, extent, _| bytes += extent.order().size());
         assert_eq!(bytes, Order::Gib.size() + Order::Block.size() + PAGE_SIZE - PAGE_SIZE);
         assert!(memory.tables.is_empty());
     }
@@ -526,7 +566,7 @@ mod tests {
                     let (ipa, pa) = (ipa & !(order.size() - 1), pa & ADDRESS & !(order.size() - 1));
                     let pages = || (0..order.size()).step_by(4096);
                     let free = pages().all(|at| !model.contains_key(&(ipa + at)));
-                    let done = p2m.map(memory, Ipa(ipa), extent(pa, order), Access::Full, Touches::Unnoticed);
+                    let done = p2m.map(memory, Ipa(ipa), extent(pa, order), Access::Full, Content::Ready);
                     // A block does not replace a table, even one that maps nothing any more.
                     prop_assert!(done.is_ok() <= free && (order == Order::Block || done.is_ok() == free));
                     if done.is_ok() {
@@ -536,9 +576,9 @@ mod tests {
                 let probe = ipa & !0xfff;
                 prop_assert_eq!(p2m.lookup(memory, Ipa(probe)).map(|leaf| leaf.pa.0), model.get(&probe).copied());
             }
-            prop_assert_eq!(p2m.touched_bytes(memory), model.len() as u64 * PAGE_SIZE);
+            prop_assert_eq!(p2m.touched_bytes(memory), 0);
             let mut left = model.len() as u64 * PAGE_SIZE;
-            p2m.release(memory, |_, extent| left -= extent.order().size());
+            p2m.release(memory, |_, extent, _| left -= extent.order().size());
             prop_assert_eq!(left, 0);
             prop_assert!(memory.tables.is_empty());
         }

@@ -71,8 +71,8 @@ impl Session<'_> {
 
     fn first_touch(&mut self, ipa: Ipa) -> After {
         self.state.exits.count(ExitReason::AccessFlag);
-        // If another vCPU was quicker, the access succeeds now as well.
-        self.domain.memory.lock().touch(ipa);
+        // If another vCPU was quicker, or the domain ends meanwhile, there is nothing to do.
+        let _ = self.domain.memory.lock().touch(ipa);
         After::Resume
     }
 

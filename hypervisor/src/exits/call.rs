@@ -102,7 +102,7 @@ impl Session<'_> {
 
     /// Copies a guest's bytes from a virtual address of its own, once.
     fn read_guest(&self, address: u64, into: &mut [u8]) -> Result<(), u64> {
-        let memory = self.domain.memory.lock();
+        let mut memory = self.domain.memory.lock();
         for (offset, byte) in (0..).zip(into) {
             let at = address.checked_add(offset).ok_or(EFAULT)?;
             let ipa = syndrome::translate_stage1(at).ok_or(EFAULT)?;
