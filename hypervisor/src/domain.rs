@@ -150,9 +150,13 @@ impl Domain {
 
     /// Lets vCPUs look at their interrupts again.
     pub fn wake_all(&self, set: VcpuSet) {
-        if set.is_empty() {
-            return;
+        if !set.is_empty() {
+            self.wake_each(set);
         }
+    }
+
+    #[inline(never)]
+    fn wake_each(&self, set: VcpuSet) {
         for vcpu in self.vcpus.iter().filter(|vcpu| set.contains(vcpu.id)) {
             machine().wake(vcpu.slot);
         }

@@ -37,6 +37,7 @@ impl ExitHandler for Session<'_> {
         self.call(call)
     }
 
+    // All it does is to call: so it needs no stack, and a trap is as cheap as its own handler.
     fn trap(&mut self, context: &mut GuestContext) -> After {
         match esr::decode(syndrome::esr()) {
             Syndrome::Data(abort) => self.data_abort(context, abort),
@@ -44,10 +45,7 @@ impl ExitHandler for Session<'_> {
             Syndrome::System(access) => self.system_register(context, access),
             Syndrome::Wait(wait) => self.wait(wait),
             Syndrome::Smc(_) => self.secure_call(context),
-            Syndrome::Other => {
-                self.state.exits.count(ExitReason::Fault);
-                self.undefined()
-            }
+            Syndrome::Other => self.other_trap(),
         }
     }
 
@@ -73,6 +71,12 @@ impl Session<'_> {
     fn end(&mut self, how: End) -> After {
         self.domain.end(how);
         self.leave(Leaving::Offline)
+    }
+
+    #[inline(never)]
+    fn other_trap(&mut self) -> After {
+        self.state.exits.count(ExitReason::Fault);
+        self.undefined()
     }
 
     /// Gives the guest the exception of an undefined instruction.

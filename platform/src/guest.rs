@@ -18,13 +18,15 @@ pub struct GuestContext {
     x: [u64; 31],
     // Written and read by the entry code alone.
     host_stack: u64,
+    // Not zero if x19 to x29, which the handlers leave in the CPU, are to be loaded from here again.
+    preserved_changed: u64,
 }
 
 impl GuestContext {
     /// All registers zero.
     #[must_use]
     pub const fn new() -> Self {
-        Self { x: [0; 31], host_stack: 0 }
+        Self { x: [0; 31], host_stack: 0, preserved_changed: 0 }
     }
 
     /// The register that an instruction names with `number`: 31 is the zero register.
@@ -37,6 +39,9 @@ impl GuestContext {
     pub fn set_register(&mut self, number: u8, value: u64) {
         if let Some(register) = self.x.get_mut(usize::from(number)) {
             *register = value;
+            if number >= FIRST_PRESERVED {
+                self.preserved_changed = 1;
+            }
         }
     }
 
@@ -52,6 +57,9 @@ impl Default for GuestContext {
         Self::new()
     }
 }
+
+/// From here to x29 functions leave registers as they are (AAPCS64 6.1.1).
+const FIRST_PRESERVED: u8 = 19;
 
 /// The registers that a hypercall passes: x0 to x17 (SMCCC 2.6). The others are still in the CPU.
 #[repr(transparent)]
@@ -227,8 +235,11 @@ guest_synchronous:
     CALL_HANDLER 8
     cbnz    x0, leave
     mov     sp, x1
+    ldr     x0, [sp, #{PRESERVED_CHANGED}]
+    cbz     x0, 2f
+    str     xzr, [sp, #{PRESERVED_CHANGED}]
     LOAD_PRESERVED
-    LOAD_VOLATILE_AND_ERET
+2:  LOAD_VOLATILE_AND_ERET
 
     .global guest_interrupt
 guest_interrupt:
@@ -277,6 +288,7 @@ guest_run:
     "#,
     EC_HVC64 = const EC_HVC64,
     HOST_STACK = const offset_of!(GuestContext, host_stack),
+    PRESERVED_CHANGED = const offset_of!(GuestContext, preserved_changed),
     FRAME_SIZE = const FRAME_SIZE,
     FRAME_CONTEXT = const FRAME_CONTEXT,
     FRAME_HANDLER = const FRAME_HANDLER,

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::mmio::Width;
 use crate::sysreg::Encoding;
 
 /// `ESR_ELx.EC` (Arm ARM D24.2.40).
@@ -58,13 +59,29 @@ pub enum Wait {
 
 /// A trapped `MSR` or `MRS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SystemAccess {
+pub struct SystemAccess(
+    // The ISS.
+    u32,
+);
+
+impl SystemAccess {
     /// The register.
-    pub register: Encoding,
+    #[must_use]
+    pub const fn register(self) -> Encoding {
+        Encoding::of_syndrome(self.0)
+    }
+
     /// Whether it is read (`MRS`).
-    pub is_read: bool,
+    #[must_use]
+    pub const fn is_read(self) -> bool {
+        self.0 & 1 != 0
+    }
+
     /// Number of the general register; 31 is the zero register.
-    pub rt: u8,
+    #[must_use]
+    pub const fn rt(self) -> u8 {
+        (self.0 >> 5 & 31) as u8
+    }
 }
 
 /// Why a translation failed.
@@ -81,7 +98,7 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    const fn from_status(status: u64) -> Self {
+    const fn from_status(status: u32) -> Self {
         match status & 0x3c {
             0b00_0100 => Self::Translation,
             0b00_1000 => Self::AccessFlag,
@@ -93,83 +110,81 @@ impl FaultKind {
 
 /// A data abort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DataAbort {
+pub struct DataAbort(
+    // The ISS.
+    u32,
+);
+
+impl DataAbort {
     /// Why.
-    pub kind: FaultKind,
+    #[must_use]
+    pub const fn kind(self) -> FaultKind {
+        FaultKind::from_status(self.0)
+    }
+
     /// The access that could be emulated: only single loads and stores of a general register describe themselves.
-    pub access: Option<DataAccess>,
+    #[must_use]
+    pub const fn access(self) -> Option<DataAccess> {
+        const VALID: u32 = 1 << 24;
+        if self.0 & VALID != 0 { Some(DataAccess(self.0)) } else { None }
+    }
 }
 
 /// A load or store of one general register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DataAccess {
-    /// Bytes: 1, 2, 4 or 8.
-    pub size: u8,
-    /// Whether it is a store.
-    pub is_write: bool,
-    /// Number of the general register; 31 is the zero register.
-    pub rt: u8,
-    sign_extend: bool,
-    wide: bool,
-}
+pub struct DataAccess(
+    // The ISS.
+    u32,
+);
 
 impl DataAccess {
-    const fn decode(iss: u64) -> Option<Self> {
-        const VALID: u64 = 1 << 24;
-        if iss & VALID == 0 {
-            return None;
-        }
-        Some(Self {
-            size: 1 << (iss >> 22 & 3),
-            is_write: iss & 1 << 6 != 0,
-            rt: (iss >> 16 & 31) as u8,
-            sign_extend: iss & 1 << 21 != 0,
-            wide: iss & 1 << 15 != 0,
-        })
+    const SIGN_EXTEND: u32 = 1 << 21;
+    const WIDE: u32 = 1 << 15;
+    const WRITE: u32 = 1 << 6;
+
+    /// How many bytes.
+    #[must_use]
+    pub const fn width(self) -> Width {
+        Width::from_log2((self.0 >> 22) as u8)
     }
 
-    /// What a load of `value`, which counts in its low [`Self::size`] bytes, leaves in the register.
+    /// Whether it is a store.
+    #[must_use]
+    pub const fn is_write(self) -> bool {
+        self.0 & Self::WRITE != 0
+    }
+
+    /// Number of the general register; 31 is the zero register.
+    #[must_use]
+    pub const fn rt(self) -> u8 {
+        (self.0 >> 16 & 31) as u8
+    }
+
+    /// What a load of `value`, which counts in its low [`Self::width`] bytes, leaves in the register.
     #[must_use]
     pub const fn loaded(self, value: u64) -> u64 {
-        let unused = 64 - 8 * self.size as u32;
+        let unused = 64 - 8 * self.width() as u32;
         let zero_extended = value << unused >> unused;
-        if !self.sign_extend {
+        if self.0 & Self::SIGN_EXTEND == 0 {
             return zero_extended;
         }
         let extended = ((value << unused) as i64 >> unused) as u64;
-        if self.wide { extended } else { extended & 0xffff_ffff }
+        if self.0 & Self::WIDE != 0 { extended } else { extended & 0xffff_ffff }
     }
 }
 
 /// Decodes `ESR_EL2` of an exit from AArch64 or AArch32 state.
 #[must_use]
 pub const fn decode(esr: u64) -> Syndrome {
-    let iss = esr & (LONG_INSTRUCTION - 1);
+    let iss = (esr & (LONG_INSTRUCTION - 1)) as u32;
     match esr >> CLASS_SHIFT & 0x3f {
         class::WAIT if iss & 1 == 0 => Syndrome::Wait(Wait::Interrupt),
         class::WAIT => Syndrome::Wait(Wait::Event),
         class::SMC64 => Syndrome::Smc(iss as u16),
-        class::SYSTEM64 => Syndrome::System(decode_system(iss)),
-        class::DATA_LOWER => Syndrome::Data(DataAbort {
-            kind: FaultKind::from_status(iss),
-            access: DataAccess::decode(iss),
-        }),
+        class::SYSTEM64 => Syndrome::System(SystemAccess(iss)),
+        class::DATA_LOWER => Syndrome::Data(DataAbort(iss)),
         class::INSTRUCTION_LOWER => Syndrome::Instruction(FaultKind::from_status(iss)),
         _ => Syndrome::Other,
-    }
-}
-
-const fn decode_system(iss: u64) -> SystemAccess {
-    SystemAccess {
-        register: Encoding::new(
-            (iss >> 20 & 3) as u8,
-            (iss >> 14 & 7) as u8,
-            (iss >> 10 & 15) as u8,
-            (iss >> 1 & 15) as u8,
-            (iss >> 17 & 7) as u8,
-        ),
-        is_read: iss & 1 != 0,
-        rt: (iss >> 5 & 31) as u8,
     }
 }
 
@@ -268,7 +283,7 @@ pub struct Described(pub u64);
 
 impl fmt::Display for Described {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let iss = self.0 & (LONG_INSTRUCTION - 1);
+        let iss = (self.0 & (LONG_INSTRUCTION - 1)) as u32;
         let what = match self.0 >> CLASS_SHIFT & 0x3f {
             class::UNKNOWN => "undefined instruction",
             class::FLOATING_POINT => "trapped floating point or SIMD",
@@ -294,7 +309,7 @@ impl fmt::Display for Described {
     }
 }
 
-struct Status(u64);
+struct Status(u32);
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -304,7 +319,7 @@ impl fmt::Display for Status {
             FaultKind::AccessFlag => write!(f, "access flag clear at level {level}"),
             FaultKind::Permission => write!(f, "no permission at level {level}"),
             FaultKind::Other => match self.0 & 0x3f {
-                EXTERNAL_ABORT => f.write_str("external abort"),
+                status if u64::from(status) == EXTERNAL_ABORT => f.write_str("external abort"),
                 0x00..=0x03 => write!(f, "address too large at level {level}"),
                 0x14..=0x17 => write!(f, "external abort on the walk at level {level}"),
                 0x21 => f.write_str("misaligned address"),
@@ -332,21 +347,21 @@ mod tests {
     fn loads_extend_as_the_instruction_says() {
         let load = |size: u64, sign: u64, wide: u64| {
             let iss = SYNDROME_VALID | size << 22 | sign << 21 | wide << 15 | 5 << 16 | 0x06;
-            data_abort(iss).access.expect("a valid syndrome")
+            data_abort(iss).access().expect("a valid syndrome")
         };
         assert_eq!(load(0, 0, 0).loaded(0xffff_ff80), 0x80);
         assert_eq!(load(0, 1, 0).loaded(0x80), 0xffff_ff80);
         assert_eq!(load(0, 1, 1).loaded(0x80), 0xffff_ffff_ffff_ff80);
         assert_eq!(load(2, 0, 0).loaded(u64::MAX), 0xffff_ffff);
         assert_eq!(load(3, 0, 1).loaded(u64::MAX), u64::MAX);
-        assert_eq!(load(3, 0, 1).rt, 5);
+        assert_eq!(load(3, 0, 1).rt(), 5);
     }
 
     #[test]
     fn an_access_without_a_valid_syndrome_cannot_be_emulated() {
-        assert_eq!(data_abort(0x45).access, None);
-        assert_eq!(data_abort(0x45).kind, FaultKind::Translation);
-        assert_eq!(data_abort(0x0b).kind, FaultKind::AccessFlag);
+        assert_eq!(data_abort(0x45).access(), None);
+        assert_eq!(data_abort(0x45).kind(), FaultKind::Translation);
+        assert_eq!(data_abort(0x0b).kind(), FaultKind::AccessFlag);
     }
 
     #[test]
@@ -356,9 +371,9 @@ mod tests {
         let Syndrome::System(access) = decode(class::SYSTEM64 << CLASS_SHIFT | iss) else {
             panic!("not a system access");
         };
-        assert_eq!(access.register, Encoding::new(3, 3, 14, 2, 1));
-        assert!(access.is_read);
-        assert_eq!(access.rt, 3);
+        assert_eq!(access.register(), Encoding::new(3, 3, 14, 2, 1));
+        assert!(access.is_read());
+        assert_eq!(access.rt(), 3);
     }
 
     #[test]
@@ -385,7 +400,9 @@ mod tests {
         for class in 0..64 {
             for iss in [0, 1, 0x1ff_ffff, 0x155_5555, 0x0aa_aaaa] {
                 let esr = class << CLASS_SHIFT | iss;
-                if let Syndrome::Data(DataAbort { access: Some(access), .. }) = decode(esr) {
+                if let Syndrome::Data(abort) = decode(esr)
+                    && let Some(access) = abort.access()
+                {
                     assert!(access.loaded(u64::MAX) != 0);
                 }
                 assert!(!Described(esr).to_string().is_empty());

@@ -26,6 +26,7 @@ pub mod idregs;
 pub mod image;
 pub mod layout;
 pub mod machine;
+pub mod mmio;
 pub mod p2m;
 pub mod psci;
 pub mod random;

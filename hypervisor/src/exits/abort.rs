@@ -3,7 +3,8 @@
 use mote_core::addr::Ipa;
 use mote_core::esr::{DataAbort, DataAccess, FaultKind};
 use mote_core::id::VcpuId;
-use mote_core::vgic::{Access, Operation, Outcome, VcpuSet, Width};
+use mote_core::mmio::Width;
+use mote_core::vgic::{Access, Operation, Outcome, VcpuSet};
 use mote_platform::guest::{After, GuestContext};
 use mote_platform::syndrome;
 use xen_abi::arch_arm::{
@@ -29,19 +30,20 @@ fn offset_in(window: Window, ipa: Ipa) -> Option<u64> {
 }
 
 impl Session<'_> {
+    #[inline(never)]
     pub(super) fn data_abort(&mut self, context: &mut GuestContext, abort: DataAbort) -> After {
         let ipa = faulting_ipa();
-        if abort.kind == FaultKind::AccessFlag {
+        if abort.kind() == FaultKind::AccessFlag {
             return self.first_touch(ipa);
         }
-        let access = abort.access.filter(|_| abort.kind == FaultKind::Translation);
+        let access = abort.access().filter(|_| abort.kind() == FaultKind::Translation);
         let outcome = match access {
             Some(access) => self.device_access(context, ipa, access),
             None => Outcome::Abort,
         };
         match (outcome, access) {
             (Outcome::Value(value), Some(access)) => {
-                context.set_register(access.rt, access.loaded(value));
+                context.set_register(access.rt(), access.loaded(value));
                 syndrome::skip_instruction();
             }
             (Outcome::Written(others), _) => {
@@ -60,6 +62,7 @@ impl Session<'_> {
         After::Resume
     }
 
+    #[inline(never)]
     pub(super) fn instruction_abort(&mut self, kind: FaultKind) -> After {
         if kind == FaultKind::AccessFlag {
             return self.first_touch(faulting_ipa());
@@ -77,26 +80,23 @@ impl Session<'_> {
     }
 
     fn device_access(&mut self, context: &GuestContext, ipa: Ipa, access: DataAccess) -> Outcome {
-        let operation = match access.is_write {
-            true => Operation::Write(context.register(access.rt)),
+        let operation = match access.is_write() {
+            true => Operation::Write(context.register(access.rt())),
             false => Operation::Read,
         };
+        let width = access.width();
         if let Some(offset) = offset_in(GICV3_DISTRIBUTOR, ipa) {
-            let Some(access) = gic_access(offset, access.size, operation) else {
-                return Outcome::Abort;
-            };
-            return self.domain.vgic.lock().distributor_access(self.vcpu.id, access, &mut Live);
+            let access = Access { offset: offset as u32, width, operation };
+            return self.domain.vgic.lock().distributor_access(self.vcpu.id, access, &Live);
         }
         if let Some(offset) = offset_in(GICV3_REDISTRIBUTORS, ipa) {
             let (frame, offset) =
                 (offset / GICV3_REDISTRIBUTOR_STRIDE, offset % GICV3_REDISTRIBUTOR_STRIDE);
-            let Some(access) = gic_access(offset, access.size, operation) else {
-                return Outcome::Abort;
-            };
+            let access = Access { offset: offset as u32, width, operation };
             return self.redistributor_access(frame, access);
         }
         match offset_in(VPL011, ipa) {
-            Some(offset) => self.uart_access(offset, access.size, operation),
+            Some(offset) => self.uart_access(offset, width, operation),
             None => Outcome::Abort,
         }
     }
@@ -106,12 +106,14 @@ impl Session<'_> {
         if usize::from(frame.0) >= self.domain.vcpus.len() {
             return Outcome::Abort;
         }
-        self.domain.vgic.lock().redistributor_access(self.vcpu.id, frame, access, &mut Live)
+        self.domain.vgic.lock().redistributor_access(self.vcpu.id, frame, access, &Live)
     }
 
-    fn uart_access(&mut self, offset: u64, size: u8, operation: Operation) -> Outcome {
+    #[inline(never)]
+    fn uart_access(&mut self, offset: u64, width: Width, operation: Operation) -> Outcome {
         let Some(uart) = &self.domain.uart else { return Outcome::Abort };
         let mut uart = uart.lock();
+        let size = width as u8;
         let done = match operation {
             Operation::Read => uart.read(offset, size).map(|value| (Some(value), None)),
             Operation::Write(value) => uart.write(offset, size, value).map(|sent| (None, sent)),
@@ -130,9 +132,4 @@ impl Session<'_> {
             None => Outcome::Written(others),
         }
     }
-}
-
-fn gic_access(offset: u64, size: u8, operation: Operation) -> Option<Access> {
-    let width = Width::from_bytes(size)?;
-    Some(Access { offset: offset as u32, width, operation })
 }

@@ -27,6 +27,7 @@ impl Session<'_> {
     }
 
     /// `SMC` traps before it is executed; Xen answers it like `HVC`.
+    #[inline(never)]
     pub(super) fn secure_call(&mut self, context: &mut GuestContext) -> After {
         syndrome::skip_instruction();
         let mut arguments = [0; 18];

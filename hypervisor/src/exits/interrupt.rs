@@ -101,6 +101,7 @@ impl Session<'_> {
     }
 
     /// `WFI` gives the pCPU up until an interrupt comes, `WFE` until everybody else had a turn.
+    #[inline(never)]
     pub(super) fn wait(&mut self, wait: Wait) -> After {
         self.state.exits.count(ExitReason::Wait);
         syndrome::skip_instruction();

@@ -13,17 +13,18 @@ use crate::machine::machine;
 use crate::stats::ExitReason;
 
 impl Session<'_> {
+    #[inline(never)]
     pub(super) fn system_register(
         &mut self,
         context: &mut GuestContext,
         access: SystemAccess,
     ) -> After {
         self.state.exits.count(ExitReason::SystemRegister);
-        let meaning = sysreg::meaning(access.register);
-        let done = if access.is_read {
-            self.read_register(meaning).map(|value| context.set_register(access.rt, value))
+        let meaning = sysreg::meaning(access.register());
+        let done = if access.is_read() {
+            self.read_register(meaning).map(|value| context.set_register(access.rt(), value))
         } else {
-            self.write_register(meaning, context.register(access.rt))
+            self.write_register(meaning, context.register(access.rt()))
         };
         if done.is_none() {
             return self.undefined();
@@ -46,12 +47,13 @@ impl Session<'_> {
     /// Takes the value written, or returns `None` if the register cannot be.
     fn write_register(&mut self, meaning: Meaning, value: u64) -> Option<()> {
         match meaning {
-            Meaning::Ignored => Some(()),
-            Meaning::Timer(register) => Some(self.write_timer(register, value)),
-            Meaning::Sgi(register) => Some(self.send_sgi(register, value)),
-            Meaning::Deactivate => Some(self.deactivate(value)),
-            Meaning::Constant(_) | Meaning::Identification(..) | Meaning::Undefined => None,
+            Meaning::Ignored => {}
+            Meaning::Timer(register) => self.write_timer(register, value),
+            Meaning::Sgi(register) => self.send_sgi(register, value),
+            Meaning::Deactivate => self.deactivate(value),
+            Meaning::Constant(_) | Meaning::Identification(..) | Meaning::Undefined => return None,
         }
+        Some(())
     }
 
     fn write_timer(&mut self, register: TimerRegister, value: u64) {

@@ -164,13 +164,14 @@ impl Cpu {
     /// Lists private interrupts that became pending, if that is all there is to do and there is room.
     /// Nothing is displaced, so the order does not matter.
     pub fn list_new(&mut self, groups: Groups, lrs: &mut impl ListRegisters) -> bool {
-        self.reclaim(lrs);
+        let empty = lrs.empty();
+        self.reclaim(empty);
         if self.bank.again != 0 {
             // Pending anew while still held: its list register must be rewritten.
             return false;
         }
         let mut new = self.bank.due(self.groups(groups)) & !self.bank.listed;
-        let mut free = !self.used & mask_of(lrs.count());
+        let mut free = empty & !self.used;
         while let Some(bit) = take_lowest(&mut new) {
             let Some(n) = take_lowest(&mut free) else {
                 return false;
@@ -182,8 +183,8 @@ impl Cpu {
     }
 
     /// Takes back private interrupts that the guest has ended.
-    fn reclaim(&mut self, lrs: &impl ListRegisters) {
-        let mut ended = self.used & lrs.empty();
+    fn reclaim(&mut self, empty: u32) {
+        let mut ended = self.used & empty;
         let mut interrupts = 0;
         while let Some(n) = take_lowest(&mut ended) {
             if let Some(intid) = self.lr.get(n as usize)
@@ -195,9 +196,4 @@ impl Cpu {
         }
         self.bank.unlist(interrupts, false, false);
     }
-}
-
-/// The list registers that there are, as a mask.
-const fn mask_of(count: usize) -> u32 {
-    if count >= MAX_LIST_REGISTERS { 0xffff } else { (1 << count) - 1 }
 }

@@ -58,6 +58,7 @@ impl VGic {
         }
     }
 
+    #[inline]
     fn distributor_control(&mut self, access: Access) -> Outcome {
         match access.offset {
             offset::CTLR => self.control_access(access),

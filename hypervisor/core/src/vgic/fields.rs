@@ -2,7 +2,8 @@
 
 use super::bank::{Bank, PRIORITY_BITS};
 use super::intid::IntId;
-use super::registers::{Field, Width};
+use super::registers::Field;
+use crate::mmio::Width;
 
 /// Interrupts 0 to 15, the SGIs: always edge-triggered.
 const SGIS: u32 = 0xffff;

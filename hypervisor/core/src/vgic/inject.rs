@@ -28,21 +28,19 @@ mod sgi {
     pub const ALL_OTHERS: u64 = 1 << 40;
 
     const AFF1_SHIFT: u32 = 16;
-    const AFF2_SHIFT: u32 = 32;
-    const AFF3_SHIFT: u32 = 48;
-    const AFF_MASK: u64 = 0xff;
-    /// `RS`: which 16 values of Aff0 the targets are of.
-    const RANGE_SHIFT: u32 = 44;
-    const RANGE_MASK: u64 = 0xf;
+    /// vCPUs have no Aff3, no Aff2, and no Aff0 in a range but the first (`RS`).
+    const NO_VCPU: u64 = 0xff << 48 | 0xff << 32 | 0xf << 44;
 
-    /// The affinity that the lowest bit of the target list means.
-    pub const fn first_target(value: u64) -> Affinity {
-        let aff3 = value >> AFF3_SHIFT & AFF_MASK;
-        let aff2 = value >> AFF2_SHIFT & AFF_MASK;
-        let aff1 = value >> AFF1_SHIFT & AFF_MASK;
-        let range = value >> RANGE_SHIFT & RANGE_MASK;
-        Affinity((aff3 << 24 | aff2 << 16 | aff1 << 8 | range << 4) as u32)
+    /// The affinity that the lowest bit of the target list means, if a vCPU may have it.
+    pub const fn first_target(value: u64) -> Option<Affinity> {
+        if value & NO_VCPU != 0 {
+            return None;
+        }
+        Some(Affinity((value >> AFF1_SHIFT & 0xff) as u32 * CLUSTER_STRIDE))
     }
+
+    /// From one Aff1 to the next.
+    const CLUSTER_STRIDE: u32 = 1 << 8;
 }
 
 impl VGic {
@@ -134,7 +132,7 @@ impl VGic {
             }
             return notify;
         }
-        let Some(first) = sgi::first_target(value).vcpu() else {
+        let Some(first) = sgi::first_target(value).and_then(Affinity::vcpu) else {
             return notify;
         };
         let mut targets = (value & sgi::TARGETS) as u32;

@@ -43,7 +43,7 @@ use alloc::vec::Vec;
 pub use inject::SgiRegister;
 pub use intid::{Affinity, IntId};
 pub use lr::{Hcr, ListRegister, ListRegisters, MAX_LIST_REGISTERS, Vmcr};
-pub use registers::{Access, Operation, Width};
+pub use registers::{Access, Operation};
 pub use set::VcpuSet;
 
 use bank::{Bank, Groups, take_lowest};

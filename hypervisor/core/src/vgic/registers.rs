@@ -2,33 +2,7 @@
 
 use super::Outcome;
 use super::set::VcpuSet;
-
-/// Bytes of an access. The numbers are the sizes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Width {
-    /// One.
-    Byte = 1,
-    /// Two.
-    Half = 2,
-    /// Four.
-    Word = 4,
-    /// Eight.
-    Double = 8,
-}
-
-impl Width {
-    /// The width of so many bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: u8) -> Option<Self> {
-        match bytes {
-            1 => Some(Self::Byte),
-            2 => Some(Self::Half),
-            4 => Some(Self::Word),
-            8 => Some(Self::Double),
-            _ => None,
-        }
-    }
-}
+use crate::mmio::Width;
 
 /// What an access does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use super::machine::{
     intid,
 };
 use crate::id::VcpuId;
-use crate::vgic::{Operation, Outcome, SgiRegister, VcpuSet, Vmcr, Width};
+use crate::mmio::Width;
+use crate::vgic::{Operation, Outcome, SgiRegister, VcpuSet, Vmcr};
 
 const PMR_OPEN: u64 = 0xf8 << 24;
 

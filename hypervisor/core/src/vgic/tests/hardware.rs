@@ -140,13 +140,7 @@ fn one_pended_by_software_while_handled_comes_again_and_frees_the_physical_one()
 fn the_group_and_trigger_that_the_guest_chooses_make_no_difference() {
     for (group1, edge) in [(false, false), (false, true), (true, true)] {
         let (mut machine, timer) = with_timer();
-        machine.write_private(
-            0,
-            0,
-            0x1_0080,
-            super::super::Width::Word,
-            u64::from(group1) << TIMER,
-        );
+        machine.write_private(0, 0, 0x1_0080, crate::mmio::Width::Word, u64::from(group1) << TIMER);
         machine.write_edge(0, 0, timer, edge);
         for _ in 0..3 {
             assert!(machine.fire(0, timer));

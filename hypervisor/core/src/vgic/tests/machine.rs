@@ -4,7 +4,8 @@ use std::vec::Vec;
 
 use super::cpu_interface::{CpuInterface, Fields};
 use crate::id::VcpuId;
-use crate::vgic::{Access, Flushed, IntId, Operation, Outcome, SgiRegister, VGic, VcpuSet, Width};
+use crate::mmio::Width;
+use crate::vgic::{Access, Flushed, IntId, Operation, Outcome, SgiRegister, VGic, VcpuSet};
 
 pub const PRIORITY: u32 = 0x400;
 pub const GROUP: u32 = 0x80;

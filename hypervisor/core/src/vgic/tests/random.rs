@@ -11,7 +11,8 @@ use super::machine::{
 };
 use super::model::Model;
 use crate::id::VcpuId;
-use crate::vgic::{IntId, Operation, SgiRegister, Width};
+use crate::mmio::Width;
+use crate::vgic::{IntId, Operation, SgiRegister};
 
 const VCPUS: u8 = 3;
 const SPIS: u32 = 64;

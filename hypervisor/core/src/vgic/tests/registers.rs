@@ -2,7 +2,8 @@
 
 use super::machine::Machine;
 use crate::id::VcpuId;
-use crate::vgic::{Affinity, NewError, Operation, Outcome, VGic, VcpuSet, Width};
+use crate::mmio::Width;
+use crate::vgic::{Affinity, NewError, Operation, Outcome, VGic, VcpuSet};
 
 use Width::{Byte, Double, Half, Word};
 
