@@ -1,0 +1,157 @@
+//! From a configuration to a machine that is ready to be switched on.
+
+pub mod machine;
+pub mod modules;
+pub mod tree;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use miette::{IntoDiagnostic, WrapErr, miette};
+use tempfile::TempDir;
+
+use crate::build::{self, Program, Symbols};
+use crate::cli::Hypervisor;
+use crate::config::source::Source;
+use crate::config::{Config, Module};
+use crate::console::{Console, Heard};
+use crate::failure::{Failure, Result};
+use crate::session::{self, End};
+use crate::setup::{self, Linux, Need, Paths};
+use machine::{Machine, escape};
+use modules::{File, Placed};
+use tree::Tree;
+
+/// A machine with a hypervisor and its guests in place.
+#[derive(Debug)]
+pub struct Boot {
+    arguments: Vec<String>,
+    names: Vec<String>,
+    hypervisor: Hypervisor,
+    interactive: bool,
+    // Mote's own, to explain its last words.
+    program: Option<Program>,
+    // Holds the device tree for as long as QEMU may read it.
+    _scratch: TempDir,
+}
+
+impl Boot {
+    /// Fetches and builds what `config` asks for, and puts it into `machine`. `interactive` says whether somebody sits
+    /// at the console.
+    ///
+    /// # Errors
+    ///
+    /// Something cannot be fetched or built, or does not fit the machine.
+    pub fn prepare(
+        config: &Config,
+        machine: &Machine,
+        hypervisor: Hypervisor,
+        interactive: bool,
+    ) -> Result<Self> {
+        setup::ensure(&needs(config, hypervisor))?;
+        let scratch =
+            tempfile::tempdir().into_diagnostic().wrap_err("cannot make a temporary directory")?;
+        let mut tree = Tree::read(&machine.device_tree(scratch.path())?)?;
+        let files = config.domains.iter().flat_map(|domain| &domain.modules).map(file);
+        let placed = modules::place(tree.ram()?, files.collect::<Result<_>>()?)?;
+        tree.add(config, &placed, hypervisor, interactive);
+        let dtb = scratch.path().join("tree.dtb");
+        std::fs::write(&dtb, tree.to_dtb())
+            .map_err(|error| Failure::unable(miette!("cannot write {}: {error}", dtb.display())))?;
+        let program = match hypervisor {
+            Hypervisor::Mote => Some(build::hypervisor()?),
+            Hypervisor::Xen => None,
+        };
+        let image =
+            program.as_ref().map_or_else(|| Paths::of_workspace().xen(), |p| p.image.clone());
+        let mut arguments = machine.arguments();
+        arguments.extend(["-kernel".into(), image.display().to_string()]);
+        arguments.extend(["-dtb".into(), dtb.display().to_string()]);
+        arguments.extend(placed.iter().flat_map(loader));
+        let names = config.domains.iter().map(|domain| domain.name.clone()).collect();
+        Ok(Self { arguments, names, hypervisor, interactive, program, _scratch: scratch })
+    }
+
+    /// Has the machine wait for a debugger on port 1234 before its first instruction.
+    pub fn wait_for_debugger(&mut self) {
+        self.arguments.extend(["-s".into(), "-S".into()]);
+    }
+
+    /// The console of this machine, shown on `out`.
+    pub fn console<'a>(&self, out: impl Write + 'a) -> Console<'a> {
+        let console = Console::new(self.hypervisor, self.names.clone(), out);
+        if self.interactive { console.on_terminal() } else { console }
+    }
+
+    /// Switches the machine on, and follows `console` to its end.
+    ///
+    /// # Errors
+    ///
+    /// QEMU fails, or the console cannot be shown.
+    pub fn run(&self, timeout: Option<Duration>, mut console: Console<'_>) -> Result<(End, Heard)> {
+        let end = session::run(&self.arguments, self.interactive, timeout, &mut console)?;
+        let heard = console.finish().into_diagnostic().wrap_err("cannot show the console")?;
+        Ok((end, heard))
+    }
+
+    /// The hypervisor's last words with the functions and lines that their addresses mean.
+    #[must_use]
+    pub fn explain(&self, heard: &Heard) -> Vec<String> {
+        let symbols = self.program.as_ref().and_then(|program| Symbols::open(&program.elf).ok());
+        let Some(symbols) = symbols else { return Vec::new() };
+        let explain = |line: &String| {
+            let places = symbols.explain(line);
+            let said = (!places.is_empty()).then(|| line.clone());
+            said.into_iter().chain(places.into_iter().map(|place| format!("    {place}")))
+        };
+        heard.last_words.iter().flat_map(explain).collect()
+    }
+
+    /// Where the hypervisor's symbols are, if it is ours.
+    #[must_use]
+    pub fn symbols(&self) -> Option<&PathBuf> {
+        self.program.as_ref().map(|program| &program.elf)
+    }
+}
+
+fn needs(config: &Config, hypervisor: Hypervisor) -> Vec<Need> {
+    let mut needs = vec![Need::Qemu];
+    match hypervisor {
+        Hypervisor::Mote => needs.push(Need::Target(setup::Target::Hypervisor)),
+        Hypervisor::Xen => needs.push(Need::Xen),
+    }
+    let modules = config.domains.iter().flat_map(|domain| &domain.modules);
+    needs.extend(modules.filter_map(|module| match &module.source {
+        Source::File(_) => None,
+        Source::DebianKernel(version) => Linux::from_version(version).map(Need::Kernel),
+        Source::DebianInitramfs(version) => Linux::from_version(version).map(Need::Initramfs),
+        Source::Guest(_) => Some(Need::Target(setup::Target::Guest)),
+    }));
+    needs
+}
+
+/// The file with a module's bytes; a guest of the workspace is built.
+fn file(module: &Module) -> Result<File> {
+    let paths = Paths::of_workspace();
+    let linux = |version: &String| {
+        Linux::from_version(version)
+            .ok_or_else(|| Failure::unable(miette!("there is no Debian kernel {version}")))
+    };
+    let path = match &module.source {
+        Source::File(path) => path.clone(),
+        Source::DebianKernel(version) => paths.kernel(linux(version)?),
+        Source::DebianInitramfs(version) => paths.initramfs(linux(version)?),
+        Source::Guest(name) => build::guest(name)?.image,
+    };
+    let size = std::fs::metadata(&path)
+        .map_err(|error| Failure::unable(miette!("cannot read {}: {error}", path.display())))?
+        .len();
+    Ok(File { node: module.node.clone(), path, size })
+}
+
+/// QEMU's arguments that put a module into memory.
+fn loader(placed: &Placed) -> [String; 2] {
+    let (file, address) = (escape(&placed.file.path), placed.range.base().0);
+    ["-device".into(), format!("loader,file={file},addr={address:#x},force-raw=on")]
+}

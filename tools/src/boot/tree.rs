@@ -1,0 +1,160 @@
+//! The device tree that the hypervisor boots with: the machine's own, and the configuration's
+//! nodes with the modules' addresses filled in.
+
+use dtoolkit::fdt::Fdt;
+use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
+use dtoolkit::{Node, Property};
+use miette::miette;
+use mote_core::addr::{Pa, PaRange};
+
+use super::modules::Placed;
+use crate::cli::Hypervisor;
+use crate::config::{Config, Domain, Role};
+use crate::failure::{Failure, Result};
+
+const CHOSEN: &str = "/chosen";
+
+/// The machine's device tree, to be completed.
+#[derive(Debug)]
+pub struct Tree(DeviceTree);
+
+impl Tree {
+    /// Reads what QEMU dumped.
+    ///
+    /// # Errors
+    ///
+    /// It is no device tree.
+    pub fn read(dtb: &[u8]) -> Result<Self> {
+        match Fdt::new(dtb) {
+            Ok(fdt) => Ok(Self(DeviceTree::from_fdt(&fdt))),
+            Err(error) => Err(Failure::unable(miette!("QEMU's device tree is damaged: {error}"))),
+        }
+    }
+
+    /// The machine's memory: the first stretch that the tree names.
+    ///
+    /// # Errors
+    ///
+    /// It names none.
+    pub fn ram(&self) -> Result<PaRange> {
+        let memory = self.0.root.child("memory");
+        let reg = memory.and_then(|memory| memory.property("reg"));
+        reg.and_then(|reg| {
+            // QEMU's `virt` board counts in two cells each.
+            let (cells, _) = reg.value().as_chunks::<8>();
+            let [base, size, ..] = *cells else { return None };
+            PaRange::new(Pa(u64::from_be_bytes(base)), u64::from_be_bytes(size))
+        })
+        .ok_or_else(|| Failure::unable(miette!("QEMU's device tree names no memory")))
+    }
+
+    /// Adds the configuration, with its modules where they were `placed`.
+    ///
+    /// `interactive` says whether somebody sits at the console.
+    pub fn add(
+        &mut self,
+        config: &Config,
+        placed: &[Placed],
+        hypervisor: Hypervisor,
+        interactive: bool,
+    ) {
+        merge(&mut self.0.root, &config.tree.root);
+        for domain in &config.domains {
+            self.complete(domain, placed, interactive);
+        }
+        let console = self.console();
+        let Some(chosen) = self.0.find_node_mut(CHOSEN) else { return };
+        if interactive {
+            set(chosen, "mote,interactive", Vec::new());
+        }
+        if hypervisor == Hypervisor::Xen {
+            let own = text(chosen, "xen,xen-bootargs");
+            let arguments = xen_arguments(&console, interactive, own.as_deref());
+            set(chosen, "xen,xen-bootargs", c_string(&arguments));
+        }
+    }
+
+    /// The tree as the bytes that a boot loader passes on.
+    #[must_use]
+    pub fn to_dtb(&self) -> Vec<u8> {
+        self.0.to_dtb()
+    }
+
+    /// The path of the machine's console, as its own tree states it.
+    fn console(&self) -> String {
+        let path = self.0.find_node(CHOSEN).and_then(|chosen| text(chosen, "stdout-path"));
+        path.unwrap_or_default()
+    }
+
+    fn complete(&mut self, domain: &Domain, placed: &[Placed], interactive: bool) {
+        let Some(node) = self.0.find_node_mut(&format!("{CHOSEN}/{}", domain.name)) else { return };
+        // Said outright: by the specification a node inherits neither, Xen lets it inherit both.
+        let address_cells = *cell(node, "#address-cells").get_or_insert(2);
+        let size_cells = *cell(node, "#size-cells").get_or_insert(2);
+        set(node, "#address-cells", address_cells.to_be_bytes().into());
+        set(node, "#size-cells", size_cells.to_be_bytes().into());
+        for module in &domain.modules {
+            let Some(placed) = placed.iter().find(|placed| placed.file.node == module.node) else {
+                continue;
+            };
+            let name = module.node.rsplit('/').next().unwrap_or_default();
+            let Some(child) = node.child_mut(name) else { continue };
+            let mut reg = in_cells(placed.range.base().0, address_cells);
+            reg.extend(in_cells(placed.range.size(), size_cells));
+            set(child, "reg", reg);
+            if interactive && domain.shell && module.role == Role::Kernel {
+                let arguments = text(child, "bootargs").unwrap_or_default();
+                let arguments = format!("{arguments} mote.shell");
+                set(child, "bootargs", c_string(arguments.trim_start()));
+            }
+        }
+    }
+}
+
+/// Xen's own arguments: its console, and whether that starts at the first guest or at Xen, which
+/// then prefixes every guest's lines.
+fn xen_arguments(console: &str, interactive: bool, own: Option<&str>) -> String {
+    let focus = if interactive { "a" } else { "ax" };
+    let arguments =
+        format!("console=dtuart dtuart={console} conswitch={focus} {}", own.unwrap_or_default());
+    arguments.trim_end().into()
+}
+
+/// Adds everything in `addition` to `node`; where both have a property, the addition's counts.
+fn merge(node: &mut DeviceTreeNode, addition: &DeviceTreeNode) {
+    for property in addition.properties() {
+        node.add_property(property.clone());
+    }
+    for child in addition.children() {
+        match node.child_mut(child.name()) {
+            Some(existing) => merge(existing, child),
+            None => node.add_child(child.clone()),
+        }
+    }
+}
+
+fn set(node: &mut DeviceTreeNode, name: &str, value: Vec<u8>) {
+    node.add_property(DeviceTreeProperty::new_unchecked(name, value));
+}
+
+fn c_string(text: &str) -> Vec<u8> {
+    [text.as_bytes(), &[0]].concat()
+}
+
+fn text(node: &DeviceTreeNode, name: &str) -> Option<String> {
+    let property = node.property(name)?;
+    let value = property.value().strip_suffix(&[0])?;
+    String::from_utf8(value.to_vec()).ok()
+}
+
+fn cell(node: &DeviceTreeNode, name: &str) -> Option<u32> {
+    let value = node.property(name)?.value().try_into().ok()?;
+    Some(u32::from_be_bytes(value))
+}
+
+/// `value` as `cells` big-endian cells, of which there are one or two.
+fn in_cells(value: u64, cells: u32) -> Vec<u8> {
+    let bytes = value.to_be_bytes();
+    let from = if cells == 1 { 4 } else { 0 };
+    bytes[from..].to_vec()
+}

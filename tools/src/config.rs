@@ -1,0 +1,119 @@
+//! What is to be booted: a device-tree source file, read and checked.
+//!
+//! Every mistake is found in one pass and shown with its place in the file. The tree itself stays
+//! as written: [`crate::boot`] adds to it, nothing here removes from it.
+
+mod check;
+mod dtc;
+mod kernel;
+mod mistake;
+mod positions;
+mod property;
+pub mod source;
+
+use std::path::{Path, PathBuf};
+
+use dtoolkit::model::DeviceTree;
+use miette::miette;
+
+use crate::boot::machine::Memory;
+use crate::failure::{Failure, Result};
+use source::Source;
+
+/// The `compatible` value of a guest's node.
+pub const DOMAIN: &str = "xen,domain";
+
+/// A configuration without a mistake.
+#[derive(Debug)]
+pub struct Config {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// The whole tree of the file.
+    pub tree: DeviceTree,
+    /// The guests, in the order of the file, which is the order of their domain numbers.
+    pub domains: Vec<Domain>,
+}
+
+/// A guest.
+#[derive(Debug)]
+pub struct Domain {
+    /// Its node's name, which is its own.
+    pub name: String,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// Whether its kernel is told when somebody sits at the console (`mote,shell`).
+    pub shell: bool,
+    /// What is loaded for it.
+    pub modules: Vec<Module>,
+}
+
+/// Bytes to be loaded for a guest.
+#[derive(Clone, Debug)]
+pub struct Module {
+    /// The path of its node.
+    pub node: String,
+    /// What the bytes are for.
+    pub role: Role,
+    /// Where they come from.
+    pub source: Source,
+}
+
+/// What a module is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The program that the guest starts with.
+    Kernel,
+    /// The kernel's initial file system.
+    Ramdisk,
+    /// Nodes to be added to the guest's device tree.
+    DeviceTree,
+}
+
+impl Role {
+    /// Every role with the `compatible` value that says so.
+    const ALL: [(Self, &'static str); 3] = [
+        (Self::Kernel, "multiboot,kernel"),
+        (Self::Ramdisk, "multiboot,ramdisk"),
+        (Self::DeviceTree, "multiboot,device-tree"),
+    ];
+}
+
+impl Config {
+    /// Reads and checks the file at `path` for a machine with `memory`.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake in the file, or the one reason why it could not be read.
+    pub fn load(path: &Path, memory: Memory) -> Result<Self> {
+        if !path.is_file() {
+            return Err(Failure::misused(vec![miette!(
+                help = "name a device-tree source file, such as dtb/demo.dts",
+                "{}: there is no such file",
+                path.display()
+            )]));
+        }
+        let compiled = dtc::compile(path)?;
+        let mut mistakes = compiled.mistakes;
+        let (tree, domains) = match compiled.tree {
+            Some(tree) => {
+                let (domains, found) = check::check(&tree, directory(path), memory);
+                mistakes.extend(found);
+                (tree, domains)
+            }
+            None => (DeviceTree::new(), Vec::new()),
+        };
+        if mistakes.is_empty() {
+            return Ok(Self { path: path.into(), tree, domains });
+        }
+        let places = compiled.positions;
+        Err(Failure::misused(mistakes.into_iter().map(|m| m.into_report(&places)).collect()))
+    }
+}
+
+/// The directory that holds `path`.
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}

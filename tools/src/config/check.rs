@@ -1,0 +1,305 @@
+//! Every rule a configuration must follow, applied to the whole of it in one pass.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use dtoolkit::model::{DeviceTree, DeviceTreeNode};
+use dtoolkit::{Node, Property};
+
+use super::mistake::Mistake;
+use super::property::{self, Support, did_you_mean};
+use super::source::{self, Source};
+use super::{DOMAIN, Domain, Module, Role, kernel};
+use crate::boot::machine::Memory;
+
+/// KiB in a page: memory is given in whole pages.
+const PAGE_KIB: u64 = 4;
+/// The least memory a guest can be given, in KiB.
+const MEMORY_MIN_KIB: u64 = 64;
+/// The most memory a guest's physical map has room for, in KiB: both of Xen's banks.
+const MEMORY_MAX_KIB: u64 = (3 + 1016) << 20;
+/// As many redistributors as Xen's guest memory map has room for.
+const CPUS_MAX: u32 = 128;
+/// credit2's range of weights.
+const WEIGHTS: std::ops::RangeInclusive<u32> = 1..=65_535;
+/// What the hypervisor itself and the machine's device tree take at most.
+const RESERVED_MIB: u64 = 8;
+
+const MEMORY_HELP: &str = "memory is one 64-bit number of KiB: memory = <0x0 0x40000>; is 256 MiB";
+const CPUS_HELP: &str = "cpus is one number from 1 to 128: cpus = <2>;";
+
+/// The guests `tree` describes, and every mistake in it, for a file in `directory` and a machine
+/// with `memory`. A guest with a mistake may be missing.
+pub fn check(tree: &DeviceTree, directory: &Path, memory: Memory) -> (Vec<Domain>, Vec<Mistake>) {
+    let mut check = Check { directory, guests: source::guests(), mistakes: Vec::new() };
+    let domains = check.chosen(tree);
+    check.total(&domains, memory);
+    (domains, check.mistakes)
+}
+
+struct Check<'a> {
+    directory: &'a Path,
+    guests: Vec<String>,
+    mistakes: Vec<Mistake>,
+}
+
+impl Check<'_> {
+    fn chosen(&mut self, tree: &DeviceTree) -> Vec<Domain> {
+        const PATH: &str = "/chosen";
+        let Some(chosen) = tree.find_node(PATH) else {
+            self.node(
+                "/",
+                "there is no node /chosen",
+                "guests are nodes in `/ { chosen { … }; };`",
+            );
+            return Vec::new();
+        };
+        self.names(PATH, chosen, property::CHOSEN);
+        let mut domains = Vec::new();
+        let mut names = HashMap::new();
+        for node in chosen.children() {
+            let path = format!("{PATH}/{}", node.name());
+            if !is_compatible(node, DOMAIN) {
+                self.node(
+                    &path,
+                    "this is no guest",
+                    format!("a guest has compatible = \"{DOMAIN}\";"),
+                );
+                continue;
+            }
+            let bare = node.name_without_address();
+            if let Some(other) = names.insert(bare.to_owned(), path.clone()) {
+                let what = format!("{other} is called `{bare}` too");
+                self.node(&path, what, "give each guest a name of its own");
+            }
+            domains.push(self.domain(&path, node));
+        }
+        if domains.is_empty() && self.mistakes.is_empty() {
+            self.node(
+                PATH,
+                "there is no guest",
+                format!("add a node with compatible = \"{DOMAIN}\";"),
+            );
+        }
+        domains
+    }
+
+    fn domain(&mut self, path: &str, node: &DeviceTreeNode) -> Domain {
+        self.names(path, node, property::DOMAIN);
+        self.cells_properties(path, node);
+        self.cpus(path, node);
+        self.strings_and_flags(path, node);
+        let memory = self.memory(path, node).unwrap_or(0).saturating_mul(1024);
+        let modules: Vec<Module> = node
+            .children()
+            .filter_map(|child| self.module(&format!("{path}/{}", child.name()), child, memory))
+            .collect();
+        self.roles(path, node);
+        let shell = node.property("mote,shell").is_some();
+        Domain { name: node.name().into(), memory, shell, modules }
+    }
+
+    fn cells_properties(&mut self, path: &str, node: &DeviceTreeNode) {
+        for name in ["#address-cells", "#size-cells"] {
+            if !matches!(cells(node, name), None | Some(Ok([1 | 2]))) {
+                self.property(path, name, "is not 1 or 2", format!("write {name} = <2>;"));
+            }
+        }
+    }
+
+    fn cpus(&mut self, path: &str, node: &DeviceTreeNode) {
+        match cells(node, "cpus") {
+            None | Some(Ok([1..=CPUS_MAX])) => {}
+            Some(Ok([0])) => self.property(path, "cpus", "a guest without a CPU", CPUS_HELP),
+            Some(Ok([count])) => {
+                self.property(path, "cpus", format!("{count} CPUs are too many"), CPUS_HELP);
+            }
+            Some(Err(length)) => {
+                self.property(path, "cpus", format!("{length} bytes instead of 4"), CPUS_HELP);
+            }
+        }
+    }
+
+    /// The memory in KiB, if it can be had.
+    fn memory(&mut self, path: &str, node: &DeviceTreeNode) -> Option<u64> {
+        let what = match cells(node, "memory") {
+            None => {
+                self.node(path, "it is not said how much memory the guest has", MEMORY_HELP);
+                return None;
+            }
+            Some(Ok([high, low])) => match u64::from(high) << 32 | u64::from(low) {
+                kib if kib < MEMORY_MIN_KIB => {
+                    format!("{kib} KiB are less than the least possible, {MEMORY_MIN_KIB} KiB")
+                }
+                kib if kib > MEMORY_MAX_KIB => {
+                    format!("{kib} KiB are more than a guest's memory map has room for")
+                }
+                kib if kib % PAGE_KIB != 0 => format!("{kib} KiB are not whole pages of 4 KiB"),
+                kib => return Some(kib),
+            },
+            Some(Err(length)) => format!("{length} bytes instead of 8"),
+        };
+        self.property(path, "memory", what, MEMORY_HELP);
+        None
+    }
+
+    fn strings_and_flags(&mut self, path: &str, node: &DeviceTreeNode) {
+        for flag in ["vpl011", "mote,shell", "mote,track-touched"] {
+            if node.property(flag).is_some_and(|property| !property.value().is_empty()) {
+                self.property(path, flag, "takes no value", format!("write {flag};"));
+            }
+        }
+        match cells(node, "mote,weight") {
+            Some(Ok([weight])) if WEIGHTS.contains(&weight) => {}
+            None => {}
+            Some(_) => self.property(
+                path,
+                "mote,weight",
+                "is not one number from 1 to 65535",
+                "a guest of weight 512 gets twice the time of one of 256, the default",
+            ),
+        }
+        if node.property("mote,ready").is_some() && strings(node, "mote,ready").len() != 1 {
+            let help =
+                "write the text that the guest prints when it is ready: mote,ready = \"init: \";";
+            self.property(path, "mote,ready", "is not one text", help);
+        }
+    }
+
+    fn roles(&mut self, path: &str, node: &DeviceTreeNode) {
+        for (role, compatible) in Role::ALL {
+            let has = |child: &&DeviceTreeNode| is_compatible(child, compatible);
+            let count = node.children().filter(has).count();
+            if role == Role::Kernel && count == 0 {
+                let help = format!(
+                    "add `module@0 {{ compatible = \"{compatible}\", \"multiboot,module\"; mote,guest = \"hello\"; }};`"
+                );
+                self.node(path, "the guest has no kernel", help);
+            } else if count > 1 {
+                self.node(path, format!("{count} modules are {compatible}"), "keep one of them");
+            }
+        }
+    }
+
+    fn module(&mut self, path: &str, node: &DeviceTreeNode, memory: u64) -> Option<Module> {
+        let role = Role::ALL.iter().find(|(_, name)| is_compatible(node, name));
+        let Some(&(role, _)) = role.filter(|_| is_compatible(node, "multiboot,module")) else {
+            let kinds = Role::ALL.map(|(_, name)| format!("\"{name}\"")).join(" or ");
+            let help =
+                format!("a module has compatible = {kinds}, with \"multiboot,module\" after it");
+            self.node(path, "this is no module", help);
+            return None;
+        };
+        self.names(path, node, property::MODULE);
+        if node.property("bootargs").is_some() && strings(node, "bootargs").len() != 1 {
+            self.property(path, "bootargs", "is not one text", "write bootargs = \"…\";");
+        }
+        let source = self.source(path, node)?;
+        if let (Role::Kernel, Source::File(file)) = (role, &source)
+            && let Err((what, help)) = kernel::check(file, memory)
+        {
+            self.property(path, "mote,file", what, help);
+        }
+        Some(Module { node: path.into(), role, source })
+    }
+
+    fn source(&mut self, path: &str, node: &DeviceTreeNode) -> Option<Source> {
+        let (file, guest) = (node.property("mote,file"), node.property("mote,guest"));
+        let name = match (file, guest) {
+            (Some(_), None) => "mote,file",
+            (None, Some(_)) => "mote,guest",
+            (Some(_), Some(_)) => {
+                let what = "both mote,file and mote,guest name the module's bytes";
+                self.property(path, "mote,guest", what, "keep one of the two");
+                return None;
+            }
+            (None, None) => {
+                let help = "add mote,file = \"path\"; or mote,guest = \"name\";";
+                self.node(path, "nothing says where the module's bytes come from", help);
+                return None;
+            }
+        };
+        let [text] = &strings(node, name)[..] else {
+            self.property(path, name, "is not one text", format!("write {name} = \"…\";"));
+            return None;
+        };
+        let found = match name {
+            "mote,file" => Source::from_file(text, self.directory),
+            _ => Source::from_guest(text, &self.guests),
+        };
+        found.map_err(|(what, help)| self.property(path, name, what, help)).ok()
+    }
+
+    fn total(&mut self, domains: &[Domain], machine: Memory) {
+        let given = domains.iter().fold(0u64, |sum, domain| sum.saturating_add(domain.memory));
+        let free = machine.bytes().saturating_sub(RESERVED_MIB << 20);
+        if given > free {
+            let (given, free) = (given >> 20, free >> 20);
+            self.node(
+                "/chosen",
+                format!(
+                    "the guests together have {given} MiB, the machine has {free} MiB for them"
+                ),
+                format!(
+                    "give them less, or the machine more: --memory {}G",
+                    (given + RESERVED_MIB).div_ceil(1024).max(1)
+                ),
+            );
+        }
+    }
+
+    /// Reports every property of `node` that is not among `known`.
+    fn names(&mut self, path: &str, node: &DeviceTreeNode, known: &[(&str, Support)]) {
+        for property in node.properties() {
+            let name = property.name();
+            match known.iter().find(|(known, _)| *known == name) {
+                Some((_, Support::Both)) => {}
+                Some((_, Support::XenOnly)) => {
+                    self.property(path, name, format!("Mote has no {name} yet"), "remove it");
+                }
+                None => {
+                    let help = did_you_mean(name, known.iter().map(|(name, _)| *name));
+                    self.property(path, name, format!("there is no property {name}"), help);
+                }
+            }
+        }
+    }
+
+    fn node(&mut self, path: &str, what: impl Into<String>, help: impl Into<String>) {
+        self.mistakes.push(Mistake::in_node(path, what, help));
+    }
+
+    fn property(
+        &mut self,
+        path: &str,
+        name: &str,
+        what: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let what = what.into();
+        let what = if what.contains(name) { what } else { format!("{name}: {what}") };
+        self.mistakes.push(Mistake::in_property(path, name, what, help));
+    }
+}
+
+/// The value of `name` as `N` cells, or its length in bytes if it has another; nothing if absent.
+fn cells<const N: usize>(node: &DeviceTreeNode, name: &str) -> Option<Result<[u32; N], usize>> {
+    let property = node.property(name)?;
+    let value = property.value();
+    let (chunks, rest) = value.as_chunks::<4>();
+    let chunks = <&[[u8; 4]; N]>::try_from(chunks).ok().filter(|_| rest.is_empty());
+    Some(chunks.map(|chunks| chunks.map(u32::from_be_bytes)).ok_or(value.len()))
+}
+
+/// The texts in the value of `name`; none if it is absent or no list of texts.
+fn strings(node: &DeviceTreeNode, name: &str) -> Vec<String> {
+    let Some(property) = node.property(name) else { return Vec::new() };
+    let value = property.value().strip_suffix(&[0]);
+    let text = value.and_then(|value| std::str::from_utf8(value).ok());
+    text.map(|text| text.split('\0').map(String::from).collect()).unwrap_or_default()
+}
+
+/// Whether `text` is among the node's `compatible` ones.
+fn is_compatible(node: &DeviceTreeNode, text: &str) -> bool {
+    strings(node, "compatible").iter().any(|compatible| compatible == text)
+}
