@@ -77,6 +77,7 @@ mod header {
     pub const IMAGE_SIZE: usize = 16;
     pub const FLAGS: usize = 24;
     pub const MAGIC: usize = 56;
+    pub const PE_OFFSET: usize = 60;
     pub const MAGIC_VALUE: &[u8] = b"ARM\x64";
     pub const BIG_ENDIAN: u64 = 1;
 }
@@ -111,7 +112,7 @@ fn parse_image(head: &[u8], size: u64) -> Result<Kernel, ImageError> {
     }
     let text_offset =
         if image_size == 0 { LEGACY_TEXT_OFFSET } else { field(header::TEXT_OFFSET)? };
-    if size <= header::SIZE as u64 {
+    if size <= header::SIZE as u64 || efi_end(head).is_some_and(|end| end > size) {
         return Err(ImageError::Truncated);
     }
     let memory = image_size.max(size);
@@ -123,6 +124,25 @@ fn parse_image(head: &[u8], size: u64) -> Result<Kernel, ImageError> {
         entry: 0,
         size: memory,
     })
+}
+
+/// Where the last section of an Image ends that is an EFI application as well, as Linux is. Nothing else in an Image tells how
+/// long the file is (PE format, "COFF File Header" and "Section Table").
+fn efi_end(head: &[u8]) -> Option<u64> {
+    const SIGNATURE: &[u8] = b"PE\0\0";
+    const FILE_HEADER: usize = 4;
+    const OPTIONAL_HEADER: usize = 24;
+    const SECTION: usize = 40;
+    let pe = head.get(word(head, header::PE_OFFSET)? as usize..)?;
+    pe.starts_with(SIGNATURE).then_some(())?;
+    let count = half(pe, FILE_HEADER + 2)?;
+    let table = OPTIONAL_HEADER + usize::from(half(pe, FILE_HEADER + 16)?);
+    let sections = pe.get(table..)?.chunks_exact(SECTION).take(count.into());
+    let ends = sections.filter_map(|section| {
+        let (size, start) = (word(section, 16)?, word(section, 20)?);
+        Some(u64::from(size) + u64::from(start))
+    });
+    ends.max()
 }
 
 /// ELF64 (System V ABI, chapters 4 and 5).
@@ -197,6 +217,11 @@ fn arrange(mut segments: Vec<Segment>, entry: u64) -> Result<Kernel, ImageError>
 fn double(bytes: &[u8], at: usize) -> Option<u64> {
     let bytes = bytes.get(at..at.checked_add(8)?)?;
     bytes.try_into().ok().map(u64::from_le_bytes)
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    let bytes = bytes.get(at..at.checked_add(4)?)?;
+    bytes.try_into().ok().map(u32::from_le_bytes)
 }
 
 fn half(bytes: &[u8], at: usize) -> Option<u16> {
