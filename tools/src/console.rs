@@ -300,8 +300,11 @@ mod tests {
 
     #[test]
     fn a_panic_is_noticed() {
-        let heard =
-            hear(Console::new(Hypervisor::Mote, Vec::new(), io::sink()), "(mote) panic: oh\n");
+        let heard = hear(
+            Console::new(Hypervisor::Mote, Vec::new(), io::sink()),
+            "(mote) panic on pcpu 0: oh\n(mote) pc 0x1 (image+0x1)\n",
+        );
         assert!(heard.panicked);
+        assert_eq!(heard.last_words.len(), 2);
     }
 }

@@ -61,7 +61,8 @@ fn tell_of_debugger(boot: &Boot) {
 }
 
 fn show_costs(heard: &Heard, hypervisor: Hypervisor) {
-    let domains: Vec<_> = heard.domains().collect();
+    let mut domains: Vec<_> = heard.domains().collect();
+    domains.sort_by_key(|domain| domain.id);
     if !domains.is_empty() {
         println!("\n{}", table::of_guests(&domains));
     } else if hypervisor == Hypervisor::Xen {
