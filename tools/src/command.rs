@@ -4,6 +4,7 @@ pub mod bench;
 pub mod build;
 pub mod check;
 pub mod compare;
+mod measure;
 pub mod run;
 pub mod setup;
 

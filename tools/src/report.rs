@@ -2,6 +2,7 @@
 
 pub mod figures;
 pub mod json;
+pub mod page;
 pub mod table;
 
 use serde::{Deserialize, Serialize};

@@ -1,14 +1,166 @@
-//! `bench`.
+//! `bench`: what traps, starting and space cost, on Mote and on Xen, counted in the same way.
 
-use miette::miette;
+mod bare;
+mod figures;
 
-use crate::cli::BenchArgs;
-use crate::failure::{Failure, Result, Status};
+use std::collections::HashMap;
 
-/// Not there yet.
+use serde::Serialize;
+
+use super::measure;
+use crate::boot::machine::Machine;
+use crate::cli::{BenchArgs, Hypervisor};
+use crate::console::{Heard, Line};
+use crate::failure::{Result, Status};
+use crate::report::json;
+use crate::report::page::{self, Row, Section};
+use crate::report::table;
+use crate::setup::Paths;
+use figures::{Figure, ROWS, Source, Verdict};
+
+/// The configuration with the guest that measures, and the one with Linux.
+const TRAPS: &str = "dtb/bench.dts";
+const LINUX: &str = "dtb/linux.dts";
+
+/// What the guest that measures prints before each figure.
+const MARK: &str = "bench: ";
+
+const NOTE: &str = "The same guest on the same emulated machine (one CPU, 2 GiB), with the clock counting instructions. \
+    What a guest measures includes its own few instructions.";
+
+/// Everything that was measured.
+#[derive(Debug, Default, Serialize)]
+struct Document {
+    figures: Vec<Figure>,
+}
+
+/// Measures, and shows the figures beside their goals.
 ///
 /// # Errors
-/// Always.
-pub fn bench(_: &BenchArgs) -> Result<Status> {
-    Err(Failure::unable(miette!("bench is not there yet")))
+///
+/// A machine cannot be booted or does not come to its end.
+pub fn bench(arguments: &BenchArgs) -> Result<Status> {
+    let mote = on_mote()?;
+    let xen = on_xen()?;
+    let bare = bare::linux_to_init(&Machine::for_measuring())?;
+    let figures: Vec<Figure> = ROWS.iter().map(|row| row.figure(&mote, &xen, bare)).collect();
+    println!("{}", as_table(&figures));
+    let document = Document { figures };
+    if let Some(file) = &arguments.report.json {
+        json::write(file, &document)?;
+    }
+    if let Some(file) = &arguments.report.html {
+        page::write(file, "Mote beside Xen", &[section(&document.figures)])?;
+    }
+    Ok(status(&document.figures, arguments.strict))
+}
+
+/// What was measured, by key.
+type Values = HashMap<String, u64>;
+
+fn on_mote() -> Result<Values> {
+    let (mut values, heard) = traps(Hypervisor::Mote)?;
+    values.extend(space(&heard));
+    let title = "Linux on Mote, to its first program (half a minute)";
+    let (_, heard) = measure::boot(LINUX, Hypervisor::Mote, title, |_| ())?;
+    let ready = heard.domains().next().and_then(|domain| domain.ready);
+    values.extend(ready.map(|ready| (Source::LINUX.to_owned(), ready)));
+    Ok(values)
+}
+
+fn on_xen() -> Result<Values> {
+    let (mut values, _) = traps(Hypervisor::Xen)?;
+    let image = std::fs::metadata(Paths::of_workspace().xen());
+    values.extend(image.ok().map(|file| (Source::IMAGE.to_owned(), file.len())));
+    Ok(values)
+}
+
+/// What the measuring guest prints.
+fn traps(hypervisor: Hypervisor) -> Result<(Values, Heard)> {
+    let title = match hypervisor {
+        Hypervisor::Mote => "traps on Mote (some seconds)",
+        Hypervisor::Xen => "traps on Xen (a minute)",
+    };
+    let mut values = Values::new();
+    let watch = |line: &Line| values.extend(read(&line.text));
+    let (_, heard) = measure::boot(TRAPS, hypervisor, title, watch)?;
+    Ok((values, heard))
+}
+
+/// A line `bench: key value`.
+fn read(line: &str) -> Option<(String, u64)> {
+    let (key, value) = line.strip_prefix(MARK)?.split_once(' ')?;
+    Some((key.into(), value.parse().ok()?))
+}
+
+/// What Mote says of the space it takes.
+fn space(heard: &Heard) -> Vec<(String, u64)> {
+    let machine = heard.machine().into_iter().flat_map(|machine| {
+        [(Source::IMAGE, machine.image_bytes), (Source::MACHINE, machine.hypervisor_bytes)]
+    });
+    let domain = heard.domains().map(|domain| (Source::DOMAIN, domain.hypervisor_bytes.total()));
+    machine.chain(domain).map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn as_table(figures: &[Figure]) -> String {
+    let header = ["goal", "Mote", "", "Xen", "no hypervisor"].map(String::from);
+    let mut table = table::begin(header.into());
+    for figure in figures {
+        let [mote, xen, bare] = figure.cells();
+        let verdict = figure.verdict().name().to_owned();
+        let goal =
+            figure.goal.map_or_else(String::new, |goal| format!("≤ {}", figures::written(goal)));
+        table::row(&mut table, &figure.title, vec![goal, mote, verdict, xen, bare]);
+    }
+    table::finish(&table)
+}
+
+fn section(figures: &[Figure]) -> Section {
+    let row = |figure: &Figure| {
+        let cell = |value: Option<u64>| value.map(|value| (value, figures::written(value)));
+        let cells = [figure.mote, figure.xen, figure.bare, figure.goal].map(cell).into();
+        Row { title: figure.title.clone(), cells }
+    };
+    Section {
+        title: "Instructions and bytes".into(),
+        note: NOTE.into(),
+        columns: ["Mote", "Xen", "no hypervisor", "goal"].map(String::from).into(),
+        rows: figures.iter().map(row).collect(),
+    }
+}
+
+/// A figure that is missing is a failure; a goal that is missed only for whoever is `strict`.
+fn status(figures: &[Figure], strict: bool) -> Status {
+    let failed = figures.iter().any(|figure| match figure.verdict() {
+        Verdict::Unknown => true,
+        Verdict::Missed => strict,
+        Verdict::Met => false,
+    });
+    if failed { Status::Crashed } else { Status::Clean }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guest_s_lines_are_read_and_others_are_not() {
+        assert_eq!(read("bench: gicd_typer 196"), Some(("gicd_typer".into(), 196)));
+        assert_eq!(read("bench: done"), None);
+        assert_eq!(read("init: ready 5"), None);
+    }
+
+    #[test]
+    fn a_missing_figure_fails_and_a_missed_goal_only_the_strict() {
+        let values = |of: u64| ROWS.iter().map(|row| (row.source.key().to_owned(), of)).collect();
+        let judge = |mote: &Values, strict| {
+            let figures: Vec<_> =
+                ROWS.iter().map(|row| row.figure(mote, &Values::new(), Some(9))).collect();
+            status(&figures, strict)
+        };
+        assert_eq!(judge(&values(1), true), Status::Clean);
+        assert_eq!(judge(&values(u64::MAX), true), Status::Crashed);
+        assert_eq!(judge(&values(u64::MAX), false), Status::Clean);
+        assert_eq!(judge(&Values::new(), false), Status::Crashed);
+    }
 }

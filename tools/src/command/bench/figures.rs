@@ -1,0 +1,143 @@
+//! What is measured, and what it should be at most.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+pub use crate::report::figures::grouped as written;
+
+/// A figure to be measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Measurement {
+    title: &'static str,
+    /// Where its value comes from.
+    pub source: Source,
+    goal: Goal,
+}
+
+/// What a value is called where it comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Source(&'static str);
+
+impl Source {
+    /// The key of Linux' way to its first program.
+    pub const LINUX: &'static str = "linux_to_init";
+    /// The key of the hypervisor's image.
+    pub const IMAGE: &'static str = "image_bytes";
+    /// The key of the memory that the hypervisor itself holds.
+    pub const MACHINE: &'static str = "hypervisor_bytes";
+    /// The key of its memory for one small guest.
+    pub const DOMAIN: &'static str = "domain_bytes";
+
+    /// The key.
+    pub const fn key(self) -> &'static str {
+        self.0
+    }
+}
+
+/// The most that is well.
+#[derive(Clone, Copy, Debug)]
+enum Goal {
+    /// So many.
+    AtMost(u64),
+    /// So many per cent of what it takes without a hypervisor.
+    OfBare(u64),
+}
+
+/// All figures, as they are shown.
+pub const ROWS: [Measurement; 9] = [
+    row("PSCI_VERSION by HVC, instructions", "psci_version", Goal::AtMost(100)),
+    row("read of GICD_TYPER, instructions", "gicd_typer", Goal::AtMost(200)),
+    row("SGI to self, instructions", "self_sgi", Goal::AtMost(350)),
+    row("virtual timer interrupt, instructions", "vtimer", Goal::AtMost(400)),
+    row("power-on to a small guest, instructions", "boot", Goal::AtMost(5_000_000)),
+    row("power-on to Linux' first program, instructions", Source::LINUX, Goal::OfBare(103)),
+    row("hypervisor's image, bytes", Source::IMAGE, Goal::AtMost(200_000)),
+    row("hypervisor's own memory, bytes", Source::MACHINE, Goal::AtMost(2 << 20)),
+    row("hypervisor's memory for a small guest, bytes", Source::DOMAIN, Goal::AtMost(64 << 10)),
+];
+
+const fn row(title: &'static str, key: &'static str, goal: Goal) -> Measurement {
+    Measurement { title, source: Source(key), goal }
+}
+
+impl Measurement {
+    /// The figure, of what was measured.
+    pub fn figure(
+        &self,
+        mote: &HashMap<String, u64>,
+        xen: &HashMap<String, u64>,
+        linux_bare: Option<u64>,
+    ) -> Figure {
+        let key = self.source.key();
+        let bare = linux_bare.filter(|_| key == Source::LINUX);
+        Figure {
+            key: key.into(),
+            title: self.title.into(),
+            goal: match self.goal {
+                Goal::AtMost(most) => Some(most),
+                Goal::OfBare(per_cent) => bare.map(|bare| bare / 100 * per_cent),
+            },
+            mote: mote.get(key).copied(),
+            xen: xen.get(key).copied(),
+            bare,
+        }
+    }
+}
+
+/// A figure that was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figure {
+    /// Its name for programs.
+    pub key: String,
+    /// Its name for people.
+    pub title: String,
+    /// What it should be at most.
+    pub goal: Option<u64>,
+    /// On Mote.
+    pub mote: Option<u64>,
+    /// On Xen.
+    pub xen: Option<u64>,
+    /// Without a hypervisor.
+    pub bare: Option<u64>,
+}
+
+/// How a figure of Mote's compares with its goal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is within it.
+    Met,
+    /// It is more.
+    Missed,
+    /// It could not be measured.
+    Unknown,
+}
+
+impl Verdict {
+    /// For the table.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Met => "met",
+            Self::Missed => "MISSED",
+            Self::Unknown => "NOT MEASURED",
+        }
+    }
+}
+
+impl Figure {
+    /// How it compares with its goal.
+    #[must_use]
+    pub const fn verdict(&self) -> Verdict {
+        match (self.mote, self.goal) {
+            (Some(mote), Some(goal)) if mote <= goal => Verdict::Met,
+            (Some(_), Some(_)) => Verdict::Missed,
+            (None, _) | (_, None) => Verdict::Unknown,
+        }
+    }
+
+    /// Mote's, Xen's and nobody's value for people.
+    #[must_use]
+    pub fn cells(&self) -> [String; 3] {
+        [self.mote, self.xen, self.bare].map(|value| value.map_or_else(|| "-".into(), written))
+    }
+}
