@@ -99,6 +99,7 @@ impl RunArgs {
         let MachineArgs { cpus, memory, cpu, icount } = &self.machine;
         Machine {
             cpus: *cpus,
+            seed: Machine::DEFAULT_SEED,
             memory: *memory,
             cpu: cpu.clone(),
             icount: *icount,

@@ -72,8 +72,10 @@ pub struct Machine {
     pub memory: Memory,
     /// The CPU's model, as QEMU calls it.
     pub cpu: String,
-    /// Whether one instruction is one tick of the clock.
+    /// Whether one instruction is one tick of the clock. Then what QEMU gives its machine as random is not.
     pub icount: bool,
+    /// What that is made of.
+    pub seed: u32,
     /// Whether the machine has EL2 and starts in it.
     pub hypervisor: bool,
 }
@@ -91,6 +93,9 @@ impl Machine {
     /// tick is one instruction.
     const ICOUNT_HZ: u64 = 1_000_000_000;
 
+    /// Any number does.
+    pub const DEFAULT_SEED: u32 = 1;
+
     /// One CPU that counts instructions: every measurement is made on it.
     #[must_use]
     pub fn for_measuring() -> Self {
@@ -99,6 +104,7 @@ impl Machine {
             memory: Self::DEFAULT_MEMORY,
             cpu: Self::DEFAULT_CPU.into(),
             icount: true,
+            seed: Self::DEFAULT_SEED,
             hypervisor: true,
         }
     }
@@ -128,7 +134,8 @@ impl Machine {
                 .into();
         arguments.extend(["-display", "none", "-monitor", "none"].map(String::from));
         if self.icount {
-            arguments.extend(["-icount", "shift=0,sleep=off"].map(String::from));
+            arguments.extend(["-icount", "shift=0,sleep=off", "-seed"].map(String::from));
+            arguments.push(self.seed.to_string());
         }
         arguments
     }

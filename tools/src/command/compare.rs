@@ -3,6 +3,7 @@
 use miette::miette;
 
 use super::measure;
+use crate::boot::machine::Machine;
 use crate::cli::{Hypervisor, ReportArgs};
 use crate::console::Heard;
 use crate::failure::{Failure, Result, Status};
@@ -27,7 +28,8 @@ const NOTE: &str = "Two guests of one machine say hello and switch off, each on 
 /// They cannot be booted, or one does not come to its end.
 pub fn compare(arguments: &ReportArgs) -> Result<Status> {
     let title = "booting Linux and a unikernel, counting instructions (half a minute)";
-    let (machine, heard) = measure::boot(CONFIGURATION, Hypervisor::Mote, title, |_| ())?;
+    let machine = Machine::for_measuring();
+    let heard = measure::boot(CONFIGURATION, &machine, Hypervisor::Mote, title, |_| ())?;
     let (linux, unikernel) = (domain(&heard, LINUX)?, domain(&heard, UNIKERNEL)?);
     println!("{}", table::of_comparison(linux, unikernel));
     if let Some(file) = &arguments.json {

@@ -19,22 +19,21 @@ use crate::workspace;
 /// Far longer than any measurement takes: what is not over by then will never be.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1800);
 
-/// Boots the workspace's configuration `file` on `hypervisor`, has `watch` see every line, and returns the machine and what
-/// was heard when all guests have ended.
+/// Boots the workspace's configuration `file` on `hypervisor` and `machine`, has `watch` see every line, and returns what was heard when all guests have ended.
 ///
 /// # Errors
 ///
 /// It cannot be booted, or does not come to an end.
 pub(super) fn boot(
     file: &str,
+    machine: &Machine,
     hypervisor: Hypervisor,
     title: &str,
     mut watch: impl FnMut(&Line),
-) -> Result<(Machine, Heard)> {
+) -> Result<Heard> {
     setup::ensure(&[Need::Qemu, Need::Dtc])?;
-    let machine = Machine::for_measuring();
     let config = Config::load(&workspace::root().join(file), machine.memory)?;
-    let boot = Boot::prepare(&config, &machine, hypervisor, false)?;
+    let boot = Boot::prepare(&config, machine, hypervisor, false)?;
     let step = Step::begin(title);
     let console = boot.console(io::sink()).watched(|line| {
         step.detail(&line.text);
@@ -48,7 +47,7 @@ pub(super) fn boot(
         let words = boot.explain(&heard).join("\n");
         return Err(Failure::unable(miette!("the hypervisor panicked\n{words}")));
     }
-    Ok((machine, heard))
+    Ok(heard)
 }
 
 /// A measurement that was broken off has no result.

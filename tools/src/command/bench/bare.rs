@@ -31,7 +31,7 @@ pub fn linux_to_init(like: &Machine) -> Result<Option<u64>> {
     }
     arguments.extend(["-append".into(), "console=ttyAMA0".into()]);
 
-    let step = Step::begin("Linux without a hypervisor (half a minute)");
+    let step = Step::begin(format!("Linux without a hypervisor, boot {}", like.seed));
     let mut ready = None;
     let mut console = Console::new(Hypervisor::Mote, Vec::new(), io::sink()).watched(|line| {
         step.detail(&line.text);
