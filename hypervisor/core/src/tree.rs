@@ -106,6 +106,7 @@ impl<'a> Tree<'a> {
 
     /// The node at an absolute path without aliases. A unit address may be left out.
     #[must_use]
+    #[inline(never)]
     pub fn node(&self, path: &str) -> Option<FdtNode<'_, 'a>> {
         let steps = path.strip_prefix('/')?.split('/').filter(|step| !step.is_empty());
         steps.into_iter().try_fold(self.root(), |node, step| {
@@ -284,6 +285,8 @@ pub trait Properties<'a>: Copy {
 }
 
 impl<'a> Properties<'a> for FdtNode<'_, 'a> {
+    // Once in the image, not once for each property: no time is lost where trees are read.
+    #[inline(never)]
     fn bytes(self, name: &str) -> Option<&'a [u8]> {
         self.property(name).map(|property| property.value)
     }
