@@ -1,1 +1,252 @@
-//! tests
+//! What the tests that boot machines share: guests described in a line, one boot of many, and questions about what was
+//! heard.
+//!
+//! One machine runs at a time, so that none is slowed down by another; each test asks much of one boot.
+
+use std::fmt::Write;
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use mote_tools::boot::Boot;
+use mote_tools::boot::machine::{Machine, Memory};
+use mote_tools::cli::Hypervisor;
+use mote_tools::config::Config;
+use mote_tools::console::{Heard, Line};
+use mote_tools::report::{DomainReport, Report, State};
+use mote_tools::session::End;
+use mote_tools::setup::{self, Need};
+
+/// No boot takes so long, on the slowest machine.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// A guest to be booted.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    name: String,
+    modules: String,
+    bootargs: String,
+    memory_kib: u64,
+    vcpus: u32,
+    properties: String,
+}
+
+impl Guest {
+    /// The unikernel `package` of the workspace, with 1 MiB and one vCPU.
+    #[must_use]
+    pub fn unikernel(name: &str, package: &str) -> Self {
+        Self::new(name, kernel(&format!("mote,guest = \"{package}\"")))
+    }
+
+    /// A kernel in a file.
+    #[must_use]
+    pub fn file(name: &str, path: &Path) -> Self {
+        Self::new(name, kernel(&format!("mote,file = \"{}\"", path.display())))
+    }
+
+    /// Debian's Linux, which says what it found and switches itself off, with 256 MiB.
+    #[must_use]
+    pub fn linux(name: &str, version: &str) -> Self {
+        let ramdisk = format!(
+            "module@1 {{ compatible = \"multiboot,ramdisk\", \"multiboot,module\";
+             mote,file = \"debian:{version}/initramfs\"; }};"
+        );
+        let modules = kernel(&format!("mote,file = \"debian:{version}/kernel\"")) + &ramdisk;
+        Self::new(name, modules).memory(256 << 10).arguments("console=ttyAMA0 quiet")
+    }
+
+    fn new(name: &str, modules: String) -> Self {
+        Self {
+            name: name.into(),
+            modules,
+            bootargs: String::new(),
+            memory_kib: 1 << 10,
+            vcpus: 1,
+            properties: String::new(),
+        }
+    }
+
+    /// With so many KiB of memory.
+    #[must_use]
+    pub const fn memory(mut self, kib: u64) -> Self {
+        self.memory_kib = kib;
+        self
+    }
+
+    /// With so many vCPUs.
+    #[must_use]
+    pub const fn vcpus(mut self, vcpus: u32) -> Self {
+        self.vcpus = vcpus;
+        self
+    }
+
+    /// With this command line.
+    #[must_use]
+    pub fn arguments(mut self, arguments: &str) -> Self {
+        self.bootargs = arguments.into();
+        self
+    }
+
+    /// With these device-tree properties besides.
+    #[must_use]
+    pub fn properties(mut self, properties: &str) -> Self {
+        self.properties = properties.into();
+        self
+    }
+
+    fn node(&self) -> String {
+        let modules = self.modules.replace("$ARGUMENTS", &self.bootargs);
+        let (high, low) = (self.memory_kib >> 32, self.memory_kib & 0xffff_ffff);
+        format!(
+            "{} {{ compatible = \"xen,domain\"; #address-cells = <2>; #size-cells = <2>; cpus = <{}>;
+             memory = <{high:#x} {low:#x}>; vpl011; {} {modules} }};",
+            self.name, self.vcpus, self.properties
+        )
+    }
+}
+
+fn kernel(source: &str) -> String {
+    format!(
+        "module@0 {{ compatible = \"multiboot,kernel\", \"multiboot,module\"; {source};
+         bootargs = \"$ARGUMENTS\"; }};"
+    )
+}
+
+/// A machine of the default model with so many pCPUs and MiB of memory.
+#[must_use]
+pub fn machine(cpus: u32, mib: u32) -> Machine {
+    let memory = Memory::from_mib(mib);
+    Machine { cpus, memory, icount: false, ..Machine::for_measuring() }
+}
+
+/// When a run is over.
+#[derive(Clone, Copy, Debug)]
+pub enum Until {
+    /// All guests have ended.
+    AllEnded,
+    /// So many have; the others are not asked to.
+    Ended(usize),
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Run {
+    /// Every line, as it came.
+    pub lines: Vec<Line>,
+    /// The reports.
+    pub heard: Heard,
+    /// How it ended.
+    pub end: End,
+}
+
+/// The configuration of these guests.
+///
+/// # Panics
+///
+/// If it has a mistake.
+#[must_use]
+pub fn configuration(guests: &[Guest], machine: &Machine) -> Config {
+    setup::ensure(&[Need::Qemu, Need::Dtc]).expect("the machine is set up");
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("test.dts");
+    let nodes = guests.iter().fold(String::new(), |mut nodes, guest| {
+        let _ = writeln!(nodes, "{}", guest.node());
+        nodes
+    });
+    std::fs::write(&path, format!("/dts-v1/; / {{ chosen {{ {nodes} }}; }};")).expect("written");
+    Config::load(&path, machine.memory).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+/// Boots these guests on Mote.
+#[must_use]
+pub fn boot(guests: &[Guest], machine: &Machine, until: Until) -> Run {
+    let config = configuration(guests, machine);
+    boot_configuration(&config, machine, Hypervisor::Mote, until, |_| false)
+}
+
+/// Boots a configuration that was loaded, until `done` says of a line that it was the last of interest, or `until`.
+///
+/// # Panics
+///
+/// If the machine cannot be booted or does not come to its end; everything it said is in the message.
+#[must_use]
+pub fn boot_configuration(
+    config: &Config,
+    machine: &Machine,
+    hypervisor: Hypervisor,
+    until: Until,
+    mut done: impl FnMut(&Line) -> bool,
+) -> Run {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let boot = Boot::prepare(config, machine, hypervisor, false).expect("a machine to boot");
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut lines = Vec::new();
+    let console = boot.console(io::sink()).watched(|line| {
+        lines.push(line.clone());
+        done(line)
+    });
+    let console = match until {
+        Until::AllEnded => console,
+        Until::Ended(guests) => console.until_ended(guests),
+    };
+    let (end, heard) = boot.run(Some(PATIENCE), console).expect("a run");
+    let run = Run { lines, heard, end };
+    assert!(!run.heard.panicked, "the hypervisor panicked\n{run}\n{:#?}", boot.explain(&run.heard));
+    assert_ne!(run.end, End::TimedOut, "{run}");
+    run
+}
+
+impl Run {
+    /// Whether `guest` printed a line that contains `text`.
+    #[must_use]
+    pub fn said(&self, guest: &str, text: &str) -> bool {
+        self.of(guest).any(|line| line.contains(text))
+    }
+
+    /// What `guest` printed.
+    pub fn of(&self, guest: &str) -> impl Iterator<Item = &str> {
+        let is_its = move |line: &&Line| line.speaker.as_deref() == Some(guest);
+        self.lines.iter().filter(is_its).map(|line| line.text.as_str())
+    }
+
+    /// The report of `guest`.
+    ///
+    /// # Panics
+    ///
+    /// If it has not ended.
+    #[must_use]
+    pub fn report(&self, guest: &str) -> &DomainReport {
+        let report = self.heard.domains().find(|domain| domain.name == guest);
+        report.unwrap_or_else(|| panic!("{guest} has not ended\n{self}"))
+    }
+
+    /// Why `guest` was left out.
+    #[must_use]
+    pub fn refusal(&self, guest: &str) -> Option<&str> {
+        self.heard.reports.iter().find_map(|report| match report {
+            Report::Refused { name, reason } if name == guest => Some(reason.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Asserts that `guest` switched itself off after having said `text`.
+    ///
+    /// # Panics
+    ///
+    /// If not.
+    pub fn assert_finished(&self, guest: &str, text: &str) {
+        assert!(self.said(guest, text), "{guest} did not say `{text}`\n{self}");
+        assert_eq!(self.report(guest).state, State::Shutdown, "{guest}\n{self}");
+    }
+}
+
+impl std::fmt::Display for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for line in &self.lines {
+            let speaker = line.speaker.as_deref().map_or(String::new(), |name| format!("{name}: "));
+            writeln!(f, "{speaker}{}", line.text)?;
+        }
+        write!(f, "{:?}", self.end)
+    }
+}

@@ -93,6 +93,7 @@ pub struct Console<'a> {
     xen: Option<Xen>,
     watcher: Option<Watcher<'a>>,
     heard: Heard,
+    enough: Option<usize>,
     finished: bool,
     end_by: Option<Instant>,
 }
@@ -109,6 +110,7 @@ impl<'a> Console<'a> {
             xen,
             watcher: None,
             heard: Heard::default(),
+            enough: None,
             finished: false,
             end_by: None,
         }
@@ -133,6 +135,13 @@ impl<'a> Console<'a> {
     #[must_use]
     pub fn watched(mut self, watcher: impl FnMut(&Line) -> bool + 'a) -> Self {
         self.watcher = Some(Box::new(watcher));
+        self
+    }
+
+    /// Ends the run when so many guests have ended, though others may go on.
+    #[must_use]
+    pub const fn until_ended(mut self, guests: usize) -> Self {
+        self.enough = Some(guests);
         self
     }
 
@@ -205,6 +214,7 @@ impl<'a> Console<'a> {
         let report = serde_json::from_str(json);
         let understood = report.is_ok();
         self.heard.reports.extend(report);
+        self.finished |= self.enough.is_some_and(|enough| self.heard.domains().count() >= enough);
         understood
     }
 

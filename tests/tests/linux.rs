@@ -1,0 +1,62 @@
+//! Unmodified Debian kernels, as many vCPUs as one likes, beside each other and beside unikernels.
+
+use mote_tests::{Guest, Run, Until, boot, machine};
+
+const VERSIONS: [&str; 2] = ["6.1", "6.12"];
+const VCPUS: [u32; 3] = [1, 2, 4];
+
+fn name(version: &str, vcpus: u32) -> String {
+    format!("linux-{version}-{vcpus}")
+}
+
+/// Every kernel with every number of vCPUs, all at once on `pcpus` pCPUs.
+fn boot_every_kernel(pcpus: u32) {
+    let mut guests = Vec::new();
+    for version in VERSIONS {
+        for vcpus in VCPUS {
+            guests.push(Guest::linux(&name(version, vcpus), version).vcpus(vcpus));
+        }
+    }
+    let run = boot(&guests, &machine(pcpus, 4096), Until::AllEnded);
+    for version in VERSIONS {
+        for vcpus in VCPUS {
+            assert_linux(&run, &name(version, vcpus), version, vcpus);
+        }
+    }
+}
+
+fn assert_linux(run: &Run, guest: &str, version: &str, vcpus: u32) {
+    run.assert_finished(guest, &format!("CPUs: {vcpus}"));
+    assert!(run.said(guest, &format!("Linux linux {version}.")), "{guest}\n{run}");
+    let report = run.report(guest);
+    assert_eq!(report.vcpus, vcpus);
+    assert!(report.ready.is_some_and(|ready| ready > report.first_instruction), "{guest}");
+    assert!(
+        report.touched_bytes > report.image_bytes && report.touched_bytes <= report.memory_bytes
+    );
+}
+
+#[test]
+fn every_kernel_boots_with_every_number_of_vcpus_on_one_pcpu() {
+    boot_every_kernel(1);
+}
+
+#[test]
+fn every_kernel_boots_with_every_number_of_vcpus_on_two_pcpus() {
+    boot_every_kernel(2);
+}
+
+#[test]
+fn two_linux_guests_and_eight_unikernels_run_at_once() {
+    const UNIKERNELS: usize = 8;
+    let name = |number| format!("hello-{number}");
+    let mut guests =
+        vec![Guest::linux("old", VERSIONS[0]), Guest::linux("new", VERSIONS[1]).vcpus(2)];
+    guests.extend((0..UNIKERNELS).map(|number| Guest::unikernel(&name(number), "hello")));
+    let run = boot(&guests, &machine(2, 2048), Until::AllEnded);
+    assert_linux(&run, "old", VERSIONS[0], 1);
+    assert_linux(&run, "new", VERSIONS[1], 2);
+    for number in 0..UNIKERNELS {
+        run.assert_finished(&name(number), "hello: a unikernel with 1 vCPU and 1024 KiB");
+    }
+}
