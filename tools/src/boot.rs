@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::build::{self, Program, Symbols};
 use crate::cli::Hypervisor;
 use crate::config::source::Source;
-use crate::config::{Config, Module};
+use crate::config::{Config, Module, Role, kernel};
 use crate::console::{Console, Heard};
 use crate::failure::{Failure, Result};
 use crate::session::{self, End};
@@ -53,8 +53,7 @@ impl Boot {
         let scratch =
             tempfile::tempdir().into_diagnostic().wrap_err("cannot make a temporary directory")?;
         let mut tree = Tree::read(&machine.device_tree(scratch.path())?)?;
-        let files = config.domains.iter().flat_map(|domain| &domain.modules).map(file);
-        let placed = modules::place(tree.ram()?, files.collect::<Result<_>>()?)?;
+        let placed = modules::place(tree.ram()?, files(config)?)?;
         tree.add(config, &placed, hypervisor, interactive);
         let dtb = scratch.path().join("tree.dtb");
         std::fs::write(&dtb, tree.to_dtb())
@@ -129,6 +128,23 @@ fn needs(config: &Config, hypervisor: Hypervisor) -> Vec<Need> {
         Source::Guest(_) => Some(Need::Target(setup::Target::Guest)),
     }));
     needs
+}
+
+/// The files of all modules. Only now is it known whether what was fetched and built fits its guest.
+fn files(config: &Config) -> Result<Vec<File>> {
+    let mut files = Vec::new();
+    for domain in &config.domains {
+        for module in &domain.modules {
+            let file = file(module)?;
+            if module.role == Role::Kernel {
+                kernel::check(&file.path, domain.memory).map_err(|(what, help)| {
+                    Failure::misused(vec![miette!(help = help, "{}: {what}", module.node)])
+                })?;
+            }
+            files.push(file);
+        }
+    }
+    Ok(files)
 }
 
 /// The file with a module's bytes; a guest of the workspace is built.

@@ -5,7 +5,7 @@
 
 mod check;
 mod dtc;
-mod kernel;
+pub(crate) mod kernel;
 mod mistake;
 mod positions;
 mod property;

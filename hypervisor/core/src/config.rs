@@ -134,8 +134,7 @@ impl Configuration {
         is_free: &impl Fn(PaRange) -> bool,
     ) -> Result<DomainConfig, ConfigError> {
         let name = node.name;
-        let fits = |c: char| c.is_ascii_alphanumeric() || NAME_PUNCTUATION.contains(c);
-        if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(fits) {
+        if !is_name(name) {
             return Err(ConfigError::Name);
         }
         if self.domains.iter().any(|domain| domain.name == name) {
@@ -160,6 +159,13 @@ impl Configuration {
             by_pages: node.has("mote,track-touched"),
         })
     }
+}
+
+/// Whether a domain may be called so: as nodes are, without a unit address.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || NAME_PUNCTUATION.contains(c);
+    !name.is_empty() && name.len() <= MAX_NAME && name.chars().all(fits)
 }
 
 /// Properties that would make another machine of the domain than the one it gets.

@@ -6,6 +6,8 @@ use std::path::Path;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 use dtoolkit::{Node, Property};
 
+use mote_core::config::{ConfigError, is_name};
+
 use super::mistake::Mistake;
 use super::property::{self, Support, did_you_mean};
 use super::source::{self, Source};
@@ -66,6 +68,10 @@ impl Check<'_> {
                     format!("a guest has compatible = \"{DOMAIN}\";"),
                 );
                 continue;
+            }
+            if !is_name(node.name()) {
+                let help = ConfigError::Name.to_string();
+                self.node(&path, "no guest can be called so", help);
             }
             let bare = node.name_without_address();
             if let Some(other) = names.insert(bare.to_owned(), path.clone()) {

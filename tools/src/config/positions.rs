@@ -83,7 +83,7 @@ impl Positions {
     /// Keeps the text of `file`, so that a message can show it.
     pub fn add_text(&mut self, file: &str) {
         if !self.texts.contains_key(file) {
-            let path = self.directory.join(file);
+            let path = self.directory.join(file.trim_start_matches("./"));
             let name = path.strip_prefix(".").unwrap_or(&path).display().to_string();
             // What cannot be read cannot be shown; the message then goes without.
             let text = std::fs::read(&path).unwrap_or_default();

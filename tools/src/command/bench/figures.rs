@@ -76,7 +76,7 @@ impl Measurement {
             title: self.title.into(),
             goal: match self.goal {
                 Goal::AtMost(most) => Some(most),
-                Goal::OfBare(per_cent) => bare.map(|bare| bare / 100 * per_cent),
+                Goal::OfBare(per_cent) => bare.map(|bare| bare.saturating_mul(per_cent) / 100),
             },
             mote: mote.get(key).copied(),
             xen: xen.get(key).copied(),
