@@ -262,3 +262,6 @@ impl Modules {
         Ok(modules)
     }
 }
+
+#[cfg(test)]
+mod tests;

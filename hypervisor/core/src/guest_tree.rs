@@ -33,7 +33,8 @@ pub const MAX_SIZE: u64 = 2 << 20;
 /// # Errors
 /// As [`build`].
 pub fn size(config: &DomainConfig, partial: Option<&Tree<'_>>) -> Result<u64, TreeError> {
-    let nowhere = IpaRange { base: crate::addr::Ipa(0), size: 0 };
+    // Some nodes' names have an address in them: no other is longer.
+    let nowhere = IpaRange { base: crate::addr::Ipa(u64::MAX), size: 0 };
     let two_banks = alloc::vec![nowhere; 2];
     let layout =
         Layout { banks: two_banks, kernel: nowhere, ramdisk: Some(nowhere), tree: nowhere };
@@ -223,3 +224,6 @@ fn copy(tree: &mut FdtWriter, from: FdtNode<'_, '_>, depth: usize) -> Result<(),
     tree.end_node(node)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -228,3 +228,6 @@ fn half(bytes: &[u8], at: usize) -> Option<u16> {
     let bytes = bytes.get(at..at.checked_add(2)?)?;
     bytes.try_into().ok().map(u16::from_le_bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -162,3 +162,6 @@ impl Free {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,8 @@ pub mod psci;
 pub mod random;
 pub mod sched;
 pub mod sysreg;
+#[cfg(test)]
+mod testing;
 pub mod timer;
 pub mod tree;
 pub mod vgic;

@@ -206,3 +206,6 @@ fn interrupts(node: FdtNode<'_, '_>) -> Option<impl Iterator<Item = u32>> {
         }
     }))
 }
+
+#[cfg(test)]
+mod tests;

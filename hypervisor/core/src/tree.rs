@@ -267,10 +267,12 @@ pub trait Properties<'a>: Copy {
     /// The ranges of its `reg`, as its parent counts cells; `None` if there is none or it cannot be read so.
     fn ranges(self, cells: Cells) -> Option<impl Iterator<Item = PaRange>> {
         let mut words = self.words("reg")?;
-        let readable = cells.address <= 2 && cells.size <= 2 && cells.address + cells.size > 0;
+        if cells.address > 2 || cells.size > 2 || cells.address + cells.size == 0 {
+            return None;
+        }
         let entry = (cells.address + cells.size) as usize;
         let count = words.clone().count();
-        if !readable || !count.is_multiple_of(entry) {
+        if !count.is_multiple_of(entry) {
             return None;
         }
         let mut take = move |cells: u32| {
@@ -300,3 +302,6 @@ pub struct Cells {
     /// Of a size.
     pub size: u32,
 }
+
+#[cfg(test)]
+mod tests;

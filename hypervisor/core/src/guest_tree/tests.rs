@@ -1,0 +1,109 @@
+use std::vec::Vec;
+
+use super::*;
+use crate::addr::{Ipa, Pa, PaRange};
+use crate::console::Ready;
+
+fn config(vcpus: u32, vpl011: bool) -> DomainConfig {
+    DomainConfig {
+        name: "guest".into(),
+        memory: 5 << 30,
+        vcpus,
+        weight: 256,
+        vpl011,
+        kernel: PaRange::new(Pa(0), 1).expect("a range"),
+        bootargs: Some("console=ttyAMA0".into()),
+        ramdisk: None,
+        device_tree: None,
+        ready: Ready::FirstLine,
+        by_pages: false,
+    }
+}
+
+fn layout() -> Layout {
+    let range = |base, size| IpaRange { base: Ipa(base), size };
+    Layout {
+        banks: [range(0x4000_0000, 3 << 30), range(0x2_0000_0000, 2 << 30)].into(),
+        kernel: range(0x4000_0000, 0x1000),
+        ramdisk: Some(range(0x4700_0000, 0x1234)),
+        tree: range(0x4600_0000, 0x1000),
+    }
+}
+
+fn partial() -> Vec<u8> {
+    let mut tree = FdtWriter::new().expect("a writer");
+    let write = |tree: &mut FdtWriter| {
+        let root = tree.begin_node("")?;
+        for (name, phandle) in [("aliases", 5), ("passthrough", 6), ("secrets", 7)] {
+            let node = tree.begin_node(name)?;
+            let child = tree.begin_node("device@1")?;
+            tree.property_phandle(phandle)?;
+            tree.property_string("compatible", name)?;
+            tree.end_node(child)?;
+            tree.end_node(node)?;
+        }
+        tree.end_node(root)
+    };
+    write(&mut tree).expect("written");
+    tree.finish().expect("a tree")
+}
+
+#[test]
+fn a_guest_is_told_what_xen_tells() {
+    let bytes = build(&config(17, true), &layout(), None, Some([9; SEED])).expect("a tree");
+    let tree = Tree::check(&bytes).expect("a good tree");
+    let chosen = tree.node("/chosen").expect("chosen");
+    assert_eq!(chosen.string("bootargs"), Some("console=ttyAMA0"));
+    assert_eq!(chosen.bytes("linux,initrd-end"), Some(&0x4700_1234_u64.to_be_bytes()[..]));
+    assert_eq!(chosen.bytes("rng-seed"), Some(&[9; SEED][..]));
+    let cpus: Vec<_> =
+        tree.node("/cpus").expect("cpus").children().filter_map(|cpu| cpu.number("reg")).collect();
+    assert_eq!((cpus.len(), cpus[15], cpus[16]), (17, 15, 0x100));
+    let memory = |at: &str| tree.node(at).and_then(|node| node.ranges(tree.root().cells())?.next());
+    assert_eq!(memory("/memory@40000000").map(PaRange::size), Some(3 << 30));
+    assert_eq!(memory("/memory@200000000").map(PaRange::size), Some(2 << 30));
+    let gic = tree.nodes().find(|node| node.is_compatible("arm,gic-v3")).expect("a GIC");
+    let frames: Vec<_> = gic.ranges(tree.root().cells()).expect("its frames").collect();
+    assert_eq!((frames[0].base().0, frames[1].base().0), (0x300_1000, 0x302_0000));
+    assert_eq!(frames[1].size(), 17 * 0x2_0000);
+    let timer = tree.node("/timer").and_then(|node| node.words("interrupts")).expect("a timer");
+    assert_eq!(timer.skip(1).step_by(3).collect::<Vec<_>>(), [13, 14, 11]);
+    assert_eq!(tree.node("/psci").and_then(|psci| psci.string("method")), Some("hvc"));
+    let uart = tree.node("/sbsa-uart@22000000").expect("a UART");
+    assert_eq!(uart.words("interrupts").expect("an SPI").collect::<Vec<_>>(), [0, 0, 4]);
+}
+
+#[test]
+fn a_guest_without_a_uart_is_told_of_none() {
+    let bytes = build(&config(1, false), &layout(), None, None).expect("a tree");
+    let tree = Tree::check(&bytes).expect("a good tree");
+    assert!(tree.node("/sbsa-uart").is_none());
+    let chosen = tree.node("/chosen").expect("chosen");
+    assert!(!chosen.has("stdout-path") && !chosen.has("rng-seed"));
+}
+
+#[test]
+fn of_a_partial_tree_only_what_is_meant_for_the_guest_is_copied() {
+    let partial = partial();
+    let partial = Tree::check(&partial).expect("a good tree");
+    let bytes = build(&config(1, true), &layout(), Some(&partial), None).expect("a tree");
+    let tree = Tree::check(&bytes).expect("a good tree");
+    for (path, phandle) in [("/aliases/device@1", 5), ("/passthrough/device@1", 6)] {
+        assert_eq!(
+            tree.node(path).and_then(|node| node.number("phandle")),
+            Some(phandle),
+            "{path}"
+        );
+    }
+    assert!(tree.node("/secrets").is_none());
+}
+
+#[test]
+fn the_size_is_known_before_the_addresses_are() {
+    for vcpus in [1, 128] {
+        let config = config(vcpus, true);
+        let size = size(&config, None).expect("a size");
+        let bytes = build(&config, &layout(), None, Some([1; SEED])).expect("a tree");
+        assert!(bytes.len() as u64 <= size, "{} of {size}", bytes.len());
+    }
+}
