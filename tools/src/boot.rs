@@ -130,13 +130,14 @@ fn needs(config: &Config, hypervisor: Hypervisor) -> Vec<Need> {
     needs
 }
 
-/// The files of all modules. Only now is it known whether what was fetched and built fits its guest.
+/// The files of all modules. Only now is it known whether what was fetched and built fits its guest; what was a file before
+/// was checked with the configuration.
 fn files(config: &Config) -> Result<Vec<File>> {
     let mut files = Vec::new();
     for domain in &config.domains {
         for module in &domain.modules {
             let file = file(module)?;
-            if module.role == Role::Kernel {
+            if module.role == Role::Kernel && !matches!(module.source, Source::File(_)) {
                 kernel::check(&file.path, domain.memory).map_err(|(what, help)| {
                     Failure::misused(vec![miette!(help = help, "{}: {what}", module.node)])
                 })?;
