@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::AtomicBool;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use mote_core::addr::{Ipa, Pa, PaRange};
 use mote_core::config::DomainConfig;
@@ -107,6 +107,7 @@ pub fn build(
     }
     let domain = Arc::new(domain);
     machine.add(&domain);
+    domain.milestones.built.store(timer::now(), Ordering::Relaxed);
     domain.start(VcpuId(0), plan.start());
     Ok(())
 }

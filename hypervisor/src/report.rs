@@ -74,7 +74,7 @@ pub fn domain(domain: &Domain, end: End, cost: &Cost) {
     console::log(format_args!(
         "report {{\"kind\":\"domain\",\"id\":{},\"name\":{},\"state\":\"{state}\",\"reason\":{},\"vcpus\":{},\
          \"image_bytes\":{},\"memory_bytes\":{},\"touched_bytes\":{},\"hypervisor_bytes\":{{\"tables\":{},\"structures\":{}}},\
-         \"hz\":{},\"created\":{},\"first_instruction\":{},\"ready\":{},\"ended\":{},\"cpu_ticks\":{},\"exits\":{}}}",
+         \"hz\":{},\"created\":{},\"built\":{},\"first_instruction\":{},\"ready\":{},\"ended\":{},\"cpu_ticks\":{},\"exits\":{}}}",
         domain.id.get(),
         Quoted(&domain.name),
         Quoted(reason),
@@ -86,6 +86,7 @@ pub fn domain(domain: &Domain, end: End, cost: &Cost) {
         cost.structure_bytes,
         timer::frequency(),
         milestones.created,
+        milestones.built.load(relaxed),
         Tick(milestones.first_instruction.load(relaxed)),
         Tick(milestones.ready.load(relaxed)),
         timer::now(),

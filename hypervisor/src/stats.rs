@@ -72,6 +72,8 @@ pub const MILESTONE_NEVER: u64 = 0;
 pub struct Milestones {
     /// Its building began.
     pub created: u64,
+    /// It was built: from here on it waits for a pCPU alone.
+    pub built: core::sync::atomic::AtomicU64,
     /// It was about to run its first instruction.
     pub first_instruction: core::sync::atomic::AtomicU64,
     /// Its console showed that it is ready for its work.

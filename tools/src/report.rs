@@ -74,6 +74,8 @@ pub struct DomainReport {
     pub hz: u64,
     /// When the hypervisor began to build it.
     pub created: u64,
+    /// When it was built: from here on it waited for a CPU alone.
+    pub built: u64,
     /// When its first instruction was about to run.
     pub first_instruction: u64,
     /// When it printed what it prints when ready, if it did.
@@ -169,7 +171,7 @@ pub(crate) mod tests {
     /// A report as the hypervisor prints it.
     pub const HELLO: &str = r#"{"kind":"domain","id":1,"name":"hello","state":"shutdown",
         "reason":"","vcpus":1,"image_bytes":9000,"memory_bytes":8388608,"touched_bytes":40960,
-        "hypervisor_bytes":{"tables":12288,"structures":4096},"hz":1000000000,"created":1000,
+        "hypervisor_bytes":{"tables":12288,"structures":4096},"hz":1000000000,"created":1000,"built":30000,
         "first_instruction":31000,"ready":33500,"ended":40000,"cpu_ticks":9000,
         "exits":{"hypercall":0,"psci":1,"mmio":20,"sysreg":3,"wfi":0,"interrupt":1,
         "access_flag":0,"fault":0,"other":0}}"#;

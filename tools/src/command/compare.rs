@@ -19,7 +19,8 @@ const LINUX: &str = "linux";
 const UNIKERNEL: &str = "unikernel";
 
 const NOTE: &str = "Two guests of one machine say hello and switch off, each on one vCPU. Times are instructions: \
-    the clock advances by one with each. Memory is what the hypervisor's own tables say.";
+    the clock advances by one with each. Whoever is not first waits for the CPU between being built and the first \
+    instruction. Memory is what the hypervisor's own tables say.";
 
 /// Boots both, and shows what they cost.
 ///

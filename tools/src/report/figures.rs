@@ -32,15 +32,19 @@ impl Figure {
 }
 
 /// Every figure, in the order in which they are shown. Exits by reason come behind them.
-pub const FIGURES: [Figure; 11] = [
+pub const FIGURES: [Figure; 13] = [
     figure("image", Unit::Bytes, |domain| Some(domain.image_bytes)),
     figure("memory given", Unit::Bytes, |domain| Some(domain.memory_bytes)),
     figure("memory touched", Unit::Bytes, |domain| Some(domain.touched_bytes)),
     figure("hypervisor: tables", Unit::Bytes, |domain| Some(domain.hypervisor_bytes.tables)),
     figure("hypervisor: structures", Unit::Bytes, |d| Some(d.hypervisor_bytes.structures)),
     figure("vCPUs", Unit::Count, |domain| Some(domain.vcpus.into())),
+    figure("building it", Unit::Ticks, |domain| domain.built.checked_sub(domain.created)),
     figure("creation to first instruction", Unit::Ticks, |domain| {
         domain.first_instruction.checked_sub(domain.created)
+    }),
+    figure("first instruction to ready", Unit::Ticks, |domain| {
+        domain.ready?.checked_sub(domain.first_instruction)
     }),
     figure("creation to ready", Unit::Ticks, |domain| domain.ready?.checked_sub(domain.created)),
     figure("creation to end", Unit::Ticks, |domain| domain.ended.checked_sub(domain.created)),
