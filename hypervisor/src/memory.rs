@@ -11,6 +11,8 @@ use mote_platform::memory;
 use mote_platform::stage2::{self, Stage2Root};
 use spin::Once;
 
+use crate::console;
+
 /// The machine's free memory and free VMIDs.
 struct Pools {
     frames: FramePool,
@@ -89,7 +91,12 @@ fn give_back(owner: DomainId, extent: Extent) {
 
 /// Puts memory into the pool that no guest has seen since it was taken out.
 fn put_back(owner: DomainId, extent: Extent) {
-    with_pools(|pools| pools.frames.free(owner, extent)).expect("a domain's frames are its own");
+    let (base, size) = (extent.base().0, extent.order().size());
+    if with_pools(|pools| pools.frames.free(owner, extent)).is_err() {
+        console::log(format_args!(
+            "{size} bytes at {base:#x} are lost: no room to note that they are free"
+        ));
+    }
 }
 
 /// Why memory could not be had.

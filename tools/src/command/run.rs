@@ -38,7 +38,7 @@ pub fn run(arguments: &RunArgs) -> Result<Status> {
     let console = boot.console(io::stdout()).verbose(arguments.verbose);
     let (end, heard) = boot.run(arguments.timeout.map(Duration::from_secs), console)?;
     boot.explain(&heard).iter().for_each(|line| println!("{line}"));
-    show_costs(&heard, hypervisor);
+    show_costs(&heard, hypervisor, machine.icount);
     if let Some(file) = &arguments.json {
         Document::of_run(&machine, hypervisor, &heard).write(file)?;
     }
@@ -60,11 +60,11 @@ fn tell_of_debugger(boot: &Boot) {
     }
 }
 
-fn show_costs(heard: &Heard, hypervisor: Hypervisor) {
+fn show_costs(heard: &Heard, hypervisor: Hypervisor, icount: bool) {
     let mut domains: Vec<_> = heard.domains().collect();
     domains.sort_by_key(|domain| domain.id);
     if !domains.is_empty() {
-        println!("\n{}", table::of_guests(&domains));
+        println!("\n{}", table::of_guests(&domains, icount));
     } else if hypervisor == Hypervisor::Xen {
         println!("\nXen does not tell what its guests cost.");
     }

@@ -3,19 +3,21 @@
 use comfy_table::{CellAlignment, Table};
 
 use super::DomainReport;
-use super::figures::{Clock, FIGURES, Unit, grouped, ratio, written};
+use super::figures::{Clock, FIGURES, Figure, Unit, grouped, ratio, written};
 
-/// A table with a column for each guest.
+/// A table with a column for each guest; times are instructions if `icount`.
 #[must_use]
-pub fn of_guests(domains: &[&DomainReport]) -> String {
+pub fn of_guests(domains: &[&DomainReport], icount: bool) -> String {
     let header = domains.iter().map(|domain| domain.name.clone()).collect();
     let mut table = begin(header);
     for figure in FIGURES {
         let cells = domains.iter().map(|domain| {
             let value = figure.of(domain);
-            value.map_or_else(nothing, |value| written(value, figure.unit, Clock::Hertz(domain.hz)))
+            value.map_or_else(nothing, |value| {
+                written(value, figure.unit, Clock::of(domain, icount))
+            })
         });
-        row(&mut table, figure.title, cells.collect());
+        row(&mut table, &title(figure, icount), cells.collect());
     }
     exits(&mut table, domains, |_| Vec::new());
     row(&mut table, "ended by", domains.iter().map(|d| d.state.name().to_owned()).collect());
@@ -29,22 +31,26 @@ pub fn of_comparison(large: &DomainReport, small: &DomainReport) -> String {
     let header = vec![large.name.clone(), small.name.clone(), "ratio".to_owned()];
     let mut table = begin(header);
     for figure in FIGURES {
-        let unit = match figure.unit {
-            Unit::Ticks => ", instructions",
-            Unit::Bytes | Unit::Count => "",
-        };
         let (a, b) = (figure.of(large), figure.of(small));
         let cell = |value: Option<u64>| {
             value.map_or_else(nothing, |value| written(value, figure.unit, Clock::Instructions))
         };
         let last = a.zip(b).map_or_else(nothing, |(a, b)| ratio(a, b));
-        row(&mut table, &format!("{}{unit}", figure.title), vec![cell(a), cell(b), last]);
+        row(&mut table, &title(figure, true), vec![cell(a), cell(b), last]);
     }
     exits(&mut table, &[large, small], |counts| match *counts {
         [a, b] => vec![ratio(a, b)],
         _ => vec![nothing()],
     });
     finish(&table)
+}
+
+/// A figure's title with its unit, if the figures are not written with theirs.
+fn title(figure: Figure, icount: bool) -> String {
+    match figure.unit {
+        Unit::Ticks if icount => format!("{}, instructions", figure.title),
+        Unit::Ticks | Unit::Bytes | Unit::Count => figure.title.into(),
+    }
 }
 
 /// A row for each reason for which some guest has exited, with what `more` makes of the counts.
@@ -102,7 +108,7 @@ mod tests {
         let (hello, mut other) = (hello(), hello());
         other.name = "linux".into();
         other.ready = None;
-        let text = of_guests(&[&other, &hello]);
+        let text = of_guests(&[&other, &hello], false);
         assert!(
             text.lines()
                 .next()
