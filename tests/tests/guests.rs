@@ -60,6 +60,14 @@ fn everything_is_answered_as_the_architecture_says_on_a_server_s_cpu() {
     try_everything(&Machine { cpu: "neoverse-n1".into(), ..machine(2, 1024) });
 }
 
+/// On a machine whose ticks are instructions, so that every moment there is comes.
+#[test]
+fn a_timer_wakes_its_vcpu_whenever_it_fires() {
+    let run =
+        boot(&[Guest::unikernel("timer", "timer")], &Machine::for_measuring(), Until::AllEnded);
+    run.assert_finished("timer", "timer: deadlines at every moment fired");
+}
+
 #[test]
 fn a_guest_s_end_concerns_nobody_else() {
     const CRASHES: [&str; 3] = ["panic", "undefined", "stack"];

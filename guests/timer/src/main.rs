@@ -34,6 +34,7 @@ fn main(machine: Machine) {
         polled(timer);
     }
     in_the_past(&machine);
+    at_every_moment(&machine);
     println!("timer: ok");
 }
 
@@ -107,6 +108,21 @@ fn in_the_past(machine: &Machine) {
         wait_for_interrupt(before);
     }
     println!("timer: deadlines in the past fired");
+}
+
+/// Deadlines come before, while and after the vCPU begins to wait, by every tick between: none is missed.
+fn at_every_moment(machine: &Machine) {
+    /// More than arming the timer and waiting take, in instructions.
+    const MOMENTS: u64 = 4000;
+    for timer in [Timer::Virtual, Timer::Physical] {
+        register(machine, timer);
+        for moment in 0..MOMENTS {
+            let before = FIRED.load(Ordering::Relaxed);
+            timer.arm(timer.count() + moment);
+            wait_for_interrupt(before);
+        }
+    }
+    println!("timer: deadlines at every moment fired");
 }
 
 fn tell(what: &str, round: u64, fired: u64, due: u64) {

@@ -16,7 +16,7 @@ use crate::stats::ExitReason;
 impl Session<'_> {
     /// Before the vCPU goes on after it was away: what came for it meanwhile.
     pub fn settle(&mut self) {
-        self.update_timer_line();
+        self.update_timer_line(timer::now());
         let mut vgic = self.domain.vgic.lock();
         let others = self.flush_into(&mut vgic);
         drop(vgic);
@@ -46,7 +46,7 @@ impl Session<'_> {
             Err(leaving) => self.leave(leaving),
             Ok(alarm) => {
                 self.pcpu.set_alarm(alarm);
-                self.update_timer_line();
+                self.update_timer_line(timer::now());
                 self.flush();
                 After::Resume
             }
@@ -91,9 +91,8 @@ impl Session<'_> {
         notify
     }
 
-    /// Drives the physical timer's line to what it is now, and sets the alarm for its next change.
-    pub(super) fn update_timer_line(&mut self) {
-        let now = timer::now();
+    /// Drives the physical timer's line to what it is at tick `now`, and sets the alarm for its next change.
+    pub(super) fn update_timer_line(&mut self, now: u64) {
         let level = self.state.timer.line(now);
         let others = self.domain.vgic.lock().set_line(self.vcpu.id, PHYSICAL_TIMER, level);
         self.notify(others);
@@ -113,7 +112,10 @@ impl Session<'_> {
 
     /// Leaves until an interrupt comes, unless one is there.
     pub(super) fn wait_for_interrupt(&mut self) -> After {
-        let deadline = self.wake_up_time(timer::now());
+        // One tick for both: the physical timer has either raised its line by then, or has a deadline.
+        let now = timer::now();
+        self.update_timer_line(now);
+        let deadline = self.wake_up_time(now);
         if deadline.is_some_and(|deadline| deadline <= timer::now()) || self.is_deliverable() {
             return After::Resume;
         }

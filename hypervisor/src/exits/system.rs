@@ -57,8 +57,9 @@ impl Session<'_> {
     }
 
     fn write_timer(&mut self, register: TimerRegister, value: u64) {
-        self.state.timer.write(register, value, timer::now());
-        self.update_timer_line();
+        let now = timer::now();
+        self.state.timer.write(register, value, now);
+        self.update_timer_line(now);
     }
 
     fn send_sgi(&mut self, register: SgiRegister, value: u64) {
