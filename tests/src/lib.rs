@@ -197,6 +197,29 @@ pub fn boot_configuration(
     run
 }
 
+/// An ELF file whose one segment is `bytes`, to be loaded and entered at `address`.
+#[must_use]
+pub fn elf(address: u64, bytes: &[u8]) -> Vec<u8> {
+    const HEADERS: usize = 4096;
+    let size = bytes.len() as u64;
+    let mut elf = vec![0; HEADERS];
+    let mut put = |at: usize, bytes: &[u8]| elf[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"\x7fELF\x02\x01\x01");
+    put(16, &2u16.to_le_bytes()); // an executable
+    put(18, &183u16.to_le_bytes()); // for AArch64
+    put(24, &address.to_le_bytes()); // its entry
+    put(32, &64u64.to_le_bytes()); // its program headers
+    put(54, &56u16.to_le_bytes());
+    put(56, &1u16.to_le_bytes());
+    put(64, &1u32.to_le_bytes()); // one segment to load
+    for (at, value) in [(72, HEADERS as u64), (80, address), (88, address), (96, size), (104, size)]
+    {
+        put(at, &u64::to_le_bytes(value));
+    }
+    elf.extend(bytes);
+    elf
+}
+
 impl Run {
     /// Whether `guest` printed a line that contains `text`.
     #[must_use]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
-use mote_tests::{Guest, Until, boot_configuration, configuration, machine};
+use mote_tests::{Guest, Until, boot_configuration, configuration, elf, machine};
 use mote_tools::cli::Hypervisor;
 use mote_tools::config::source::Source;
 use mote_tools::config::{Config, Role};
@@ -88,19 +88,5 @@ fn truncated() -> Vec<u8> {
 
 /// An ELF file for an address where guests have no RAM.
 fn elsewhere() -> Vec<u8> {
-    const ADDRESS: u64 = 0x1000_0000;
-    let mut elf = vec![0; 4096];
-    let mut put = |at: usize, bytes: &[u8]| elf[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, b"\x7fELF\x02\x01\x01");
-    put(16, &2u16.to_le_bytes()); // an executable
-    put(18, &183u16.to_le_bytes()); // for AArch64
-    put(24, &ADDRESS.to_le_bytes()); // its entry
-    put(32, &64u64.to_le_bytes()); // its program headers
-    put(54, &56u16.to_le_bytes());
-    put(56, &1u16.to_le_bytes());
-    put(64, &1u32.to_le_bytes()); // one segment to load
-    for (at, value) in [(80, ADDRESS), (88, ADDRESS), (96, 4096), (104, 4096)] {
-        put(at, &u64::to_le_bytes(value));
-    }
-    elf
+    elf(0x1000_0000, &[0; 64])
 }

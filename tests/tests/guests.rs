@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use mote_tests::{Guest, Until, boot, boot_configuration, configuration, machine};
+use mote_tests::{Guest, Until, boot, boot_configuration, configuration, elf, machine};
 use mote_tools::boot::machine::Machine;
 use mote_tools::build;
 use mote_tools::cli::Hypervisor;
@@ -106,6 +106,19 @@ fn time_is_shared_by_weight() {
     let run = boot_configuration(&config, &machine, Hypervisor::Mote, Until::AllEnded, seen_enough);
     let (light, heavy) = (units["light"], units["heavy"]);
     assert!(heavy * 10 > light * 17 && heavy * 10 < light * 23, "{heavy} and {light}\n{run}");
+}
+
+#[test]
+fn an_elf_file_is_loaded_and_entered_where_it_says() {
+    let image = build::guest("raw").expect("it compiles").image;
+    let bytes = std::fs::read(image).expect("readable");
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("raw.elf");
+    // Not where an Image would go.
+    std::fs::write(&path, elf(0x4020_3000, &bytes)).expect("written");
+    let run =
+        boot(&[Guest::file("raw", &path).memory(8 << 10)], &machine(1, 1024), Until::AllEnded);
+    run.assert_finished("raw", "raw: ok");
 }
 
 /// Of `N units in M ms`, N and M.
