@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use mote_core::addr::{Ipa, Pa, PaRange};
 use mote_core::config::DomainConfig;
+use mote_core::events::EventChannels;
 use mote_core::guest_tree::{self, TreeError};
 use mote_core::id::{DomainId, VcpuId};
 use mote_core::image::{self, ImageError, Kernel};
@@ -21,7 +22,7 @@ use mote_platform::{heap, memory, timer};
 use crate::console;
 use crate::domain::{Domain, Parts};
 use crate::machine::Machine;
-use crate::memory::{GuestMemory, MemoryError};
+use crate::memory::{FrameRef, GuestMemory, MemoryError};
 use crate::vcpu::{Start, Vcpu, VcpuState};
 
 /// `MPIDR_EL1` beside the affinity: bit 31 is RES1 (Arm ARM D24.2.107).
@@ -71,7 +72,7 @@ impl From<NewError> for BuildError {
     }
 }
 
-/// Builds a domain and starts its first vCPU.
+/// Builds a domain; the answer is how its first vCPU begins.
 ///
 /// # Errors
 /// Why it could not; then nothing is left of it.
@@ -79,13 +80,17 @@ pub fn build(
     machine: &Machine,
     id: DomainId,
     config: &DomainConfig,
+    peers: Box<[DomainId]>,
     seeds: &mut Seeds,
-) -> Result<(), BuildError> {
+) -> Result<Start, BuildError> {
     let created = timer::now();
     let heap_before = heap::used();
     let plan = Plan::new(config, seeds)?;
     let memory = plan.fill(id, config)?;
     let vgic = VGic::new(config.vcpus, SPIS)?;
+    let shared = FrameRef::zeroed().map_err(|_| MemoryError::OutOfMemory)?;
+    let events = EventChannels::new(id, config.vcpus as usize, shared);
+    let events = events.map_err(|_| BuildError::Heap)?;
     let vcpus = make_vcpus(machine, config, created)?;
     let parts = Parts {
         id,
@@ -93,6 +98,9 @@ pub fn build(
         vcpus,
         memory,
         vgic,
+        events,
+        grants: config.grants,
+        peers,
         uart: config.vpl011,
         created,
         image_bytes: config.kernel.size() + config.ramdisk.map_or(0, PaRange::size),
@@ -102,14 +110,36 @@ pub fn build(
     let mut domain = Domain::new(parts);
     domain.structure_bytes =
         (heap::used().saturating_sub(heap_before) + size_of::<Domain>()) as u64;
-    if config.vpl011 {
-        console::lock().attach(id, &config.name, config.ready.clone());
+    if config.enhanced && let Err(error) = domain.add_console() {
+        domain.vcpus.iter().for_each(|vcpu| machine.free_slot(vcpu.slot));
+        return Err(error.into());
     }
+    console::lock().attach(id, &config.name, config.ready.clone());
     let domain = Arc::new(domain);
     machine.add(&domain);
     domain.milestones.built.store(timer::now(), Ordering::Relaxed);
-    domain.start(VcpuId(0), plan.start());
-    Ok(())
+    Ok(plan.start())
+}
+
+/// Connects two ports, as the configuration asks for it. What cannot be, is said.
+pub fn connect(machine: &Machine, ends: [(Option<DomainId>, u32); 2]) {
+    let [(first, port), (second, peer)] = ends;
+    let domains = first.zip(second).and_then(|(first, second)| {
+        Some((machine.domain(first)?, machine.domain(second)?))
+    });
+    let Some((first, second)) = domains else { return };
+    let connected = first.events.lock().connect(port, second.id, peer);
+    let connected = connected.and_then(|()| second.events.lock().connect(peer, first.id, port));
+    match connected {
+        // Xen lets the second hear something at once: it might have missed it.
+        Ok(()) => second.announce(second.events.lock().receive(peer, first.id, port)),
+        Err(error) => console::log(format_args!(
+            "port {port} of {} and port {peer} of {} are not connected: error {}",
+            first.name,
+            second.name,
+            error.number()
+        )),
+    }
 }
 
 /// What goes where, before any memory is taken.
@@ -189,6 +219,7 @@ fn make_vcpus(
             slot,
             state: Mutex::new(VcpuState::new(mpidr, created)),
             start: Mutex::new(None),
+            runstate_area: Mutex::new(None),
             gone: AtomicBool::new(false),
         });
     }

@@ -1,12 +1,18 @@
 //! A domain: its memory, its interrupt controller, its vCPUs, and its end.
 
+mod pv;
+
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use mote_core::addr::Ipa;
+use mote_core::events::EventChannels;
+use mote_core::grants::{GrantTable, Limits};
 use mote_core::id::{DomainId, VcpuId};
 use mote_core::psci::Power;
+use mote_core::pv_console::Backlog;
 use mote_core::vgic::{IntId, VGic, VcpuSet};
 use mote_core::vpl011::Vpl011;
 use mote_platform::lock::Mutex;
@@ -16,7 +22,7 @@ use xen_abi::arch_arm::VPL011_INTID;
 
 use crate::console::{self, Wire};
 use crate::machine::machine;
-use crate::memory::GuestMemory;
+use crate::memory::{FrameRef, GuestMemory};
 use crate::report::{self, Cost};
 use crate::stats::{Exits, Milestones};
 use crate::vcpu::{Start, Vcpu};
@@ -37,6 +43,24 @@ pub struct Domain {
     pub power: Mutex<Power>,
     /// Its UART, if it has one.
     pub uart: Option<Mutex<Vpl011>>,
+    /// Its event channels, and the page it shares with EL2.
+    pub events: Mutex<EventChannels<FrameRef>>,
+    /// Its grants, and what it uses of others'.
+    pub grants: Mutex<GrantTable<FrameRef>>,
+    // Where the guest has mapped the shared page.
+    shared_ipa: Mutex<Option<Ipa>>,
+    // Whom the configuration joined it with.
+    peers: Box<[DomainId]>,
+    console: Once<pv::Console>,
+    // It has written to its console ring, so it reads there as well.
+    uses_ring: AtomicBool,
+    // Typed for it while it had no other place for it.
+    typed: Mutex<Backlog>,
+    reason: AtomicU32,
+    marks_updates: AtomicBool,
+    watchdogs: Mutex<[Option<u64>; pv::WATCHDOGS]>,
+    // The first of them, so that most vCPUs need not lock.
+    watchdog: AtomicU64,
     /// When it reached what.
     pub milestones: Milestones,
     /// Bytes of the images it was built from.
@@ -74,6 +98,12 @@ pub struct Parts {
     pub memory: GuestMemory,
     /// Its interrupt controller.
     pub vgic: VGic,
+    /// Its event channels.
+    pub events: EventChannels<FrameRef>,
+    /// How far its grants may go.
+    pub grants: Limits,
+    /// Whom the configuration joined it with.
+    pub peers: Box<[DomainId]>,
     /// Whether it has a UART.
     pub uart: bool,
     /// When its building began.
@@ -98,6 +128,17 @@ impl Domain {
             memory: Mutex::new(parts.memory),
             vgic: Mutex::new(parts.vgic),
             uart: parts.uart.then(|| Mutex::new(Vpl011::new())),
+            events: Mutex::new(parts.events),
+            grants: Mutex::new(GrantTable::new(parts.grants)),
+            shared_ipa: Mutex::new(None),
+            peers: parts.peers,
+            console: Once::new(),
+            uses_ring: AtomicBool::new(false),
+            typed: Mutex::new(Backlog::new()),
+            reason: AtomicU32::new(pv::NO_REASON),
+            marks_updates: AtomicBool::new(false),
+            watchdogs: Mutex::new([None; pv::WATCHDOGS]),
+            watchdog: AtomicU64::new(pv::NO_WATCHDOG),
             milestones: Milestones { created: parts.created, ..Milestones::default() },
             image_bytes: parts.image_bytes,
             structure_bytes: parts.structure_bytes,
@@ -170,9 +211,12 @@ impl Domain {
         }
     }
 
-    /// A byte for the guest's UART arrives.
+    /// A byte for the guest's console arrives: it goes to where the guest reads.
     pub fn receive(&self, byte: u8) {
-        let Some(uart) = &self.uart else { return };
+        if self.receive_by_ring(byte) {
+            return;
+        }
+        let Some(uart) = &self.uart else { return self.keep_typed(byte) };
         let mut uart = uart.lock();
         uart.receive(byte);
         let others = self.drive_uart_line(&mut uart);
@@ -195,6 +239,7 @@ impl Domain {
         for vcpu in &self.vcpus {
             exits.add(&vcpu.state.lock().machine.exits);
         }
+        self.leave_others();
         let usage = self.memory.lock().release();
         let _ = console::lock().detach(self.id, &mut Wire);
         let end = self.end.get().copied().unwrap_or(End::Shutdown);

@@ -4,6 +4,7 @@ mod abort;
 mod call;
 mod interrupt;
 mod system;
+mod xen;
 
 use alloc::sync::Arc;
 

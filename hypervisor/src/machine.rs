@@ -23,8 +23,10 @@ static MACHINE: Once<Machine> = Once::new();
 /// Slices in a second: each turn takes 5 ms when vCPUs compete.
 const SLICES_PER_SECOND: u64 = 200;
 
-/// What all pCPUs share. Locks are taken in this order: a domain's memory, its virtual GIC, its UART, its power; then the
-/// schedule; then the console; a vCPU's own state is its pCPU's alone.
+/// What all pCPUs share. Locks are taken in this order: a domain's event channels, its grants, its memory, its UART, its
+/// virtual GIC, its power; then the list of domains; the schedule; the pool of frames; the console. Of two domains' event
+/// channels those of the lower number come first; of anything else of two domains' nobody holds both. A vCPU's own state is its
+/// pCPU's alone.
 pub struct Machine {
     /// The interrupts that EL2 uses.
     pub wiring: Wiring,
@@ -33,7 +35,10 @@ pub struct Machine {
     // Affinities by pCPU number.
     affinities: Box<[u64]>,
     schedule: Mutex<Schedule>,
-    domains: AtomicUsize,
+    // Domains that are still to be taken apart.
+    left: AtomicUsize,
+    // By number.
+    domains: Mutex<Vec<Option<Arc<Domain>>>>,
     ram_bytes: u64,
     entered: u64,
     first_guest: Once<u64>,
@@ -49,6 +54,8 @@ struct Schedule {
 pub struct Next {
     /// The vCPU to run, or none to idle.
     pub vcpu: Option<(Arc<Domain>, VcpuId)>,
+    /// Since when it could have run, in ticks.
+    pub ready: u64,
     /// When to look again, in ticks.
     pub alarm: Option<u64>,
 }
@@ -76,7 +83,8 @@ impl Machine {
             id_registers: IdRegisters::new(syndrome::id_register),
             affinities: affinities.into(),
             schedule: Mutex::new(Schedule { scheduler, vcpus: Vec::new() }),
-            domains: AtomicUsize::new(0),
+            left: AtomicUsize::new(0),
+            domains: Mutex::new(Vec::new()),
             ram_bytes,
             entered,
             first_guest: Once::new(),
@@ -115,7 +123,16 @@ impl Machine {
 
     /// Puts a domain into its slots. Its vCPUs are switched off.
     pub fn add(&self, domain: &Arc<Domain>) {
-        self.domains.fetch_add(1, Ordering::Relaxed);
+        self.left.fetch_add(1, Ordering::Relaxed);
+        let index = usize::from(domain.id.get());
+        let mut domains = self.domains.lock();
+        if domains.len() <= index {
+            domains.resize_with(index + 1, || None);
+        }
+        if let Some(place) = domains.get_mut(index) {
+            *place = Some(domain.clone());
+        }
+        drop(domains);
         self.with_schedule(|schedule, _| {
             for vcpu in &domain.vcpus {
                 if let Some(entry) = schedule.vcpus.get_mut(vcpu.slot.index()) {
@@ -145,7 +162,8 @@ impl Machine {
         self.with_schedule(|schedule, now| {
             let next = schedule.scheduler.next(pcpu, now, left);
             let vcpu = next.vcpu.and_then(|slot| schedule.vcpus.get(slot.index())?.clone());
-            Next { vcpu, alarm: next.alarm }
+            let ready = next.vcpu.map_or(0, |slot| schedule.scheduler.ready_since(slot));
+            Next { vcpu, ready, alarm: next.alarm }
         })
     }
 
@@ -165,6 +183,11 @@ impl Machine {
         self.first_guest.call_once(timer::now);
     }
 
+    /// A domain by its number, if it has not ended.
+    pub fn domain(&self, id: DomainId) -> Option<Arc<Domain>> {
+        self.domains.lock().get(usize::from(id.get())).cloned().flatten()
+    }
+
     /// Forgets a domain whose vCPUs have all left, reports it, and switches the machine off after the last.
     pub fn bury(&self, domain: &Arc<Domain>) {
         let cpu_ticks = self.with_schedule(|schedule, _| {
@@ -177,8 +200,13 @@ impl Machine {
             }
             ticks
         });
+        let mut domains = self.domains.lock();
+        if let Some(place) = domains.get_mut(usize::from(domain.id.get())) {
+            *place = None;
+        }
+        drop(domains);
         domain.dismantle(cpu_ticks);
-        if self.domains.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.power_off();
         }
     }
@@ -197,7 +225,7 @@ impl Machine {
 
     /// Whether nothing was built.
     pub fn has_no_domains(&self) -> bool {
-        self.domains.load(Ordering::Relaxed) == 0
+        self.left.load(Ordering::Relaxed) == 0
     }
 
     /// Passes on what was typed.
@@ -212,14 +240,7 @@ impl Machine {
 
     fn deliver(&self, id: DomainId, switches: u8, byte: u8) {
         const CTRL_A: u8 = 1;
-        let domain = self
-            .schedule
-            .lock()
-            .vcpus
-            .iter()
-            .flatten()
-            .find_map(|(domain, _)| (domain.id == id).then(|| domain.clone()));
-        if let Some(domain) = domain {
+        if let Some(domain) = self.domain(id) {
             (0..switches).for_each(|_| domain.receive(CTRL_A));
             domain.receive(byte);
         }

@@ -1,61 +1,31 @@
 //! Domains' memory: frames from the machine's pool, mapped by stage 2, scrubbed before they change hands.
 
-use mote_core::addr::{Ipa, PAGE_SIZE, Pa, PaRange};
-use mote_core::frames::{Extent, FramePool, Order, OutOfMemory};
+mod pools;
+
+use mote_core::addr::{Ipa, PAGE_SIZE, Pa};
+use mote_core::frames::{Extent, Order};
 use mote_core::id::DomainId;
 use mote_core::layout::IpaRange;
 use mote_core::p2m::{Access, Content, FirstTouch, P2m, P2mError, TableMemory};
-use mote_core::vmid::{Vmid, VmidPool};
-use mote_platform::lock::Mutex;
+use mote_core::vmid::Vmid;
 use mote_platform::memory;
 use mote_platform::stage2::{self, Stage2Root};
-use spin::Once;
 
-use crate::console;
-
-/// The machine's free memory and free VMIDs.
-struct Pools {
-    frames: FramePool,
-    vmids: VmidPool,
-}
-
-static POOLS: Once<Mutex<Pools>> = Once::new();
-
-/// Opens the pool of `ram` without what is `reserved`.
-///
-/// # Errors
-/// If EL2's heap cannot hold the pool's tables.
-pub fn init(ram: &[PaRange], reserved: impl Iterator<Item = PaRange>) -> Result<(), OutOfMemory> {
-    let mut frames = FramePool::new(ram)?;
-    for range in reserved {
-        frames.reserve(range)?;
-    }
-    let vmids = VmidPool::new(stage2::vmid_bits());
-    POOLS.call_once(|| Mutex::new(Pools { frames, vmids }));
-    Ok(())
-}
-
-fn with_pools<R>(f: impl FnOnce(&mut Pools) -> R) -> R {
-    f(&mut POOLS.get().expect("the pools are opened before any domain is built").lock())
-}
-
-/// Puts boot modules, which are no longer needed, into the pool, scrubbed.
-pub fn release_module(range: PaRange) {
-    if memory::zero(range.base().0, range.size() as usize).is_ok() {
-        // If the pool has no room to note it, the memory stays reserved.
-        let _ = with_pools(|pools| pools.frames.release(range));
-    }
-}
+pub use pools::{FrameRef, init, release_module};
+use pools::{give_back, with_pools};
 
 /// The tables' side of a domain's p2m.
 struct Tables {
     owner: DomainId,
     /// What the TLBs know the domain's translations by, once it has any.
     root: Option<Stage2Root>,
+    /// How many more tables it may have.
+    left: u64,
 }
 
 impl TableMemory for Tables {
     fn allocate(&mut self) -> Option<Pa> {
+        self.left = self.left.checked_sub(1)?;
         let extent = with_pools(|pools| pools.frames.allocate(self.owner, Order::Page)).ok()?;
         let table = extent.base();
         memory::zero(table.0, PAGE_SIZE as usize).ok()?;
@@ -63,7 +33,8 @@ impl TableMemory for Tables {
     }
 
     fn free(&mut self, table: Pa) {
-        give_back(self.owner, Extent::of_table(table));
+        self.left += 1;
+        give_back(self.owner, Extent::of_table(table), Content::Ready);
     }
 
     fn read(&self, table: Pa, index: usize) -> u64 {
@@ -83,22 +54,6 @@ impl TableMemory for Tables {
     }
 }
 
-/// Scrubs memory and puts it into the pool.
-fn give_back(owner: DomainId, extent: Extent) {
-    memory::zero(extent.base().0, extent.order().size() as usize).expect("frames are in RAM");
-    put_back(owner, extent);
-}
-
-/// Puts memory into the pool that no guest has seen since it was taken out.
-fn put_back(owner: DomainId, extent: Extent) {
-    let (base, size) = (extent.base().0, extent.order().size());
-    if with_pools(|pools| pools.frames.free(owner, extent)).is_err() {
-        console::log(format_args!(
-            "{size} bytes at {base:#x} are lost: no room to note that they are free"
-        ));
-    }
-}
-
 /// Why memory could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryError {
@@ -106,8 +61,20 @@ pub enum MemoryError {
     OutOfMemory,
     /// The TLBs cannot tell more domains apart.
     OutOfVmids,
-    /// Nothing is mapped there.
+    /// There can be nothing, or not what is wanted.
     BadAddress,
+    /// Nothing is mapped there.
+    NotMapped,
+}
+
+impl From<P2mError> for MemoryError {
+    fn from(error: P2mError) -> Self {
+        match error {
+            P2mError::BadAddress | P2mError::Occupied => Self::BadAddress,
+            P2mError::Empty => Self::NotMapped,
+            P2mError::OutOfMemory => Self::OutOfMemory,
+        }
+    }
 }
 
 impl core::fmt::Display for MemoryError {
@@ -115,7 +82,7 @@ impl core::fmt::Display for MemoryError {
         f.write_str(match self {
             Self::OutOfMemory => "there is not enough free memory",
             Self::OutOfVmids => "there are more domains than VMIDs",
-            Self::BadAddress => "something lies outside its memory",
+            Self::BadAddress | Self::NotMapped => "something lies outside its memory",
         })
     }
 }
@@ -126,8 +93,17 @@ pub struct GuestMemory {
     map: Option<P2m>,
     vmid: Option<Vmid>,
     tables: Tables,
+    /// What it has, and what it was given and may have, in bytes.
     bytes: u64,
+    most: u64,
+    /// The last page that anything was ever mapped at.
+    last: Ipa,
 }
+
+/// Tables that every domain may have, and how many bytes of memory entitle it to one more: twice what it takes to map them
+/// page by page, because a guest may map other things elsewhere.
+const FEW: u64 = 128;
+const BYTES_PER_TABLE: u64 = 1 << 20;
 
 /// What a domain's memory came to.
 pub struct Usage {
@@ -147,7 +123,7 @@ impl GuestMemory {
     pub fn new(owner: DomainId) -> Result<Self, MemoryError> {
         let vmid = with_pools(|pools| pools.vmids.allocate()).ok_or(MemoryError::OutOfVmids)?;
         let mut memory =
-            Self { map: None, vmid: Some(vmid), tables: Tables { owner, root: None }, bytes: 0 };
+            Self { map: None, vmid: Some(vmid), tables: Tables { owner, root: None, left: FEW }, bytes: 0, most: 0, last: Ipa(0) };
         memory.map = Some(P2m::new(&mut memory.tables).map_err(|_| MemoryError::OutOfMemory)?);
         memory.tables.root = memory.root();
         Ok(memory)
@@ -165,6 +141,8 @@ impl GuestMemory {
     /// # Errors
     /// If there is not enough.
     pub fn populate(&mut self, bank: IpaRange, by_pages: bool) -> Result<(), MemoryError> {
+        self.most += bank.size;
+        self.tables.left += bank.size / BYTES_PER_TABLE;
         let mut done = 0;
         while done < bank.size {
             let ipa = Ipa(bank.base.0 + done);
@@ -210,11 +188,12 @@ impl GuestMemory {
                 Err(_) => Some((P2mError::OutOfMemory, part)),
             };
             if let Some((_, part)) = rejected {
-                put_back(self.tables.owner, part);
+                give_back(self.tables.owner, part, Content::Stale);
                 result = Err(MemoryError::OutOfMemory);
             }
             at = Ipa(at.0 + size);
         }
+        self.last = self.last.max(Ipa(at.0 - PAGE_SIZE));
         result
     }
 
@@ -271,17 +250,6 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// The byte at an IPA.
-    ///
-    /// # Errors
-    /// If nothing is mapped there.
-    pub fn read_byte(&mut self, ipa: Ipa) -> Result<u8, MemoryError> {
-        let mut byte = [0];
-        let (at, _) = self.translate(ipa)?;
-        self.make_ready(IpaRange { base: ipa, size: 0 })?;
-        memory::read(at.0, &mut byte).map_err(|_| MemoryError::BadAddress)?;
-        Ok(byte[0])
-    }
 
     /// Where an IPA is, and how many bytes from there on are in one piece.
     fn translate(&self, ipa: Ipa) -> Result<(Pa, u64), MemoryError> {
@@ -302,9 +270,102 @@ impl GuestMemory {
         Ok(())
     }
 
+    /// Pages that the domain has, and may have.
+    pub const fn pages(&self) -> (u64, u64) {
+        (self.bytes / PAGE_SIZE, self.most / PAGE_SIZE)
+    }
+
+    /// Gives the domain new memory of `order` at `ipa`, where there must be none.
+    ///
+    /// # Errors
+    /// If it has as much as it may have, there is none, or it cannot be there.
+    pub fn add(&mut self, ipa: Ipa, order: Order) -> Result<(), MemoryError> {
+        if self.bytes + order.size() > self.most {
+            return Err(MemoryError::OutOfMemory);
+        }
+        let extent = with_pools(|pools| pools.frames.allocate(self.tables.owner, order));
+        let extent = extent.map_err(|_| MemoryError::OutOfMemory)?;
+        self.map_all(ipa, [extent], Content::Stale)?;
+        self.bytes += order.size();
+        Ok(())
+    }
+
+    /// A reference to the page of RAM at `ipa`, to which `access` is wanted.
+    ///
+    /// # Errors
+    /// If it is not the domain's own, or may not be written.
+    pub fn share(&mut self, ipa: Ipa, access: Access) -> Result<FrameRef, MemoryError> {
+        let page = Ipa(ipa.0 & !(PAGE_SIZE - 1));
+        let map = self.map.as_ref().ok_or(MemoryError::BadAddress)?;
+        let leaf = map.lookup(&self.tables, page).ok_or(MemoryError::BadAddress)?;
+        if leaf.foreign || access == Access::Full && !leaf.writable {
+            return Err(MemoryError::BadAddress);
+        }
+        self.touch(page)?;
+        FrameRef::new(leaf.pa).map_err(|_| MemoryError::OutOfMemory)
+    }
+
+    /// Maps a page that is not the domain's at `ipa`, in place of what is there.
+    ///
+    /// # Errors
+    /// If it cannot be there, or there is no memory for tables.
+    pub fn map_shared(
+        &mut self,
+        ipa: Ipa,
+        page: FrameRef,
+        access: Access,
+    ) -> Result<(), MemoryError> {
+        match self.remove(ipa) {
+            Ok(_) | Err(MemoryError::NotMapped) => {}
+            Err(error) => return Err(error),
+        }
+        self.last = self.last.max(ipa);
+        let map = self.map.as_mut().ok_or(MemoryError::BadAddress)?;
+        let mapped = map.map(&mut self.tables, ipa, page.into_extent(), access, Content::Foreign);
+        mapped.map_err(|(error, extent)| {
+            give_back(self.tables.owner, extent, Content::Foreign);
+            error.into()
+        })
+    }
+
+    /// Takes away the page that is mapped at `ipa`; whether it was the domain's own.
+    ///
+    /// # Errors
+    /// If nothing is mapped there.
+    pub fn remove(&mut self, ipa: Ipa) -> Result<bool, MemoryError> {
+        let map = self.map.as_mut().ok_or(MemoryError::BadAddress)?;
+        let (extent, content) = map.unmap_page(&mut self.tables, ipa)?;
+        let own = content != Content::Foreign;
+        if own {
+            self.bytes -= PAGE_SIZE;
+        }
+        give_back(self.tables.owner, extent, content);
+        Ok(own)
+    }
+
+    /// Where the page at `ipa` is, if it is not the domain's own.
+    pub fn shared_at(&self, ipa: Ipa) -> Option<Pa> {
+        let leaf = self.map.as_ref()?.lookup(&self.tables, ipa)?;
+        leaf.foreign.then_some(leaf.pa)
+    }
+
+    /// Has memory and caches agree on `length` bytes that lie in one page.
+    ///
+    /// # Errors
+    /// If nothing is mapped there.
+    pub fn flush(&self, from: Ipa, length: usize) -> Result<(), MemoryError> {
+        let (at, _) = self.translate(from)?;
+        memory::flush(at.0, length).map_err(|_| MemoryError::BadAddress)
+    }
+
+    /// The last frame that anything was ever mapped at.
+    pub const fn last_frame(&self) -> u64 {
+        self.last.0 / PAGE_SIZE
+    }
+
     /// Takes everything apart, scrubbed. No vCPU of the domain runs or will run.
     pub fn release(&mut self) -> Usage {
-        let mut usage = Usage { given: self.bytes, touched: 0, tables: 0 };
+        let mut usage = Usage { given: self.most, touched: 0, tables: 0 };
         if let Some(root) = self.root() {
             root.invalidate_all();
         }
@@ -312,10 +373,7 @@ impl GuestMemory {
             usage.touched = map.touched_bytes(&self.tables);
             usage.tables = map.table_bytes();
             let owner = self.tables.owner;
-            map.release(&mut self.tables, |_, extent, content| match content {
-                Content::Ready => give_back(owner, extent),
-                Content::Stale => put_back(owner, extent),
-            });
+            map.release(&mut self.tables, |_, extent, content| give_back(owner, extent, content));
         }
         if let Some(vmid) = self.vmid.take() {
             with_pools(|pools| pools.vmids.release(vmid));

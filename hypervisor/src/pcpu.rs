@@ -24,6 +24,11 @@ pub const VIRTUAL_TIMER: IntId = IntId::new(TIMER_VIRTUAL_INTID).expect("a PPI")
 /// The emulated physical timer's interrupt, as guests know it.
 pub const PHYSICAL_TIMER: IntId = IntId::new(TIMER_PHYSICAL_INTID).expect("a PPI");
 
+/// A time of the physical counter as guests' records have it.
+fn nanoseconds(ticks: u64) -> u64 {
+    mote_core::timer::nanoseconds(ticks, timer::frequency())
+}
+
 /// The physical interrupts that EL2 uses, as INTIDs.
 #[derive(Clone, Copy, Debug)]
 pub struct Wiring {
@@ -130,7 +135,7 @@ impl Pcpu {
             };
             let vcpu = domain.vcpu(index);
             let leaving =
-                if domain.has_ended() { Leaving::Offline } else { self.run(&domain, vcpu) };
+                if domain.has_ended() { Leaving::Offline } else { self.run(&domain, vcpu, next.ready) };
             next = machine.next(self.id, Some((vcpu.slot, leaving)));
             if domain.has_ended() && machine.retire(vcpu.slot) {
                 stage2::leave_guest();
@@ -191,15 +196,18 @@ impl Pcpu {
     }
 
     /// Runs a vCPU until it has to leave.
-    fn run(&mut self, domain: &Arc<Domain>, vcpu: &Vcpu) -> Leaving {
+    fn run(&mut self, domain: &Arc<Domain>, vcpu: &Vcpu, ready: u64) -> Leaving {
         let mut state = vcpu.state.lock();
         self.load(domain, vcpu, &mut state);
+        state.machine.runstate.enter(nanoseconds(ready), nanoseconds(timer::now()));
+        vcpu.show_runstate(&state.machine.runstate, domain.marks_updates());
         let VcpuState { context, machine: rest } = &mut *state;
         let mut session =
             Session { pcpu: self, domain, vcpu, state: rest, leaving: Leaving::Preempted };
         session.settle();
         guest::run(context, &mut session);
         let leaving = session.leaving;
+        state.machine.runstate.leave(leaving, nanoseconds(timer::now()));
         self.save(domain, vcpu.id, &mut state);
         leaving
     }
@@ -207,6 +215,7 @@ impl Pcpu {
     fn load(&mut self, domain: &Domain, vcpu: &Vcpu, state: &mut VcpuState) {
         if let Some(start) = vcpu.start.lock().take() {
             state.reset(start);
+            domain.announce_again(vcpu.id);
         }
         if let Some(root) = domain.memory.lock().root() {
             root.load();

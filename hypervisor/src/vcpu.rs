@@ -1,14 +1,20 @@
 //! A vCPU: what of it outlives its time on a pCPU.
 
-use core::sync::atomic::AtomicBool;
+use core::sync::atomic::{AtomicBool, Ordering, fence};
 
+use mote_core::addr::PAGE_SIZE;
 use mote_core::id::VcpuId;
+use mote_core::runstate::Runstate;
 use mote_core::sched::VcpuSlot;
 use mote_core::timer::PhysicalTimer;
 use mote_platform::guest::{FloatingPoint, GuestContext, SystemRegisters};
 use mote_platform::list_registers::VirtualInterface;
 use mote_platform::lock::Mutex;
+use mote_platform::memory;
+use xen_abi::Bytes;
+use xen_abi::vcpu::{RunstateInfo, runstate};
 
+use crate::memory::FrameRef;
 use crate::stats::Exits;
 
 /// A virtual CPU of a domain.
@@ -21,6 +27,8 @@ pub struct Vcpu {
     pub state: Mutex<VcpuState>,
     /// Where it begins when it runs next, if PSCI has just switched it on.
     pub start: Mutex<Option<Start>>,
+    /// Where its guest wants to read what it is doing.
+    pub runstate_area: Mutex<Option<RunstateArea>>,
     /// Whether it has left for good, because its domain ended.
     pub gone: AtomicBool,
 }
@@ -52,8 +60,49 @@ pub struct MachineState {
     pub interface: VirtualInterface,
     /// Its physical timer.
     pub timer: PhysicalTimer,
+    /// What it has been doing.
+    pub runstate: Runstate,
     /// What its exits were for.
     pub exits: Exits,
+}
+
+/// A place for a runstate record in the guest's memory: a record may lie across two pages.
+pub struct RunstateArea {
+    /// The pages of its first and of its last byte.
+    pub pages: [FrameRef; 2],
+    /// The place of its first byte in its page.
+    pub offset: u64,
+}
+
+impl RunstateArea {
+    fn write(&self, at: usize, bytes: &[u8]) {
+        let at = self.offset as usize + at;
+        let (first, second) = bytes.split_at(bytes.len().min((PAGE_SIZE as usize).saturating_sub(at)));
+        let [page, next] = &self.pages;
+        // Pages are RAM for as long as they are referred to.
+        let _ = memory::write(page.base().0 + at as u64, first);
+        let behind = (at + first.len()) as u64 % PAGE_SIZE;
+        let _ = memory::write(next.base().0 + behind, second);
+    }
+}
+
+impl Vcpu {
+    /// Shows the guest its record, if it wants to see it.
+    pub fn show_runstate(&self, record: &Runstate, marked: bool) {
+        let area = self.runstate_area.lock();
+        let Some(area) = &*area else { return };
+        let info = record.info();
+        let since = core::mem::offset_of!(RunstateInfo, state_entry_time);
+        if marked {
+            area.write(since, &(info.state_entry_time | runstate::UPDATE).to_le_bytes());
+            fence(Ordering::SeqCst);
+            area.write(0, RunstateInfo { state_entry_time: info.state_entry_time | runstate::UPDATE, ..*info }.as_bytes());
+            fence(Ordering::SeqCst);
+            area.write(since, &info.state_entry_time.to_le_bytes());
+        } else {
+            area.write(0, info.as_bytes());
+        }
+    }
 }
 
 impl VcpuState {
@@ -66,6 +115,7 @@ impl VcpuState {
                 floating_point: FloatingPoint::new(),
                 interface: VirtualInterface::new(),
                 timer: PhysicalTimer::new(),
+                runstate: Runstate::new(0),
                 exits: Exits::new(),
             },
         }

@@ -5,7 +5,7 @@
 //! it exists: bytes are copied in and out, table entries are single atomic accesses.
 
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use spin::Once;
 
@@ -215,6 +215,22 @@ pub fn clean(base: u64, length: usize) -> Result<(), NotRam> {
     Ok(())
 }
 
+/// Writes back what the caches hold of a range and has them forget it.
+///
+/// # Errors
+/// [`NotRam`].
+pub fn flush(base: u64, length: usize) -> Result<(), NotRam> {
+    let start = check(base, length)?;
+    let line = data_line_size();
+    for at in (start & !(line - 1)..start + length).step_by(line) {
+        // SAFETY: writing a line back and forgetting it changes no value.
+        unsafe { core::arch::asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags)) };
+    }
+    // SAFETY: waits.
+    unsafe { core::arch::asm!("dsb sy", options(nostack, preserves_flags)) };
+    Ok(())
+}
+
 fn clean_lines(start: usize, length: usize) {
     let line = data_line_size();
     let (mut at, end) = (start & !(line - 1), start + length);
@@ -258,6 +274,49 @@ pub fn load(base: u64) -> Result<u64, NotRam> {
 pub fn store(base: u64, value: u64) -> Result<(), NotRam> {
     word(base)?.store(value, Ordering::Relaxed);
     Ok(())
+}
+
+/// A page of RAM outside EL2's own, of which words can be had without checking again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    // Checked once: RAM stays mapped where it is.
+    base: usize,
+}
+
+impl Page {
+    const MASK: usize = 4095;
+
+    /// The page at `base`.
+    ///
+    /// # Errors
+    /// [`NotRam`]; also if it is not aligned.
+    pub fn new(base: u64) -> Result<Self, NotRam> {
+        let base = check(base, Self::MASK + 1)?;
+        if base & Self::MASK == 0 { Ok(Self { base }) } else { Err(NotRam) }
+    }
+
+    /// Its physical address.
+    #[must_use]
+    pub const fn base(self) -> u64 {
+        self.base as u64
+    }
+
+    /// The 4 bytes at `offset`, which is cut down to a multiple of 4 within the page.
+    #[must_use]
+    pub fn word(&self, offset: usize) -> &AtomicU32 {
+        let address = self.base + (offset & Self::MASK & !3);
+        // SAFETY: aligned RAM outside EL2's own, mapped for good, which others change by atomic accesses or, as guests
+        // do, outside Rust.
+        unsafe { AtomicU32::from_ptr(address as *mut u32) }
+    }
+
+    /// The 8 bytes at `offset`, which is cut down to a multiple of 8 within the page.
+    #[must_use]
+    pub fn double(&self, offset: usize) -> &AtomicU64 {
+        let address = self.base + (offset & Self::MASK & !7);
+        // SAFETY: as in `word`.
+        unsafe { AtomicU64::from_ptr(address as *mut u64) }
+    }
 }
 
 fn word(base: u64) -> Result<&'static AtomicU64, NotRam> {

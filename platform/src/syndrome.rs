@@ -90,10 +90,8 @@ pub fn inject(injection: Injection) {
 /// (Arm ARM C5.5.3, `AT S1E1R`).
 #[must_use]
 pub fn translate_stage1(address: u64) -> Option<u64> {
-    const FAILED: u64 = 1;
-    const PAGE: u64 = 0x000f_ffff_ffff_f000;
     let result: u64;
-    // SAFETY: the translation only writes PAR_EL1, whose value for the guest is put back.
+    // SAFETY: as in `translate`.
     unsafe {
         asm!(
             "mrs {saved}, par_el1", "at s1e1r, {address}", "isb", "mrs {result}, par_el1",
@@ -102,8 +100,39 @@ pub fn translate_stage1(address: u64) -> Option<u64> {
             options(nostack, preserves_flags)
         );
     }
-    (result & FAILED == 0).then_some(result & PAGE | address & 0xfff)
+    (result & TRANSLATION_FAILED == 0).then_some(result & TRANSLATED_PAGE | address & 0xfff)
 }
+
+/// The physical address that both stages of the guest in force give for `address`, as for an access by EL1; `None` if one of
+/// them gives none (Arm ARM C5.5, `AT S12E1R` and `AT S12E1W`).
+#[must_use]
+#[inline]
+pub fn translate(address: u64, write: bool) -> Option<u64> {
+    let result: u64;
+    macro_rules! translate {
+        ($operation:literal) => {
+            // SAFETY: the translation only writes PAR_EL1, whose value for the guest is put back.
+            unsafe {
+                asm!(
+                    "mrs {saved}, par_el1", $operation, "isb", "mrs {result}, par_el1",
+                    "msr par_el1, {saved}",
+                    saved = out(reg) _, address = in(reg) address, result = out(reg) result,
+                    options(nostack, preserves_flags)
+                );
+            }
+        };
+    }
+    if write {
+        translate!("at s12e1w, {address}");
+    } else {
+        translate!("at s12e1r, {address}");
+    }
+    (result & TRANSLATION_FAILED == 0).then_some(result & TRANSLATED_PAGE | address & 0xfff)
+}
+
+/// `PAR_EL1.F` and `PAR_EL1.PA` (Arm ARM D24.2.137).
+const TRANSLATION_FAILED: u64 = 1;
+const TRANSLATED_PAGE: u64 = 0x000f_ffff_ffff_f000;
 
 /// The value of an ID register, named by its fields `CRm` and `op2` (op0 3, op1 0, CRn 0); reserved ones read as zero.
 #[must_use]

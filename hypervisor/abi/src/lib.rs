@@ -1,11 +1,45 @@
 //! The wire types of Xen's ABI on Arm: numbers, layouts and addresses that a guest sees.
 //!
-//! The authority is Xen's public headers (`xen/include/public/`, version 4.20). This room holds
-//! facts and no behaviour; hypervisor, guests and tests share it.
+//! The authority is Xen's public headers (`xen/include/public/`, version 4.20); each module is named after the header whose
+//! facts it states. This room holds facts and no behaviour; hypervisor, guests and tests share it.
+//!
+//! Structures have C's layout and are made of integers alone, so any bytes are a valid value and every value is bytes:
+//! [`Wire`]. A handle is a virtual address of the guest's, a frame number counts pages of 4 KiB, a domain number is a `domid_t`.
 
 #![no_std]
 #![forbid(unsafe_code)]
 
 pub mod arch_arm;
-pub mod hypercall;
+pub mod console;
+pub mod errno;
+pub mod event_channel;
+pub mod grant_table;
+pub mod hvm;
+pub mod memory;
 pub mod sched;
+pub mod vcpu;
+pub mod version;
+pub mod xen;
+pub mod xs_wire;
+
+pub use zerocopy::IntoBytes as Bytes;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// What is passed through memory as its bytes.
+pub trait Wire: FromBytes + IntoBytes + Immutable + Copy {}
+
+impl<T: FromBytes + IntoBytes + Immutable + Copy> Wire for T {}
+
+/// Declares structures of the ABI, each with the layout and the traits that they all have.
+macro_rules! wire {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            #[derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable)]
+            #[repr(C)]
+            pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
+        )*
+    };
+}
+pub(crate) use wire;

@@ -1,7 +1,26 @@
 //! Scheduling (`sched.h`).
 
-/// `SCHEDOP_shutdown`; its argument points to the reason, a `u32`.
-pub const SHUTDOWN: u64 = 2;
+use crate::wire;
+
+/// Operations (`SCHEDOP_*`).
+pub mod op {
+    /// Let others run.
+    pub const YIELD: u64 = 0;
+    /// Until an event comes.
+    pub const BLOCK: u64 = 1;
+    /// [`super::Shutdown`].
+    pub const SHUTDOWN: u64 = 2;
+    /// [`super::Poll`].
+    pub const POLL: u64 = 3;
+    /// [`super::RemoteShutdown`].
+    pub const REMOTE_SHUTDOWN: u64 = 4;
+    /// [`super::Shutdown`]: the reason for a shutdown that is still to come.
+    pub const SHUTDOWN_CODE: u64 = 5;
+    /// [`super::Watchdog`].
+    pub const WATCHDOG: u64 = 6;
+    /// [`super::PinOverride`].
+    pub const PIN_OVERRIDE: u64 = 7;
+}
 
 /// Why a domain shuts down (`SHUTDOWN_*`).
 pub mod reason {
@@ -9,8 +28,56 @@ pub mod reason {
     pub const POWEROFF: u32 = 0;
     /// It wants to be started anew.
     pub const REBOOT: u32 = 1;
+    /// It wants to be saved.
+    pub const SUSPEND: u32 = 2;
     /// It cannot go on.
     pub const CRASH: u32 = 3;
     /// Its watchdog ran out.
     pub const WATCHDOG: u32 = 4;
+    /// It wants to begin anew with its memory as it is.
+    pub const SOFT_RESET: u32 = 5;
+}
+
+wire! {
+    /// `struct sched_shutdown`.
+    Shutdown {
+        /// [`reason`].
+        reason: u32,
+    }
+
+    /// `struct sched_poll`.
+    Poll {
+        /// An array of ports.
+        ports: u64,
+        /// How many.
+        nr_ports: u32,
+        /// Padding.
+        pad: u32,
+        /// When to give up, in nanoseconds of system time; 0 for never.
+        timeout: u64,
+    }
+
+    /// `struct sched_remote_shutdown`.
+    RemoteShutdown {
+        /// Whom.
+        domain_id: u16,
+        /// Padding.
+        pad: u16,
+        /// [`reason`].
+        reason: u32,
+    }
+
+    /// `struct sched_watchdog`.
+    Watchdog {
+        /// Which; 0 for a new one.
+        id: u32,
+        /// Seconds; 0 to stop it.
+        timeout: u32,
+    }
+
+    /// `struct sched_pin_override`.
+    PinOverride {
+        /// Where.
+        pcpu: i32,
+    }
 }

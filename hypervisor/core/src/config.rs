@@ -9,6 +9,8 @@ use xen_abi::arch_arm::MAX_VCPUS;
 
 use crate::addr::{PAGE_SIZE, PaRange};
 use crate::console::Ready;
+use crate::events::MAX_PORT;
+use crate::grants::Limits;
 use crate::sched::DEFAULT_WEIGHT;
 use crate::tree::{FdtNode, Properties, Tree};
 
@@ -16,6 +18,12 @@ use crate::tree::{FdtNode, Properties, Tree};
 pub const MAX_DOMAINS: usize = 1024;
 /// Least memory of a domain, in bytes.
 pub const MIN_MEMORY: u64 = 64 << 10;
+/// Frames of a domain's own grants, as on Xen (`opt_max_grant_frames`), and of its mappings of others': fewer than on Xen, where
+/// a domain that maps without end takes 16 MiB of the hypervisor's memory. A frame of mappings is 256 of them.
+const GRANT_FRAMES: u32 = 64;
+const MAPTRACK_FRAMES: u32 = 8;
+const MAX_MAPTRACK_FRAMES: u32 = 1024;
+const MAPPINGS_PER_FRAME: u32 = 256;
 /// Greatest weight, as credit2's.
 const MAX_WEIGHT: u32 = 65_535;
 /// Longest name, and the characters besides letters and digits that are in some (Devicetree Specification 2.2.1).
@@ -35,6 +43,14 @@ pub struct DomainConfig {
     pub weight: u32,
     /// Whether it has a UART.
     pub vpl011: bool,
+    /// Whether it is told of the hypervisor, and has a console ring.
+    pub enhanced: bool,
+    /// Names of the domains that it may share events and grants with.
+    pub peers: Vec<String>,
+    /// Event channels that are there before it runs.
+    pub channels: Vec<StaticChannel>,
+    /// How far its grant tables may grow.
+    pub grants: Limits,
     /// Its kernel.
     pub kernel: PaRange,
     /// The kernel's command line.
@@ -47,6 +63,17 @@ pub struct DomainConfig {
     pub ready: Ready,
     /// Whether its memory is mapped page by page, so that exactly the pages that it touches are counted.
     pub by_pages: bool,
+}
+
+/// One end of an event channel that the configuration asks for (`xen,evtchn-v1`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaticChannel {
+    /// The port.
+    pub port: u32,
+    /// By this number its other end names it.
+    pub phandle: u32,
+    /// The other end's number.
+    pub peer: u32,
 }
 
 /// What the configuration asks for.
@@ -128,6 +155,30 @@ impl Configuration {
         configuration
     }
 
+    /// The domains that domain `index` is joined with: those that it names, and those that name it.
+    #[must_use]
+    pub fn peers_of(&self, index: usize) -> Vec<usize> {
+        let names = |from: &DomainConfig, to: &DomainConfig| from.peers.contains(&to.name);
+        let Some(domain) = self.domains.get(index) else { return Vec::new() };
+        let joined = |other: &DomainConfig| names(domain, other) || names(other, domain);
+        (0..).zip(&self.domains).filter_map(|(i, other)| joined(other).then_some(i)).collect()
+    }
+
+    /// The event channels whose two ends name each other, each once: domain and port of both ends.
+    pub fn connections(&self) -> impl Iterator<Item = [(usize, u32); 2]> {
+        let ends = || {
+            let domains = self.domains.iter().enumerate();
+            domains.flat_map(|(at, domain)| domain.channels.iter().map(move |end| (at, end)))
+        };
+        ends().enumerate().flat_map(move |(number, (at, end))| {
+            let others = ends().skip(number + 1);
+            let is_other = move |&(_, other): &(usize, &StaticChannel)| {
+                other.phandle == end.peer && other.peer == end.phandle
+            };
+            others.filter(is_other).map(move |(to, other)| [(at, end.port), (to, other.port)]).take(1)
+        })
+    }
+
     fn domain(
         &self,
         node: FdtNode<'_, '_>,
@@ -151,6 +202,14 @@ impl Configuration {
             vcpus: number(node, "cpus", 1, 1..=MAX_VCPUS)?,
             weight: number(node, "mote,weight", DEFAULT_WEIGHT, 1..=MAX_WEIGHT)?,
             vpl011: node.has("vpl011"),
+            enhanced: enhanced(node)?,
+            peers: peers(node)?,
+            channels: channels(node)?,
+            grants: Limits {
+                frames: number(node, "max_grant_frames", GRANT_FRAMES, 1..=GRANT_FRAMES)?,
+                mappings: MAPPINGS_PER_FRAME
+                    * number(node, "max_maptrack_frames", MAPTRACK_FRAMES, 0..=MAX_MAPTRACK_FRAMES)?,
+            },
             kernel: modules.kernel.ok_or(ConfigError::Missing("the kernel module"))?,
             bootargs: modules.bootargs,
             ramdisk: modules.ramdisk,
@@ -182,11 +241,40 @@ fn refuse_unsupported(node: FdtNode<'_, '_>) -> Result<(), ConfigError> {
     if let Some(property) = UNSUPPORTED.into_iter().find(|property| node.has(property)) {
         return Err(ConfigError::Unsupported(property));
     }
+    Ok(())
+}
+
+/// `xen,enhanced`: no value or "enabled", "no-xenstore", "disabled". Xenstore is not there yet, so the first two are the same.
+fn enhanced(node: FdtNode<'_, '_>) -> Result<bool, ConfigError> {
     match node.string("xen,enhanced") {
-        None if !node.has("xen,enhanced") => Ok(()),
-        Some("disabled") => Ok(()),
-        _ => Err(ConfigError::Unsupported("xen,enhanced")),
+        None if !node.has("xen,enhanced") => Ok(false),
+        None | Some("" | "enabled" | "no-xenstore") => Ok(true),
+        Some("disabled") => Ok(false),
+        Some("legacy") => Err(ConfigError::Unsupported("xen,enhanced = \"legacy\"")),
+        Some(_) => Err(ConfigError::Malformed("xen,enhanced")),
     }
+}
+
+/// `mote,peers`: names of other domains.
+fn peers(node: FdtNode<'_, '_>) -> Result<Vec<String>, ConfigError> {
+    let named = |name| if is_name(name) { Ok(name.into()) } else { Err(ConfigError::Malformed("mote,peers")) };
+    node.strings("mote,peers").map(named).collect()
+}
+
+/// The nodes `xen,evtchn-v1`: `xen,evtchn = <port phandle-of-other-end>`.
+fn channels(node: FdtNode<'_, '_>) -> Result<Vec<StaticChannel>, ConfigError> {
+    const MALFORMED: ConfigError = ConfigError::Malformed("xen,evtchn");
+    let mut channels = Vec::new();
+    for channel in node.children().filter(|node| node.is_compatible("xen,evtchn-v1")) {
+        let words: Vec<u32> = channel.words("xen,evtchn").ok_or(MALFORMED)?.collect();
+        let &[port, peer] = words.as_slice() else { return Err(MALFORMED) };
+        let phandle = channel.number("phandle").ok_or(MALFORMED)?;
+        if !(1..=MAX_PORT).contains(&port) {
+            return Err(ConfigError::Range("xen,evtchn"));
+        }
+        channels.push(StaticChannel { port, phandle, peer });
+    }
+    Ok(channels)
 }
 
 /// `memory`: KiB in two cells, or in one.

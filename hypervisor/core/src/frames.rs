@@ -91,6 +91,12 @@ pub struct OutOfMemory;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotOwned;
 
+impl From<OutOfMemory> for NotOwned {
+    fn from(_: OutOfMemory) -> Self {
+        Self
+    }
+}
+
 /// Whose a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Frame {
@@ -98,6 +104,10 @@ enum Frame {
     Reserved,
     Free,
     Owned(DomainId),
+    /// A domain's, and used from elsewhere as often as the number says.
+    Shared(DomainId, u16),
+    /// Nobody's any more, and still used so often; with 0 it is being scrubbed.
+    Left(u16),
 }
 
 #[derive(Debug)]
@@ -126,6 +136,26 @@ impl Split {
         self.free -= usize::from(*slot == Frame::Free);
         self.free += usize::from(frame == Frame::Free);
         *slot = frame;
+    }
+}
+
+impl Block {
+    fn frame(&self, index: usize) -> Frame {
+        match self {
+            Self::Whole(frame) => *frame,
+            Self::Split(split) => split.frames.get(index).copied().unwrap_or(Frame::Reserved),
+        }
+    }
+
+    /// Its pages one by one.
+    fn split(&mut self) -> Result<&mut Split, OutOfMemory> {
+        if let Self::Whole(frame) = self {
+            *self = Self::Split(Split::new(*frame)?);
+        }
+        match self {
+            Self::Split(split) => Ok(split),
+            Self::Whole(_) => Err(OutOfMemory),
+        }
     }
 }
 
@@ -187,12 +217,92 @@ impl FramePool {
     /// If there is no such memory.
     pub fn allocate(&mut self, owner: DomainId, order: Order) -> Result<Extent, OutOfMemory> {
         let base = match order {
-            Order::Page => self.allocate_page(owner)?,
+            Order::Page => self.allocate_page(Frame::Owned(owner))?,
             Order::Block => self.allocate_blocks(owner, 1)?,
             Order::Gib => self.allocate_blocks(owner, BLOCKS_PER_GIB)?,
         };
         self.free_bytes -= order.size();
         Ok(Extent { base, order })
+    }
+
+    /// A page that is no domain's, with one reference to it.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn allocate_left(&mut self) -> Result<Pa, OutOfMemory> {
+        let base = self.allocate_page(Frame::Left(1))?;
+        self.free_bytes -= PAGE_SIZE;
+        Ok(base)
+    }
+
+    /// Takes a reference to the page at `base`, which stays what it is until the last is dropped.
+    ///
+    /// # Errors
+    /// If it is nobody's, or the heap cannot hold the count.
+    pub fn share(&mut self, base: Pa) -> Result<(), NotOwned> {
+        self.change(base, |frame| match frame {
+            Frame::Owned(owner) => Some(Frame::Shared(owner, 1)),
+            Frame::Shared(owner, count) => Some(Frame::Shared(owner, count.checked_add(1)?)),
+            Frame::Left(count) if count > 0 => Some(Frame::Left(count.checked_add(1)?)),
+            Frame::Left(_) | Frame::Reserved | Frame::Free => None,
+        })
+        .map(drop)
+    }
+
+    /// Drops a reference. `true` if the page is nobody's now: it must be scrubbed and [`FramePool::free_left`].
+    pub fn unshare(&mut self, base: Pa) -> bool {
+        let changed = self.change(base, |frame| match frame {
+            Frame::Shared(owner, 1) => Some(Frame::Owned(owner)),
+            Frame::Shared(owner, count) => Some(Frame::Shared(owner, count.checked_sub(1)?)),
+            Frame::Left(count) => Some(Frame::Left(count.checked_sub(1)?)),
+            Frame::Owned(_) | Frame::Reserved | Frame::Free => None,
+        });
+        changed == Ok(Frame::Left(0))
+    }
+
+    /// `owner` gives a page up. `true` if nobody uses it: it must be scrubbed and freed.
+    pub fn leave(&mut self, owner: DomainId, page: &Extent) -> bool {
+        let changed = self.change(page.base, |frame| match frame {
+            Frame::Owned(it) if it == owner => Some(frame),
+            Frame::Shared(it, count) if it == owner => Some(Frame::Left(count)),
+            _ => None,
+        });
+        changed == Ok(Frame::Owned(owner))
+    }
+
+    /// Frees a page that was nobody's.
+    ///
+    /// # Errors
+    /// If it is still used.
+    pub fn free_left(&mut self, base: Pa) -> Result<(), NotOwned> {
+        let index = self.block_index(base).ok_or(NotOwned)?;
+        self.free_page(index, base, Frame::Left(0))?;
+        self.free_bytes += PAGE_SIZE;
+        Ok(())
+    }
+
+    /// Whether all pages of an extent are its owner's alone, and freed at once.
+    #[must_use]
+    pub fn is_whole(&self, extent: &Extent) -> bool {
+        let count = (extent.order.size() / BLOCK_SIZE) as usize;
+        let blocks = self.block_index(extent.base).and_then(|at| self.blocks.get(at..at + count));
+        count > 0 && blocks.is_some_and(|all| all.iter().all(|b| matches!(b, Block::Whole(_))))
+    }
+
+    /// Makes of the page at `base` what `f` makes of it, and says what it is now.
+    fn change(
+        &mut self,
+        base: Pa,
+        f: impl FnOnce(Frame) -> Option<Frame>,
+    ) -> Result<Frame, NotOwned> {
+        let block = self.block_index(base).and_then(|index| self.blocks.get_mut(index));
+        let block = block.ok_or(NotOwned)?;
+        let before = block.frame(frame_index(base));
+        let after = f(before).ok_or(NotOwned)?;
+        if before != after {
+            block.split()?.set(frame_index(base), after);
+        }
+        Ok(after)
     }
 
     /// Takes memory back. The caller has scrubbed it.
@@ -219,13 +329,10 @@ impl FramePool {
     fn free_page(&mut self, index: usize, base: Pa, owned: Frame) -> Result<(), NotOwned> {
         let frame = frame_index(base);
         let block = self.blocks.get_mut(index).ok_or(NotOwned)?;
-        if matches!(block, Block::Whole(whole) if *whole == owned) {
-            *block = Block::Split(Split::new(owned).map_err(|_| NotOwned)?);
-        }
-        let Block::Split(split) = block else { return Err(NotOwned) };
-        if split.frames.get(frame) != Some(&owned) {
+        if block.frame(frame) != owned {
             return Err(NotOwned);
         }
+        let split = block.split()?;
         split.set(frame, Frame::Free);
         if split.free == FRAMES_PER_BLOCK {
             *block = Block::Whole(Frame::Free);
@@ -233,15 +340,12 @@ impl FramePool {
         Ok(())
     }
 
-    fn allocate_page(&mut self, owner: DomainId) -> Result<Pa, OutOfMemory> {
+    fn allocate_page(&mut self, as_what: Frame) -> Result<Pa, OutOfMemory> {
         let index = self.block_with_free_frame()?;
         let block = self.blocks.get_mut(index).ok_or(OutOfMemory)?;
-        if let Block::Whole(frame) = block {
-            *block = Block::Split(Split::new(*frame)?);
-        }
-        let Block::Split(split) = block else { return Err(OutOfMemory) };
+        let split = block.split()?;
         let frame = split.frames.iter().position(|f| *f == Frame::Free).ok_or(OutOfMemory)?;
-        split.set(frame, Frame::Owned(owner));
+        split.set(frame, as_what);
         self.next_split = index;
         Ok(Pa((self.first + index as u64) * BLOCK_SIZE + frame as u64 * PAGE_SIZE))
     }
@@ -340,12 +444,8 @@ fn mark_block(block: &mut Block, from: usize, count: u64, frame: Frame) -> Resul
         *block = Block::Whole(frame);
         return Ok(());
     }
-    if let Block::Whole(whole) = block {
-        *block = Block::Split(Split::new(*whole)?);
-    }
-    if let Block::Split(split) = block {
-        (from..from + count as usize).for_each(|index| split.set(index, frame));
-    }
+    let split = block.split()?;
+    (from..from + count as usize).for_each(|index| split.set(index, frame));
     Ok(())
 }
 
@@ -404,6 +504,28 @@ mod tests {
         assert_eq!(pool.free(domain(1), block), Ok(()));
         assert_eq!(pool.free(domain(1), Extent::kept(Pa(0x4000_0000), Order::Page)), Err(NotOwned));
         assert_eq!(pool.free(domain(1), Extent::kept(Pa(0), Order::Gib)), Err(NotOwned));
+    }
+
+    #[test]
+    fn a_page_outlives_its_owner_while_it_is_used() {
+        let mut pool = FramePool::new(&[range(0x4000_0000, 2 << 20)]).expect("a small pool");
+        let block = pool.allocate(domain(1), Order::Block).expect("room");
+        let (total, page) = (2 << 20, Pa(0x4000_3000));
+        assert!(pool.is_whole(&block));
+        assert_eq!((pool.share(page), pool.share(page)), (Ok(()), Ok(())));
+        assert!(!pool.is_whole(&block) && !pool.unshare(page));
+        let left = block.into_pages().filter(|page| !pool.leave(domain(1), page)).count();
+        assert_eq!(left, 1);
+        assert!(!pool.leave(domain(1), &Extent::kept(page, Order::Page)), "left once");
+        assert_eq!(pool.free(domain(1), Extent::kept(page, Order::Page)), Err(NotOwned));
+        assert_eq!(pool.free_left(page), Err(NotOwned));
+        assert!(pool.unshare(page), "the last use ends");
+        assert_eq!((pool.free_left(page), pool.free_left(page)), (Ok(()), Err(NotOwned)));
+        assert_eq!(pool.free_bytes(), PAGE_SIZE);
+        assert_eq!(pool.share(page), Err(NotOwned));
+        let own = pool.allocate_left().expect("one is free");
+        assert_eq!((own, pool.share(own), pool.unshare(own), pool.unshare(own)), (page, Ok(()), false, true));
+        assert!(pool.free_bytes() < total);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use vm_fdt::FdtWriter;
 use xen_abi::arch_arm::{
-    GICV3_DISTRIBUTOR, GICV3_REDISTRIBUTOR_STRIDE, GICV3_REDISTRIBUTORS, TIMER_PHYSICAL_INTID,
+    EVENT_CHANNEL_INTID, GRANT_TABLE, GICV3_DISTRIBUTOR, GICV3_REDISTRIBUTOR_STRIDE, GICV3_REDISTRIBUTORS, TIMER_PHYSICAL_INTID,
     TIMER_PHYSICAL_SECURE_INTID, TIMER_VIRTUAL_INTID, VPL011, VPL011_INTID,
 };
 
@@ -83,6 +83,9 @@ pub fn build(
     if config.vpl011 {
         vpl011(&mut tree)?;
     }
+    if config.enhanced {
+        hypervisor(&mut tree, layout)?;
+    }
     if let Some(partial) = partial {
         merge(&mut tree, partial)?;
     }
@@ -115,6 +118,21 @@ fn chosen(
     if config.vpl011 {
         tree.property_string("stdout-path", &alloc::format!("/sbsa-uart@{:x}", VPL011.base))?;
     }
+    tree.end_node(node)?;
+    Ok(())
+}
+
+/// Where the guest finds the hypervisor: the grant table's place, addresses at which it may map what is not its own, and the
+/// interrupt of events.
+fn hypervisor(tree: &mut FdtWriter, layout: &Layout) -> Result<(), TreeError> {
+    let node = tree.begin_node("hypervisor")?;
+    tree.property_string_list("compatible", compatibles(&["xen,xen-4.20", "xen,xen"]))?;
+    let mut reg = alloc::vec![GRANT_TABLE.base, GRANT_TABLE.size];
+    for region in layout.unused() {
+        reg.extend([region.base.0, region.size]);
+    }
+    tree.property_array_u64("reg", &reg)?;
+    tree.property_array_u32("interrupts", &[PRIVATE, EVENT_CHANNEL_INTID - 16, PPI_LEVEL_LOW])?;
     tree.end_node(node)?;
     Ok(())
 }

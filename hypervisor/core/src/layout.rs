@@ -114,6 +114,22 @@ impl Layout {
     }
 }
 
+impl Layout {
+    /// Addresses at which there could be RAM and is none, in pieces of 2 MiB, of 64 MiB at least, as Xen finds them
+    /// (`find_unallocated_memory`).
+    pub fn unused(&self) -> impl Iterator<Item = IpaRange> {
+        const GRAIN: u64 = 2 << 20;
+        const LEAST: u64 = 64 << 20;
+        [RAM0, RAM1].into_iter().filter_map(|window| {
+            let within = |bank: &&IpaRange| bank.base.0 == window.base;
+            let used = self.banks.iter().find(within).map_or(window.base, |bank| bank.end());
+            let (base, end) = (used.next_multiple_of(GRAIN), window.end().min(1 << IPA_BITS));
+            let size = end.checked_sub(base).filter(|&size| size >= LEAST)?;
+            Some(IpaRange { base: Ipa(base), size })
+        })
+    }
+}
+
 fn banks(memory: u64) -> Result<Vec<IpaRange>, LayoutError> {
     let first = memory.min(RAM0.size);
     let mut banks = alloc::vec![IpaRange { base: Ipa(RAM0.base), size: first }];

@@ -37,6 +37,8 @@ const ACCESSED: u64 = 1 << 10;
 const EXECUTE_NEVER: u64 = 1 << 54;
 /// For software: the memory is still to be scrubbed. Only where the access flag is clear, so that no guest sees it.
 const STALE: u64 = 1 << 55;
+/// For software: the page is another's, and the map holds a reference to it.
+const FOREIGN: u64 = 1 << 56;
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 
 /// What a guest may do with memory.
@@ -67,6 +69,27 @@ pub enum Content {
     Ready,
     /// What whoever had it before left: it must be scrubbed before the guest sees it.
     Stale,
+    /// What somebody else has in it: the page is not the domain's own, and the map holds a reference to it.
+    Foreign,
+}
+
+impl Content {
+    const fn bits(self) -> u64 {
+        match self {
+            Self::Ready => 0,
+            Self::Stale => STALE,
+            // Its touches are not counted.
+            Self::Foreign => FOREIGN | ACCESSED,
+        }
+    }
+
+    const fn of(raw: u64) -> Self {
+        match (raw & FOREIGN != 0, raw & STALE != 0) {
+            (true, _) => Self::Foreign,
+            (false, true) => Self::Stale,
+            (false, false) => Self::Ready,
+        }
+    }
 }
 
 /// What must be done for a guest that touches a leaf for the first time.
@@ -100,6 +123,8 @@ pub struct Leaf {
     pub order: Order,
     /// Whether the guest may write.
     pub writable: bool,
+    /// Whether it is another's.
+    pub foreign: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,8 +241,8 @@ impl P2m {
         if memory.read(table, index) & VALID != 0 {
             return Err((P2mError::Occupied, extent));
         }
-        let stale = if content == Content::Stale { STALE } else { 0 };
-        let attributes = MEMORY_NORMAL_WRITE_BACK | INNER_SHAREABLE | access.bits() | stale;
+        let attributes =
+            MEMORY_NORMAL_WRITE_BACK | INNER_SHAREABLE | access.bits() | content.bits();
         memory.write(table, index, extent.base().0 | attributes | level.leaf_bits());
         Ok(())
     }
@@ -231,6 +256,7 @@ impl P2m {
             pa: Pa((raw & ADDRESS) + ipa.0 % order.size()),
             order,
             writable: raw & WRITE != 0,
+            foreign: raw & FOREIGN != 0,
         })
     }
 
@@ -264,7 +290,7 @@ impl P2m {
         }
     }
 
-    /// Takes the page at `ipa` out of the map, splitting the block it is part of, and gives it back.
+    /// Takes the page at `ipa` out of the map, splitting the block it is part of, and gives it back with what is in it.
     ///
     /// # Errors
     /// If nothing is mapped there or a block cannot be split; the map says what it said.
@@ -272,7 +298,7 @@ impl P2m {
         &mut self,
         memory: &mut impl TableMemory,
         ipa: Ipa,
-    ) -> Result<Extent, P2mError> {
+    ) -> Result<(Extent, Content), P2mError> {
         if !is_mappable(ipa, Order::Page) {
             return Err(P2mError::BadAddress);
         }
@@ -281,7 +307,7 @@ impl P2m {
             if level == Level::L3 {
                 memory.write(table, index, 0);
                 memory.invalidate(ipa);
-                return Ok(Extent::kept(Pa(raw & ADDRESS), Order::Page));
+                return Ok((Extent::kept(Pa(raw & ADDRESS), Order::Page), Content::of(raw)));
             }
             self.split(memory, ipa, (table, index, level, raw))?;
         }
@@ -313,7 +339,7 @@ impl P2m {
     pub fn touched_bytes(&self, memory: &impl TableMemory) -> u64 {
         let mut bytes = 0;
         self.for_each_leaf(memory, |level, raw| {
-            if raw & ACCESSED != 0 {
+            if raw & (ACCESSED | FOREIGN) == ACCESSED {
                 bytes += level.order().size();
             }
         });
@@ -398,8 +424,8 @@ fn release_table<M: TableMemory>(
     for index in 0..ENTRIES {
         match (Descriptor::decode(level, memory.read(table, index)), level.below()) {
             (Descriptor::Leaf(raw), _) => {
-                let content = if raw & STALE != 0 { Content::Stale } else { Content::Ready };
-                reclaim(memory, Extent::kept(Pa(raw & ADDRESS), level.order()), content);
+                let extent = Extent::kept(Pa(raw & ADDRESS), level.order());
+                reclaim(memory, extent, Content::of(raw));
             }
             (Descriptor::Table(next), Some(below)) => release_table(memory, next, below, reclaim),
             _ => {}
@@ -539,7 +565,7 @@ mod tests {
                 .expect("room");
         }
         let page = p2m.unmap_page(memory, Ipa(0x4000_5000)).expect("mapped");
-        assert_eq!(page, extent(0x8000_5000, Order::Page));
+        assert_eq!(page, (extent(0x8000_5000, Order::Page), Content::Ready));
         let mut bytes = 0;
         p2m.release(memory, |_, extent, _| bytes += extent.order().size());
         assert_eq!(bytes, Order::Gib.size() + Order::Block.size() + PAGE_SIZE - PAGE_SIZE);
@@ -560,7 +586,7 @@ mod tests {
                 if action == 0 {
                     let expected = model.remove(&ipa);
                     let unmapped = p2m.unmap_page(memory, Ipa(ipa));
-                    prop_assert_eq!(unmapped.ok().map(|e| e.base().0), expected);
+                    prop_assert_eq!(unmapped.ok().map(|(e, _)| e.base().0), expected);
                 } else {
                     let order = if action == 1 { Order::Block } else { Order::Page };
                     let (ipa, pa) = (ipa & !(order.size() - 1), pa & ADDRESS & !(order.size() - 1));

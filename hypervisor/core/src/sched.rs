@@ -189,6 +189,12 @@ impl Scheduler {
         }
     }
 
+    /// Since which tick a vCPU has been able to run.
+    #[must_use]
+    pub fn ready_since(&self, slot: VcpuSlot) -> u64 {
+        self.vcpus.get(slot.0).map_or(0, |vcpu| vcpu.ready)
+    }
+
     /// The pCPUs that must look again because of the calls since the last time.
     pub fn take_summons(&mut self) -> impl Iterator<Item = PcpuId> + use<> {
         let mut summons = core::mem::take(&mut self.summons);
@@ -283,6 +289,7 @@ impl Scheduler {
                 let gap = vcpu.virtual_ticks(self.slice);
                 let gap = if leaving == Leaving::Yielded { gap } else { 0 };
                 vcpu.state = State::Queued;
+                vcpu.ready = now;
                 self.queue.insert(virtual_time.saturating_add(gap), slot.0);
                 return true;
             }
@@ -341,6 +348,7 @@ impl Scheduler {
         let Some(vcpu) = self.vcpus.get_mut(slot.0) else { return };
         vcpu.limit_credit(self.floor, self.slice);
         vcpu.state = State::Queued;
+        vcpu.ready = now;
         let (virtual_time, last) = (vcpu.virtual_time, vcpu.last);
         self.queue.insert(virtual_time, slot.0);
         self.forget_sleeper(last, slot);

@@ -79,6 +79,21 @@ pub fn virtual_deadline(control: u64, compare: u64, offset: u64) -> Option<u64> 
     (control & (ENABLE | IMASK) == ENABLE).then(|| compare.saturating_add(offset))
 }
 
+const NANOSECONDS: u64 = 1_000_000_000;
+
+/// Ticks of a counter of `hz` as nanoseconds.
+#[must_use]
+pub const fn nanoseconds(ticks: u64, hz: u64) -> u64 {
+    (ticks / hz).saturating_mul(NANOSECONDS).saturating_add(ticks % hz * NANOSECONDS / hz)
+}
+
+/// Nanoseconds as ticks of a counter of `hz`.
+#[must_use]
+pub const fn ticks(nanoseconds: u64, hz: u64) -> u64 {
+    let rest = nanoseconds % NANOSECONDS;
+    (nanoseconds / NANOSECONDS).saturating_mul(hz).saturating_add(rest * hz / NANOSECONDS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,6 +16,7 @@ use crate::stats::ExitReason;
 impl Session<'_> {
     /// Before the vCPU goes on after it was away: what came for it meanwhile.
     pub fn settle(&mut self) {
+        self.domain.events.lock().end_poll(self.vcpu.id);
         self.update_timer_line(timer::now());
         let mut vgic = self.domain.vgic.lock();
         let others = self.flush_into(&mut vgic);
@@ -39,7 +40,7 @@ impl Session<'_> {
 
     /// Something may have come for this vCPU, or another one wants its pCPU.
     fn look(&mut self) -> After {
-        if self.domain.has_ended() {
+        if self.domain.has_ended() || self.domain.check_watchdog() {
             return self.leave(Leaving::Offline);
         }
         match machine().review(self.pcpu.id) {
@@ -96,7 +97,8 @@ impl Session<'_> {
         let level = self.state.timer.line(now);
         let others = self.domain.vgic.lock().set_line(self.vcpu.id, PHYSICAL_TIMER, level);
         self.notify(others);
-        self.pcpu.set_timer_deadline(self.state.timer.deadline(now));
+        let deadlines = [self.state.timer.deadline(now), self.domain.watchdog()];
+        self.pcpu.set_timer_deadline(deadlines.into_iter().flatten().min());
     }
 
     /// `WFI` gives the pCPU up until an interrupt comes, `WFE` until everybody else had a turn.
@@ -137,6 +139,7 @@ impl Session<'_> {
     fn wake_up_time(&self, now: u64) -> Option<u64> {
         let (control, compare) = timer::virtual_timer();
         let virtual_timer = virtual_deadline(control, compare, self.state.system.cntvoff_el2);
-        [virtual_timer, self.state.timer.deadline(now)].into_iter().flatten().min()
+        let deadlines = [virtual_timer, self.state.timer.deadline(now), self.domain.watchdog()];
+        deadlines.into_iter().flatten().min()
     }
 }

@@ -29,6 +29,8 @@ pub struct Vcpu {
     // In ticks of a vCPU of the default weight.
     pub virtual_time: u64,
     pub ran: u64,
+    /// Since when it can run.
+    pub ready: u64,
     pub last: PcpuId,
     // What came while it ran: a wake, or its being switched on anew.
     pub woken: bool,
@@ -43,6 +45,7 @@ impl Vcpu {
             weight: weight.max(1),
             virtual_time: 0,
             ran: 0,
+            ready: 0,
             last: PcpuId(0),
             woken: false,
             started: false,

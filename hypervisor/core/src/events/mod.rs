@@ -1,0 +1,553 @@
+//! A domain's event channels (`event_channel.h`): which port leads where, and how its guest hears of what comes.
+//!
+//! [`EventChannels`] is the table of ports and every operation on it. How an event becomes visible is one of two formats: bits in
+//! the shared page (`two_level`), to which every guest is born, or the queues of the FIFO ABI (`fifo`), which it may ask for.
+//! What concerns two domains takes a [`Pair`].
+
+mod fifo;
+mod pair;
+mod two_level;
+
+#[cfg(test)]
+mod tests;
+
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use xen_abi::errno::Errno;
+use xen_abi::event_channel::{Status, fifo as fifo_abi, status};
+use xen_abi::xen::{EVENTS_2L, VcpuInfo, virq};
+
+use crate::addr::PAGE_SIZE;
+use crate::id::{DomainId, VcpuId};
+use crate::vgic::VcpuSet;
+use fifo::Fifo;
+pub use pair::Pair;
+
+/// A page of memory that a guest and the hypervisor both have, for as long as the value lives. The guest changes it at any time.
+pub trait Page {
+    /// The 4 bytes at `offset`, which is a multiple of 4 below 4,096.
+    fn word(&self, offset: usize) -> &AtomicU32;
+    /// The 8 bytes at `offset`, which is a multiple of 8 below 4,096.
+    fn double(&self, offset: usize) -> &AtomicU64;
+}
+
+/// Greatest port number, as of a domain that Xen's dom0less builds.
+pub const MAX_PORT: u32 = 1023;
+
+/// Where a port leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Free,
+    /// Waits for that domain to connect.
+    Unbound(DomainId),
+    /// Connected to that domain's port.
+    Interdomain(DomainId, u32),
+    Virq(u32),
+    Ipi,
+    /// The hypervisor is the other end.
+    Hypervisor,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Channel {
+    end: End,
+    vcpu: VcpuId,
+    queue: fifo::Placement,
+}
+
+impl Channel {
+    const FREE: Self =
+        Self { end: End::Free, vcpu: VcpuId(0), queue: fifo::Placement::DEFAULT };
+}
+
+/// Whom to tell of what came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "vCPUs that are not told do not look"]
+pub struct Raised {
+    /// vCPUs to which the event interrupt is to be sent.
+    pub upcalls: VcpuSet,
+    /// vCPUs that wait for this event without wanting an interrupt.
+    pub pollers: VcpuSet,
+}
+
+impl Raised {
+    /// Nobody.
+    pub const NOBODY: Self = Self { upcalls: VcpuSet::EMPTY, pollers: VcpuSet::EMPTY };
+
+    fn add(&mut self, other: Self) {
+        self.upcalls = self.upcalls.union(other.upcalls);
+        self.pollers = self.pollers.union(other.pollers);
+    }
+}
+
+/// What becomes of an event that a guest sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It came to the domain itself, or to nobody.
+    Here(Raised),
+    /// It is for this port of that domain: see [`EventChannels::receive`].
+    To(DomainId, u32),
+    /// It is for the hypervisor.
+    Hypervisor,
+}
+
+/// What a vCPU waits for in `SCHEDOP_poll`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Polling {
+    Nothing,
+    Port(u32),
+    Several,
+}
+
+/// A vCPU's side of events.
+struct Target<P> {
+    /// Where its `vcpu_info` is, if not in the shared page.
+    info: Option<(P, usize)>,
+    polling: Polling,
+}
+
+/// The event channels of one domain.
+pub struct EventChannels<P> {
+    me: DomainId,
+    shared: P,
+    // By number; 0 is no port.
+    ports: Vec<Channel>,
+    targets: Vec<Target<P>>,
+    fifo: Option<Fifo<P>>,
+    closed: bool,
+}
+
+impl<P: Page> EventChannels<P> {
+    /// No ports, and 2-level events in `shared`, for domain `me`.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub fn new(me: DomainId, vcpus: usize, shared: P) -> Result<Self, Errno> {
+        let mut targets = Vec::new();
+        targets.try_reserve_exact(vcpus).map_err(|_| Errno::ENOMEM)?;
+        targets.resize_with(vcpus, || Target { info: None, polling: Polling::Nothing });
+        let mut events =
+            Self { me, shared, ports: Vec::new(), targets, fifo: None, closed: false };
+        events.grow_to(0)?;
+        Ok(events)
+    }
+
+    /// The shared page.
+    pub const fn shared(&self) -> &P {
+        &self.shared
+    }
+
+    /// Makes a port for `remote` to connect to.
+    ///
+    /// # Errors
+    /// If there are too many.
+    pub fn allocate_unbound(&mut self, remote: DomainId) -> Result<u32, Errno> {
+        self.allocate(End::Unbound(remote), VcpuId(0))
+    }
+
+    /// Makes a port whose other end is the hypervisor.
+    ///
+    /// # Errors
+    /// If there are too many.
+    pub fn allocate_for_hypervisor(&mut self) -> Result<u32, Errno> {
+        self.allocate(End::Hypervisor, VcpuId(0))
+    }
+
+    /// Makes `port` one end of a channel that the configuration asks for.
+    ///
+    /// # Errors
+    /// If it is in use or is no port.
+    pub fn connect(&mut self, port: u32, remote: DomainId, remote_port: u32) -> Result<(), Errno> {
+        self.grow_to(port)?;
+        let channel = self.channel_mut(port)?;
+        if port == 0 || channel.end != End::Free {
+            return Err(Errno::EBUSY);
+        }
+        *channel = Channel { end: End::Interdomain(remote, remote_port), ..Channel::FREE };
+        Ok(())
+    }
+
+    /// Binds a virtual interrupt of a vCPU.
+    ///
+    /// # Errors
+    /// If there is no such interrupt or vCPU, it is bound already, or there are too many ports.
+    pub fn bind_virq(&mut self, number: u32, vcpu: u32) -> Result<u32, Errno> {
+        if number >= virq::COUNT || is_global(number) && vcpu != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let vcpu = self.vcpu(vcpu)?;
+        if self.virq_port(number, vcpu).is_some() {
+            return Err(Errno::EEXIST);
+        }
+        self.allocate(End::Virq(number), vcpu)
+    }
+
+    /// Makes a port by which the domain's vCPUs notify one of them.
+    ///
+    /// # Errors
+    /// If there is no such vCPU or there are too many ports.
+    pub fn bind_ipi(&mut self, vcpu: u32) -> Result<u32, Errno> {
+        let vcpu = self.vcpu(vcpu)?;
+        self.allocate(End::Ipi, vcpu)
+    }
+
+    /// Has a port notify another vCPU.
+    ///
+    /// # Errors
+    /// If there is no such vCPU or port, or the port is one vCPU's for good.
+    pub fn bind_vcpu(&mut self, port: u32, vcpu: u32) -> Result<(), Errno> {
+        let vcpu = self.vcpu(vcpu)?;
+        let channel = self.channel_mut(port)?;
+        match channel.end {
+            End::Unbound(_) | End::Interdomain(..) | End::Hypervisor => {}
+            End::Virq(number) if is_global(number) => {}
+            End::Virq(_) | End::Ipi | End::Free => return Err(Errno::EINVAL),
+        }
+        channel.vcpu = vcpu;
+        Ok(())
+    }
+
+    /// What a port is, as `evtchn_status` answers it.
+    ///
+    /// # Errors
+    /// If there is no such port.
+    pub fn status(&self, dom: u16, port: u32) -> Result<Status, Errno> {
+        let channel = self.channel(port)?;
+        let (status, peer, peer_port) = match channel.end {
+            End::Free => (status::CLOSED, 0, 0),
+            End::Unbound(remote) => (status::UNBOUND, u32::from(remote.get()), 0),
+            End::Interdomain(remote, port) => {
+                (status::INTERDOMAIN, u32::from(remote.get()), port)
+            }
+            End::Hypervisor => (status::INTERDOMAIN, 0, 0),
+            End::Virq(number) => (status::VIRQ, number, 0),
+            End::Ipi => (status::IPI, 0, 0),
+        };
+        Ok(Status { dom, pad: 0, port, status, vcpu: channel.vcpu.0.into(), peer, peer_port })
+    }
+
+    /// Sends an event by a port.
+    ///
+    /// # Errors
+    /// If it is no port that sends.
+    #[inline]
+    pub fn send(&mut self, port: u32) -> Result<Sent, Errno> {
+        match self.channel(port)?.end {
+            End::Interdomain(remote, at) if remote == self.me => Ok(Sent::Here(self.pend(at))),
+            End::Interdomain(remote, at) => Ok(Sent::To(remote, at)),
+            End::Ipi => Ok(Sent::Here(self.pend(port))),
+            End::Unbound(_) => Ok(Sent::Here(Raised::NOBODY)),
+            End::Hypervisor => Ok(Sent::Hypervisor),
+            End::Free | End::Virq(_) => Err(Errno::EINVAL),
+        }
+    }
+
+    /// An event comes from `port` of another domain; it counts if the two ends still belong together.
+    pub fn receive(&mut self, at: u32, from: DomainId, port: u32) -> Raised {
+        match self.channel(at) {
+            Ok(channel) if channel.end == End::Interdomain(from, port) => self.pend(at),
+            _ => Raised::NOBODY,
+        }
+    }
+
+    /// An event comes from the hypervisor.
+    pub fn receive_from_hypervisor(&mut self, port: u32) -> Raised {
+        match self.channel(port) {
+            Ok(channel) if channel.end == End::Hypervisor => self.pend(port),
+            _ => Raised::NOBODY,
+        }
+    }
+
+    /// A virtual interrupt comes; a global one has no need of `vcpu`.
+    pub fn raise_virq(&mut self, number: u32, vcpu: VcpuId) -> Raised {
+        self.virq_port(number, vcpu).map_or(Raised::NOBODY, |port| self.pend(port))
+    }
+
+    /// Lets a masked event through, and announces it if it is pending.
+    ///
+    /// # Errors
+    /// If there is no such port.
+    pub fn unmask(&mut self, port: u32) -> Result<Raised, Errno> {
+        let vcpu = self.channel(port)?.vcpu;
+        let announce = match &self.fifo {
+            None => two_level::unmask(self, port, vcpu),
+            Some(fifo) => {
+                if fifo.unmask(port) {
+                    return Ok(self.pend(port));
+                }
+                false
+            }
+        };
+        let upcalls = if announce { self.mark(vcpu) } else { VcpuSet::EMPTY };
+        Ok(Raised { upcalls, ..Raised::NOBODY })
+    }
+
+    /// Sets a port's priority, which only the FIFO ABI has.
+    ///
+    /// # Errors
+    /// If there is no such port or priority, or events are not in queues.
+    pub fn set_priority(&mut self, port: u32, priority: u32) -> Result<(), Errno> {
+        let has_queues = self.fifo.is_some();
+        let channel = self.channel_mut(port)?;
+        if !has_queues {
+            return Err(Errno::ENOSYS);
+        }
+        match u8::try_from(priority) {
+            Ok(priority) if usize::from(priority) < fifo_abi::QUEUES => {
+                channel.queue.priority = priority;
+                Ok(())
+            }
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// Registers where a vCPU's `vcpu_info` is. Everything counts as pending then, so that nothing is lost.
+    ///
+    /// # Errors
+    /// If it has one already.
+    pub fn register_vcpu_info(
+        &mut self,
+        vcpu: VcpuId,
+        page: P,
+        offset: usize,
+    ) -> Result<Raised, Errno> {
+        let legacy = self.info(vcpu).map(|(page, at)| page.double(at).load(Ordering::Relaxed));
+        let target = self.targets.get_mut(usize::from(vcpu.0)).ok_or(Errno::ENOENT)?;
+        if target.info.is_some() {
+            return Err(Errno::EBUSY);
+        }
+        page.double(offset).store(legacy.unwrap_or(0), Ordering::Relaxed);
+        page.double(offset + SEL).store(u64::MAX, Ordering::Release);
+        target.info = Some((page, offset));
+        Ok(Raised { upcalls: self.mark(vcpu), ..Raised::NOBODY })
+    }
+
+    /// The interrupt that told a vCPU of its events is lost: it is to be told again, if there are any.
+    pub fn announce_again(&self, vcpu: VcpuId) -> Raised {
+        let mut upcalls = VcpuSet::EMPTY;
+        let info = self.info(vcpu);
+        if info.is_some_and(|(page, at)| page.word(at).load(Ordering::Relaxed) & UPCALL_MASK != 0) {
+            upcalls.insert(vcpu);
+        }
+        Raised { upcalls, ..Raised::NOBODY }
+    }
+
+    /// Begins to wait for any of these ports; `false` if one of them is pending.
+    ///
+    /// # Errors
+    /// If one is no port.
+    pub fn poll(&mut self, vcpu: VcpuId, ports: &[u32]) -> Result<bool, Errno> {
+        let polling = match ports {
+            &[port] => Polling::Port(port),
+            _ => Polling::Several,
+        };
+        for &port in ports {
+            self.channel(port)?;
+            if self.is_pending(port) {
+                return Ok(false);
+            }
+        }
+        self.set_polling(vcpu, polling);
+        Ok(true)
+    }
+
+    /// Ends a vCPU's waiting.
+    pub fn end_poll(&mut self, vcpu: VcpuId) {
+        self.set_polling(vcpu, Polling::Nothing);
+    }
+
+    /// Asks for the FIFO ABI, with the control block of `vcpu` at `offset` of `page`.
+    ///
+    /// # Errors
+    /// If the vCPU has one or there is no memory.
+    pub fn init_control(&mut self, vcpu: VcpuId, page: P, offset: usize) -> Result<(), Errno> {
+        if self.fifo.is_none() {
+            let mut fifo = Fifo::new(self.targets.len())?;
+            fifo.set_control(vcpu, page, offset)?;
+            for (port, channel) in (0..).zip(&mut self.ports) {
+                let pending = two_level::is_pending(&self.shared, port);
+                channel.queue = fifo::Placement { pending, ..fifo::Placement::DEFAULT };
+            }
+            self.fifo = Some(fifo);
+            return Ok(());
+        }
+        self.fifo.as_mut().map_or(Ok(()), |fifo| fifo.set_control(vcpu, page, offset))
+    }
+
+    /// Adds a page of event words, and announces what was pending without one.
+    ///
+    /// # Errors
+    /// If events are not in queues or there are enough pages.
+    pub fn expand_array(&mut self, page: P) -> Result<Raised, Errno> {
+        let fifo = self.fifo.as_mut().ok_or(Errno::EOPNOTSUPP)?;
+        let first = fifo.add_page(page)?;
+        let mut raised = Raised::NOBODY;
+        for port in first..(first + fifo_abi::WORDS_PER_PAGE).min(self.ports.len() as u32) {
+            if self.channel(port).is_ok_and(|channel| channel.queue.pending) {
+                raised.add(self.pend(port));
+            }
+        }
+        Ok(raised)
+    }
+
+    /// Whether there are queues.
+    #[must_use]
+    pub const fn has_fifo(&self) -> bool {
+        self.fifo.is_some()
+    }
+
+    /// After every port was closed: back to bits in the shared page.
+    pub fn leave_fifo(&mut self) {
+        self.fifo = None;
+    }
+
+    /// Refuses new ports from now on, because the domain ends.
+    pub fn shut(&mut self) {
+        self.closed = true;
+    }
+
+    /// The first port in use that is the guest's to close.
+    #[must_use]
+    pub fn first_open(&self) -> Option<u32> {
+        let is_open = |channel: &Channel| !matches!(channel.end, End::Free | End::Hypervisor);
+        (0..).zip(&self.ports).find_map(|(port, channel)| is_open(channel).then_some(port))
+    }
+
+    /// The domain at the other end of a port, if it is connected to one.
+    ///
+    /// # Errors
+    /// If the port is not in use, or is the hypervisor's.
+    pub fn peer(&self, port: u32) -> Result<Option<DomainId>, Errno> {
+        match self.channel(port)?.end {
+            End::Free | End::Hypervisor => Err(Errno::EINVAL),
+            End::Interdomain(remote, _) => Ok(Some(remote)),
+            End::Unbound(_) | End::Virq(_) | End::Ipi => Ok(None),
+        }
+    }
+
+    fn allocate(&mut self, end: End, vcpu: VcpuId) -> Result<u32, Errno> {
+        let free = (1..).zip(self.ports.iter().skip(1)).find(|(_, c)| c.end == End::Free);
+        let port = free.map_or(self.ports.len() as u32, |(port, _)| port);
+        self.grow_to(port)?;
+        *self.channel_mut(port)? = Channel { end, vcpu, ..Channel::FREE };
+        Ok(port)
+    }
+
+    /// Xen's table grows by 64 ports, and what is free but has its place is a port (`EVTCHNS_PER_BUCKET`).
+    fn grow_to(&mut self, port: u32) -> Result<(), Errno> {
+        if self.closed || port > MAX_PORT {
+            return Err(Errno::ENOSPC);
+        }
+        let wanted = (port as usize + 1).next_multiple_of(BUCKET).max(self.ports.len());
+        self.ports.try_reserve_exact(wanted - self.ports.len()).map_err(|_| Errno::ENOMEM)?;
+        self.ports.resize(wanted, Channel::FREE);
+        Ok(())
+    }
+
+    fn channel(&self, port: u32) -> Result<Channel, Errno> {
+        self.ports.get(port as usize).copied().ok_or(Errno::EINVAL)
+    }
+
+    fn channel_mut(&mut self, port: u32) -> Result<&mut Channel, Errno> {
+        self.ports.get_mut(port as usize).ok_or(Errno::EINVAL)
+    }
+
+    fn vcpu(&self, number: u32) -> Result<VcpuId, Errno> {
+        if (number as usize) < self.targets.len() {
+            Ok(VcpuId(number as u8))
+        } else {
+            Err(Errno::ENOENT)
+        }
+    }
+
+    fn virq_port(&self, number: u32, vcpu: VcpuId) -> Option<u32> {
+        let is_it = |channel: &Channel| {
+            channel.end == End::Virq(number) && (is_global(number) || channel.vcpu == vcpu)
+        };
+        (0..).zip(&self.ports).find_map(|(port, channel)| is_it(channel).then_some(port))
+    }
+
+    fn free(&mut self, port: u32) {
+        match &self.fifo {
+            None => two_level::clear_pending(&self.shared, port),
+            Some(fifo) => fifo.clear_pending(port),
+        }
+        if let Ok(channel) = self.channel_mut(port) {
+            // Its place in the queues outlives it: the guest may not have taken it out yet.
+            let last = channel.queue.last;
+            *channel = Channel { queue: fifo::Placement { last, ..Channel::FREE.queue }, ..Channel::FREE };
+        }
+    }
+
+    /// Makes an event pending, and says who must hear of it.
+    fn pend(&mut self, port: u32) -> Raised {
+        let Some(channel) = self.ports.get_mut(port as usize) else { return Raised::NOBODY };
+        let vcpu = channel.vcpu;
+        let (is_new, announce) = match &mut self.fifo {
+            None => two_level::set_pending(self, port, vcpu),
+            Some(fifo) => fifo.set_pending(port, vcpu, &mut channel.queue),
+        };
+        Raised {
+            upcalls: if announce { self.mark(vcpu) } else { VcpuSet::EMPTY },
+            pollers: if is_new { self.pollers(port) } else { VcpuSet::EMPTY },
+        }
+    }
+
+    fn is_pending(&self, port: u32) -> bool {
+        match &self.fifo {
+            None => two_level::is_pending(&self.shared, port),
+            Some(fifo) => fifo.is_pending(port),
+        }
+    }
+
+    /// Tells a vCPU that there is something to look at; it is to be interrupted if it did not know.
+    fn mark(&self, vcpu: VcpuId) -> VcpuSet {
+        let mut upcalls = VcpuSet::EMPTY;
+        if let Some((page, at)) = self.info(vcpu)
+            && page.word(at).fetch_or(UPCALL_PENDING, Ordering::AcqRel) & UPCALL_MASK == 0
+        {
+            upcalls.insert(vcpu);
+        }
+        upcalls
+    }
+
+    /// Where the `vcpu_info` of a vCPU is.
+    fn info(&self, vcpu: VcpuId) -> Option<(&P, usize)> {
+        match &self.targets.get(usize::from(vcpu.0))?.info {
+            Some((page, offset)) => Some((page, *offset)),
+            None if vcpu == VcpuId(0) => Some((&self.shared, 0)),
+            None => None,
+        }
+    }
+
+    fn set_polling(&mut self, vcpu: VcpuId, polling: Polling) {
+        if let Some(target) = self.targets.get_mut(usize::from(vcpu.0)) {
+            target.polling = polling;
+        }
+    }
+
+    fn pollers(&self, port: u32) -> VcpuSet {
+        let mut pollers = VcpuSet::EMPTY;
+        for (vcpu, target) in (0..).map(VcpuId).zip(&self.targets) {
+            if target.polling == Polling::Several || target.polling == Polling::Port(port) {
+                pollers.insert(vcpu);
+            }
+        }
+        pollers
+    }
+}
+
+/// Ports that come to be at once (`EVTCHNS_PER_BUCKET`).
+const BUCKET: usize = 64;
+/// `vcpu_info.evtchn_upcall_pending` in the word it is part of.
+const UPCALL_PENDING: u32 = 1;
+const UPCALL_MASK: u32 = 0xff;
+/// Offset of `vcpu_info.evtchn_pending_sel`.
+const SEL: usize = core::mem::offset_of!(VcpuInfo, evtchn_pending_sel);
+
+const _: () = assert!(MAX_PORT < EVENTS_2L && (PAGE_SIZE as usize) > size_of::<VcpuInfo>());
+
+const fn is_global(number: u32) -> bool {
+    virq::GLOBAL >> number & 1 != 0
+}

@@ -1,0 +1,91 @@
+//! What concerns the event channels of two domains at once.
+
+use xen_abi::errno::Errno;
+
+use super::{Channel, End, EventChannels, Page, Raised};
+use crate::id::DomainId;
+
+/// The caller's event channels and those of the domain at the other end, which may be the caller itself.
+pub enum Pair<'a, P> {
+    /// Both ends are the caller's.
+    Same(&'a mut EventChannels<P>),
+    /// The caller's, and another's.
+    Two(&'a mut EventChannels<P>, &'a mut EventChannels<P>),
+}
+
+impl<P: Page> Pair<'_, P> {
+    fn local(&mut self) -> &mut EventChannels<P> {
+        match self {
+            Self::Same(both) => both,
+            Self::Two(local, _) => local,
+        }
+    }
+
+    fn remote(&mut self) -> &mut EventChannels<P> {
+        match self {
+            Self::Same(both) => both,
+            Self::Two(_, remote) => remote,
+        }
+    }
+
+    /// Connects a new port of the caller's to one that the other domain made for it. An event comes at once, for those
+    /// that may have been lost before.
+    ///
+    /// # Errors
+    /// If there are too many ports, or the other is not there for the caller.
+    pub fn bind_interdomain(&mut self, remote_port: u32) -> Result<(u32, Raised), Errno> {
+        let (me, remote) = (self.local().me, self.remote().me);
+        // As on Xen a port must be free even if the other is not there.
+        let port = self.local().allocate(End::Ipi, super::VcpuId(0))?;
+        let other = self.remote().channel_mut(remote_port);
+        match other {
+            Ok(channel) if channel.end == End::Unbound(me) && !(me == remote && remote_port == port) => {
+                channel.end = End::Interdomain(me, port);
+            }
+            _ => {
+                self.local().free(port);
+                return Err(Errno::EINVAL);
+            }
+        }
+        let end = End::Interdomain(remote, remote_port);
+        *self.local().channel_mut(port)? = Channel { end, ..Channel::FREE };
+        Ok((port, self.local().pend(port)))
+    }
+
+    /// Closes a port of the caller's that is connected to the other domain; its other end waits for the caller again.
+    ///
+    /// # Errors
+    /// If it is not, any more.
+    pub fn close(&mut self, port: u32) -> Result<(), Errno> {
+        let (me, remote) = (self.local().me, self.remote().me);
+        let End::Interdomain(peer, remote_port) = self.local().channel(port)?.end else {
+            return Err(Errno::EAGAIN);
+        };
+        if peer != remote {
+            return Err(Errno::EAGAIN);
+        }
+        self.local().free(port);
+        if let Ok(channel) = self.remote().channel_mut(remote_port)
+            && channel.end == End::Interdomain(me, port)
+        {
+            channel.end = End::Unbound(me);
+        }
+        Ok(())
+    }
+}
+
+impl<P: Page> EventChannels<P> {
+    /// Closes a port that is connected to no domain, or to `gone`, which is no more.
+    ///
+    /// # Errors
+    /// If it is connected to another by now.
+    pub fn close_alone(&mut self, port: u32, gone: Option<DomainId>) -> Result<(), Errno> {
+        match self.channel(port)?.end {
+            End::Interdomain(remote, _) if Some(remote) != gone => Err(Errno::EAGAIN),
+            _ => {
+                self.free(port);
+                Ok(())
+            }
+        }
+    }
+}

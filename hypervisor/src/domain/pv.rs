@@ -1,0 +1,317 @@
+//! What a domain has by Xen's ABI besides a machine: event channels, grants, a shared page, a console ring, parameters.
+
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+use mote_core::addr::{Ipa, PAGE_SIZE};
+use mote_core::events::{Pair, Raised};
+use mote_core::id::{DomainId, VcpuId};
+use mote_core::p2m::Access;
+use mote_core::policy::Relation;
+use mote_core::pv_console::PvConsole;
+use mote_core::vgic::{IntId, VcpuSet};
+use mote_platform::timer;
+use xen_abi::arch_arm::{EVENT_CHANNEL_INTID, MAGIC_PAGES};
+use xen_abi::errno::Errno;
+use xen_abi::hvm::{CALLBACK_PPI, param};
+use xen_abi::sched::reason;
+use xen_abi::xen::virq;
+
+use super::{Domain, End};
+use crate::machine::machine;
+use crate::memory::{FrameRef, MemoryError};
+
+/// The interrupt by which a vCPU hears of events.
+const EVENTS: IntId = IntId::new(EVENT_CHANNEL_INTID).expect("a PPI");
+/// `HVM_PARAM_CALLBACK_IRQ`: that PPI, whose line is low when an event is pending.
+const CALLBACK: u64 = CALLBACK_PPI | 2 << 8 | EVENT_CHANNEL_INTID as u64;
+/// Where the console's ring is.
+pub const CONSOLE_PAGE: Ipa = Ipa(MAGIC_PAGES.base);
+/// Watchdogs of a domain (`NR_DOMAIN_WATCHDOG_TIMERS`).
+pub const WATCHDOGS: usize = 2;
+/// No watchdog runs.
+pub const NO_WATCHDOG: u64 = u64::MAX;
+/// No reason for an end was announced.
+pub const NO_REASON: u32 = u32::MAX;
+
+/// A console ring, and the port by which both ends announce what they put there.
+pub struct Console {
+    /// The ring.
+    pub ring: PvConsole<FrameRef>,
+    /// The guest's port.
+    pub port: u32,
+}
+
+impl Domain {
+    /// What another domain is to this one.
+    pub fn relation(&self, other: DomainId) -> Relation {
+        match other {
+            _ if other == self.id => Relation::Itself,
+            _ if self.peers.contains(&other) => Relation::Peer,
+            _ => Relation::Stranger,
+        }
+    }
+
+    /// Does something to the event channels of this domain and another, which may be the same.
+    pub fn with_events_of<R>(
+        &self,
+        other: &Self,
+        f: impl FnOnce(&mut Pair<'_, FrameRef>) -> R,
+    ) -> R {
+        // Whoever takes two takes the one of the lower number first.
+        if self.id == other.id {
+            f(&mut Pair::Same(&mut self.events.lock()))
+        } else if self.id < other.id {
+            let mut mine = self.events.lock();
+            f(&mut Pair::Two(&mut mine, &mut other.events.lock()))
+        } else {
+            let mut others = other.events.lock();
+            f(&mut Pair::Two(&mut self.events.lock(), &mut others))
+        }
+    }
+
+    /// Sends the event interrupt to those that are to have it; returns which vCPUs must look.
+    #[inline]
+    pub fn raise(&self, raised: Raised) -> VcpuSet {
+        let mut look = raised.pollers;
+        if !raised.upcalls.is_empty() {
+            let mut vgic = self.vgic.lock();
+            for vcpu in raised.upcalls {
+                look = look.union(vgic.raise(vcpu, EVENTS));
+            }
+        }
+        look
+    }
+
+    /// Tells its vCPUs of events, when none of them is the caller's.
+    pub fn announce(&self, raised: Raised) {
+        self.wake_all(self.raise(raised));
+    }
+
+    /// A vCPU begins anew with events pending that it was told of before.
+    pub fn announce_again(&self, vcpu: VcpuId) {
+        let raised = self.events.lock().announce_again(vcpu);
+        // It is about to look at its interrupts.
+        let _ = self.raise(raised);
+    }
+
+    /// Closes a port that a guest may close.
+    ///
+    /// # Errors
+    /// If it is none. `EAGAIN` if its other end was changed meanwhile.
+    pub fn close_port(&self, port: u32) -> Result<(), Errno> {
+        let peer = self.events.lock().peer(port)?;
+        let remote = match peer {
+            Some(id) if id == self.id => return self.with_events_of(self, |pair| pair.close(port)),
+            Some(id) => machine().domain(id),
+            None => None,
+        };
+        match remote {
+            Some(remote) => self.with_events_of(&remote, |pair| pair.close(port)),
+            None => self.events.lock().close_alone(port, peer),
+        }
+    }
+
+    /// Closes all ports and ends all uses of others' grants, because the domain is no more.
+    pub fn leave_others(&self) {
+        self.events.lock().shut();
+        loop {
+            let open = self.events.lock().first_open();
+            let Some(port) = open else { break };
+            // If its other end changed, it is still open, and closed next time.
+            let _ = self.close_port(port);
+        }
+        loop {
+            let mapping = self.grants.lock().take_any();
+            let Some(mapping) = mapping else { break };
+            self.end_use(&mapping);
+        }
+    }
+
+    /// Maps the shared page at `ipa`.
+    ///
+    /// # Errors
+    /// If it is mapped already or cannot be there.
+    pub fn map_shared_info(&self, ipa: Ipa) -> Result<(), Errno> {
+        let mut place = self.shared_ipa.lock();
+        if place.is_some() {
+            return Err(Errno::EBUSY);
+        }
+        let page = self.events.lock().shared().another().map_err(|_| Errno::ENOMEM)?;
+        self.map_page(ipa, page)?;
+        *place = Some(ipa);
+        Ok(())
+    }
+
+    /// Maps a frame of the grant table at `ipa`; the table grows to have it.
+    ///
+    /// # Errors
+    /// If there can be no such frame, it is mapped already, or cannot be there.
+    pub fn map_grant_frame(&self, index: u32, ipa: Ipa) -> Result<(), Errno> {
+        self.grow_grants(index.checked_add(1).ok_or(Errno::EINVAL)?)?;
+        let mut grants = self.grants.lock();
+        let (page, mapped) = grants.frame(index).ok_or(Errno::EINVAL)?;
+        if mapped.is_some() {
+            return Err(Errno::EBUSY);
+        }
+        let page = page.another().map_err(|_| Errno::ENOMEM)?;
+        grants.set_frame_ipa(index, Some(ipa));
+        drop(grants);
+        let result = self.map_page(ipa, page);
+        if result.is_err() {
+            self.grants.lock().set_frame_ipa(index, None);
+        }
+        result
+    }
+
+    fn map_page(&self, ipa: Ipa, page: FrameRef) -> Result<(), Errno> {
+        let mapped = self.memory.lock().map_shared(ipa, page, Access::Full);
+        mapped.map_err(|error| match error {
+            MemoryError::OutOfMemory => Errno::ENOMEM,
+            _ => Errno::EINVAL,
+        })
+    }
+
+    /// Grows the grant table to `frames`.
+    ///
+    /// # Errors
+    /// If it may not have so many, or there is no memory.
+    pub fn grow_grants(&self, frames: u32) -> Result<(), Errno> {
+        if frames > self.grants.lock().max_frames() {
+            return Err(Errno::EINVAL);
+        }
+        while self.grants.lock().frames() < frames {
+            let page = FrameRef::zeroed().map_err(|_| Errno::ENOMEM)?;
+            self.grants.lock().add_frame(page).map_err(|_| Errno::ENOMEM)?;
+        }
+        Ok(())
+    }
+
+    /// The guest took a shared page from `ipa`: it may have it elsewhere from now on.
+    pub fn forget_shared(&self, ipa: Ipa) {
+        self.shared_ipa.lock().take_if(|place| *place == ipa);
+        self.grants.lock().forget_ipa(ipa);
+    }
+
+    /// A parameter that guests may read. Xenstore is not there, which its frame and port of 0 say.
+    pub fn parameter(&self, index: u32) -> Option<u64> {
+        match index {
+            param::CALLBACK_IRQ => Some(CALLBACK),
+            param::STORE_PFN | param::STORE_EVTCHN => Some(0),
+            param::CONSOLE_PFN => Some(self.console.get().map_or(0, |_| CONSOLE_PAGE.0 / PAGE_SIZE)),
+            param::CONSOLE_EVTCHN => Some(self.console.get().map_or(0, |c| c.port.into())),
+            _ => None,
+        }
+    }
+
+    /// Gives it a console ring, before it runs.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub fn add_console(&self) -> Result<(), MemoryError> {
+        let page = FrameRef::zeroed().map_err(|_| MemoryError::OutOfMemory)?;
+        let mapped = page.another().map_err(|_| MemoryError::OutOfMemory)?;
+        self.memory.lock().map_shared(CONSOLE_PAGE, mapped, Access::Full)?;
+        let port = self.events.lock().allocate_for_hypervisor();
+        let port = port.map_err(|_| MemoryError::OutOfMemory)?;
+        self.console.call_once(|| Console { ring: PvConsole::new(page), port });
+        Ok(())
+    }
+
+    /// The guest has put something into its console ring, or taken something out.
+    pub fn serve_console(&self) {
+        let Some(console) = self.console.get() else { return };
+        if console.ring.take(|byte| self.send(byte)) > 0 {
+            self.uses_ring.store(true, Ordering::Relaxed);
+            self.announce(self.events.lock().receive_from_hypervisor(console.port));
+        }
+    }
+
+    /// Passes a byte to the guest by its console ring, if that is where it reads; whether it was.
+    pub(super) fn receive_by_ring(&self, byte: u8) -> bool {
+        let ring = self.console.get().filter(|_| self.uses_ring.load(Ordering::Relaxed));
+        let Some(console) = ring else { return false };
+        // What a guest does not read is lost, as on a wire.
+        if console.ring.put(byte) {
+            let raised = self.events.lock().receive_from_hypervisor(console.port);
+            self.announce(raised);
+        }
+        true
+    }
+
+    /// Keeps a byte for a guest that reads by `CONSOLEIO_read`, and tells it.
+    pub(super) fn keep_typed(&self, byte: u8) {
+        self.typed.lock().push(byte);
+        let raised = self.events.lock().raise_virq(virq::CONSOLE, VcpuId(0));
+        self.announce(raised);
+    }
+
+    /// Takes what was kept.
+    pub fn take_typed(&self, into: &mut [u8]) -> usize {
+        self.typed.lock().take(into)
+    }
+
+    /// How a guest that gives this reason ends, unless it gave another before.
+    pub fn ending(&self, code: u32) -> End {
+        let announced = self.reason.load(Ordering::Relaxed);
+        match if announced == NO_REASON { code & 0xff } else { announced } {
+            reason::POWEROFF => End::Shutdown,
+            reason::REBOOT => End::Reboot,
+            reason::SUSPEND => End::Crashed("it asked to be saved, and nobody is there to do it"),
+            reason::CRASH => End::Crashed("it says that it crashed"),
+            reason::WATCHDOG => End::Crashed("its watchdog ran out"),
+            reason::SOFT_RESET => End::Crashed("it asked for a soft reset, and nobody is there to do it"),
+            _ => End::Crashed("it gave a reason for its end that there is not"),
+        }
+    }
+
+    /// The guest says why it will end; the first reason counts.
+    pub fn announce_ending(&self, code: u32) {
+        let relaxed = Ordering::Relaxed;
+        let _ = self.reason.compare_exchange(NO_REASON, code & 0xff, relaxed, relaxed);
+    }
+
+    /// Whether runstate records are marked while they are written.
+    pub fn marks_updates(&self) -> bool {
+        self.marks_updates.load(Ordering::Relaxed)
+    }
+
+    /// Sets that.
+    pub fn mark_updates(&self, enable: bool) {
+        self.marks_updates.store(enable, Ordering::Relaxed);
+    }
+
+    /// Sets a watchdog, a new one if `id` is 0, or stops it; returns a new one's number, else 0.
+    ///
+    /// # Errors
+    /// If there is none of that number, or all are in use.
+    pub fn set_watchdog(&self, id: u32, deadline: Option<u64>) -> Result<u32, Errno> {
+        let mut watchdogs = self.watchdogs.lock();
+        let place = match id.checked_sub(1) {
+            None => watchdogs.iter().position(Option::is_none).ok_or(Errno::ENOSPC)?,
+            Some(index) => index as usize,
+        };
+        let watchdog = watchdogs.get_mut(place).ok_or(Errno::EINVAL)?;
+        if id != 0 && watchdog.is_none() {
+            return Err(Errno::EINVAL);
+        }
+        *watchdog = deadline;
+        let first = watchdogs.iter().flatten().min().copied().unwrap_or(NO_WATCHDOG);
+        self.watchdog.store(first, Ordering::Relaxed);
+        Ok(if id == 0 { place as u32 + 1 } else { 0 })
+    }
+
+    /// When its first watchdog runs out, if one runs.
+    pub fn watchdog(&self) -> Option<u64> {
+        Some(self.watchdog.load(Ordering::Relaxed)).filter(|&deadline| deadline != NO_WATCHDOG)
+    }
+
+    /// Ends it if a watchdog has run out; whether it has.
+    pub fn check_watchdog(self: &Arc<Self>) -> bool {
+        let bites = self.watchdog.load(Ordering::Relaxed) <= timer::now();
+        if bites {
+            self.end(End::Crashed("its watchdog ran out"));
+        }
+        bites
+    }
+}

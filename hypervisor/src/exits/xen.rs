@@ -1,0 +1,237 @@
+//! Xen's hypercalls: `HVC #0xEA1`, the number in x16, arguments in x0 to x4, the answer in x0.
+//!
+//! Each is a method that takes its arguments and gives a [`Reply`] or the error that Xen gives. A guest's structure is copied in
+//! once, by [`Session::read`]; no reference to a guest's memory exists. Calls that take lists do a part at a time and are made
+//! again by the guest for the rest, so that no call keeps a pCPU for long.
+
+mod console_io;
+mod events;
+mod grants;
+mod hvm_op;
+mod memory_op;
+mod sched_op;
+mod vcpu_op;
+mod version;
+
+use alloc::sync::Arc;
+
+use mote_core::addr::{Ipa, PAGE_SIZE};
+use mote_core::id::DomainId;
+use mote_core::policy::{Action, allows};
+use mote_core::sched::Leaving;
+use mote_platform::guest::After;
+use mote_platform::{memory, syndrome};
+use xen_abi::Wire;
+use xen_abi::errno::Errno;
+use xen_abi::xen::{MulticallEntry, domid, hypercall};
+
+use super::Session;
+use crate::domain::{Domain, End};
+use crate::machine::machine;
+use crate::memory::GuestMemory;
+use crate::stats::ExitReason;
+
+/// The arguments of a hypercall.
+type Arguments = [u64; 5];
+
+/// How a hypercall goes on.
+enum Reply {
+    /// With this answer.
+    Value(u64),
+    /// The guest makes it again, with the arguments as they are now.
+    Again,
+    /// With 0, when the vCPU has its turn again.
+    Leave(Leaving),
+    /// Not at all.
+    End(End),
+}
+
+impl Reply {
+    const DONE: Self = Self::Value(0);
+}
+
+/// What a hypercall comes to.
+type Answer = Result<Reply, Errno>;
+
+/// Elements of a list that are worked on before the guest may be interrupted.
+const BATCH: u64 = 32;
+
+impl Session<'_> {
+    /// A hypercall, by its registers x0 to x17.
+    #[inline]
+    pub(super) fn xen(&mut self, x: &mut [u64; 18]) -> After {
+        self.state.exits.count(ExitReason::Hypercall);
+        if (x[16], x[0] as u32) == (hypercall::XEN_VERSION, 0) {
+            x[0] = version::VERSION;
+            return After::Resume;
+        }
+        let send = xen_abi::event_channel::op::SEND as u32;
+        if (x[16], x[0] as u32) == (hypercall::EVENT_CHANNEL_OP, send) {
+            x[0] = self.send_event(x[1]).map_or_else(Errno::answer, |()| 0);
+            return After::Resume;
+        }
+        self.any_hypercall(x)
+    }
+
+    #[inline(never)]
+    fn any_hypercall(&mut self, x: &mut [u64; 18]) -> After {
+        let mut arguments: Arguments = [x[0], x[1], x[2], x[3], x[4]];
+        let answer = match x[16] {
+            hypercall::MULTICALL => self.multicall(&mut arguments),
+            number => self.hypercall(number, &mut arguments),
+        };
+        match answer {
+            Ok(Reply::Value(value)) => x[0] = value,
+            Err(error) => x[0] = error.answer(),
+            Ok(Reply::Again) => {
+                x[..5].copy_from_slice(&arguments);
+                syndrome::set_pc(syndrome::pc().wrapping_sub(4));
+            }
+            Ok(Reply::Leave(leaving)) => {
+                x[0] = 0;
+                return self.leave(leaving);
+            }
+            Ok(Reply::End(end)) => return self.end(end),
+        }
+        After::Resume
+    }
+
+    fn hypercall(&mut self, number: u64, arguments: &mut Arguments) -> Answer {
+        match number {
+            hypercall::MEMORY_OP => self.memory_op(arguments),
+            hypercall::XEN_VERSION => self.xen_version(arguments),
+            hypercall::CONSOLE_IO => self.console_io(arguments),
+            hypercall::GRANT_TABLE_OP => self.grant_table_op(arguments),
+            hypercall::VM_ASSIST => self.vm_assist(arguments),
+            hypercall::VCPU_OP => self.vcpu_op(arguments),
+            hypercall::SCHED_OP => self.sched_op(arguments),
+            hypercall::EVENT_CHANNEL_OP => self.event_channel_op(arguments),
+            hypercall::HVM_OP => self.hvm_op(arguments),
+            hypercall::SYSCTL | hypercall::DOMCTL | hypercall::PLATFORM_OP => {
+                self.control(arguments[0])
+            }
+            // `PHYSDEV_OP` is one of those that are not there: no guest has a physical device.
+            _ => Err(Errno::ENOSYS),
+        }
+    }
+
+    /// What only a control domain may do, and none is one: like Xen, whose version of the structure the caller must know first.
+    fn control(&self, structure: u64) -> Answer {
+        let _: [u32; 2] = self.read(structure)?;
+        if self.may(Action::Control, self.domain) { Err(Errno::ENOSYS) } else { Err(Errno::EPERM) }
+    }
+
+    /// Several hypercalls, whose answers go to where their arguments came from.
+    fn multicall(&mut self, arguments: &mut Arguments) -> Answer {
+        let entry_size = size_of::<MulticallEntry>() as u64;
+        for _ in 0..BATCH {
+            let [list, count, ..] = *arguments;
+            if count as u32 == 0 {
+                return Ok(Reply::DONE);
+            }
+            let mut entry: MulticallEntry = self.read(list)?;
+            let mut inner: Arguments = entry.args.first_chunk().copied().unwrap_or_default();
+            let answer = match entry.op {
+                hypercall::MULTICALL => Err(Errno::EINVAL),
+                number => self.hypercall(number, &mut inner),
+            };
+            let (result, leave) = match answer {
+                Ok(Reply::Value(value)) => (value, None),
+                Err(error) => (error.answer(), None),
+                Ok(Reply::Leave(leaving)) => (0, Some(leaving)),
+                Ok(Reply::End(end)) => return Ok(Reply::End(end)),
+                Ok(Reply::Again) => {
+                    entry.args[..5].copy_from_slice(&inner);
+                    self.write(list, &entry)?;
+                    return Ok(Reply::Again);
+                }
+            };
+            entry.result = result;
+            self.write(list, &entry)?;
+            *arguments = [list.wrapping_add(entry_size), count.wrapping_sub(1), 0, 0, 0];
+            if let Some(leaving) = leave {
+                self.leave(leaving);
+                return Ok(Reply::Again);
+            }
+        }
+        Ok(Reply::Again)
+    }
+
+    /// Whether this domain may do something to `other`.
+    fn may(&self, action: Action, other: &Domain) -> bool {
+        allows(action, self.domain.relation(other.id))
+    }
+
+    /// The domain that a guest names, if the policy allows what it is about to do to it.
+    fn domain_for(&self, action: Action, number: u16) -> Result<Arc<Domain>, Errno> {
+        let domain = self.find_domain(number).ok_or(Errno::ESRCH)?;
+        if self.may(action, &domain) { Ok(domain) } else { Err(Errno::EPERM) }
+    }
+
+    fn find_domain(&self, number: u16) -> Option<Arc<Domain>> {
+        if number == domid::SELF || number == self.domain.id.get() {
+            return Some(self.domain.clone());
+        }
+        machine().domain(DomainId::new(number)?)
+    }
+
+    /// Copies a structure in from the guest's virtual address `from`.
+    fn read<T: Wire>(&self, from: u64) -> Result<T, Errno> {
+        let mut value = T::new_zeroed();
+        self.read_bytes(from, value.as_mut_bytes())?;
+        Ok(value)
+    }
+
+    /// Copies a structure out to the guest's virtual address `to`.
+    fn write<T: Wire>(&self, to: u64, value: &T) -> Result<(), Errno> {
+        self.write_bytes(to, value.as_bytes())
+    }
+
+    fn read_bytes(&self, from: u64, mut into: &mut [u8]) -> Result<(), Errno> {
+        let mut domain_memory = self.domain.memory.lock();
+        let mut at = from;
+        while !into.is_empty() {
+            let (part, rest) = into.split_at_mut(into.len().min(room(at)));
+            let pa = locate(&mut domain_memory, at, false)?;
+            memory::read(pa, part).map_err(|_| Errno::EFAULT)?;
+            at = at.wrapping_add(part.len() as u64);
+            into = rest;
+        }
+        Ok(())
+    }
+
+    fn write_bytes(&self, to: u64, mut bytes: &[u8]) -> Result<(), Errno> {
+        let mut domain_memory = self.domain.memory.lock();
+        let mut at = to;
+        while !bytes.is_empty() {
+            let (part, rest) = bytes.split_at(bytes.len().min(room(at)));
+            let pa = locate(&mut domain_memory, at, true)?;
+            memory::write(pa, part).map_err(|_| Errno::EFAULT)?;
+            at = at.wrapping_add(part.len() as u64);
+            bytes = rest;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes from a virtual address to the end of its page.
+const fn room(at: u64) -> usize {
+    (PAGE_SIZE - at % PAGE_SIZE) as usize
+}
+
+/// The physical address of the virtual one of the guest that is loaded. It holds for as long as its memory is locked.
+#[inline]
+fn locate(domain_memory: &mut GuestMemory, at: u64, write: bool) -> Result<u64, Errno> {
+    match syndrome::translate(at, write) {
+        Some(pa) => Ok(pa),
+        None => locate_untouched(domain_memory, at, write),
+    }
+}
+
+/// The same for memory that the guest has not touched itself yet.
+#[cold]
+fn locate_untouched(domain_memory: &mut GuestMemory, at: u64, write: bool) -> Result<u64, Errno> {
+    let ipa = syndrome::translate_stage1(at).ok_or(Errno::EFAULT)?;
+    domain_memory.touch(Ipa(ipa)).map_err(|_| Errno::EFAULT)?;
+    syndrome::translate(at, write).ok_or(Errno::EFAULT)
+}

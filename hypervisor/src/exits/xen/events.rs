@@ -1,0 +1,171 @@
+//! `event_channel_op`.
+
+use mote_core::addr::{Ipa, PAGE_SIZE};
+use mote_core::events::{Raised, Sent};
+use mote_core::id::VcpuId;
+use mote_core::p2m::Access;
+use mote_core::policy::Action;
+use xen_abi::errno::Errno;
+use xen_abi::event_channel::{
+    AllocUnbound, BindInterdomain, BindIpi, BindPirq, BindVcpu, BindVirq, ControlBlock,
+    ExpandArray, InitControl, Port, Reset, SetPriority, Status, fifo, op,
+};
+
+use super::super::Session;
+use super::{Answer, Arguments, BATCH, Reply};
+use crate::machine::machine;
+use crate::memory::FrameRef;
+
+/// How often a port whose other end keeps changing is tried to be closed.
+const TRIES: usize = 4;
+
+impl Session<'_> {
+    /// `EVTCHNOP_send`, the one that must be fast.
+    #[inline]
+    pub(super) fn send_event(&mut self, at: u64) -> Result<(), Errno> {
+        let Port { port } = self.read(at)?;
+        let sent = self.domain.events.lock().send(port)?;
+        match sent {
+            Sent::Here(raised) => self.announce(raised),
+            Sent::To(remote, remote_port) => {
+                // One that is no more hears nothing.
+                if let Some(remote) = machine().domain(remote) {
+                    let raised = remote.events.lock().receive(remote_port, self.domain.id, port);
+                    remote.announce(raised);
+                }
+            }
+            Sent::Hypervisor => self.domain.serve_console(),
+        }
+        Ok(())
+    }
+
+    /// Tells this domain's vCPUs of events.
+    #[inline]
+    pub(super) fn announce(&mut self, raised: Raised) {
+        let look = self.domain.raise(raised);
+        if !look.is_empty() {
+            self.notify(look);
+        }
+    }
+
+    pub(super) fn event_channel_op(&mut self, &mut [op, at, ..]: &mut Arguments) -> Answer {
+        match u64::from(op as u32) {
+            op::ALLOC_UNBOUND => {
+                let asked: AllocUnbound = self.read(at)?;
+                let domain = self.domain_for(Action::Manage, asked.dom)?;
+                let remote = self.domain_for(Action::JoinEvents, asked.remote_dom)?.id;
+                let port = domain.events.lock().allocate_unbound(remote)?;
+                self.write(at, &AllocUnbound { port, ..asked })?;
+            }
+            op::BIND_INTERDOMAIN => self.bind_interdomain(at)?,
+            op::BIND_VIRQ => {
+                let asked: BindVirq = self.read(at)?;
+                let port = self.domain.events.lock().bind_virq(asked.virq, asked.vcpu)?;
+                self.write(at, &BindVirq { port, ..asked })?;
+            }
+            op::BIND_PIRQ => {
+                let _: BindPirq = self.read(at)?;
+                return Err(Errno::EOPNOTSUPP);
+            }
+            op::BIND_IPI => {
+                let asked: BindIpi = self.read(at)?;
+                let port = self.domain.events.lock().bind_ipi(asked.vcpu)?;
+                self.write(at, &BindIpi { port, ..asked })?;
+            }
+            op::CLOSE => {
+                let Port { port } = self.read(at)?;
+                self.close(port)?;
+            }
+            op::SEND => self.send_event(at)?,
+            op::STATUS => {
+                let asked: Status = self.read(at)?;
+                let domain = self.domain_for(Action::Manage, asked.dom)?;
+                let status = domain.events.lock().status(asked.dom, asked.port)?;
+                self.write(at, &status)?;
+            }
+            op::BIND_VCPU => {
+                let asked: BindVcpu = self.read(at)?;
+                self.domain.events.lock().bind_vcpu(asked.port, asked.vcpu)?;
+            }
+            op::UNMASK => {
+                let Port { port } = self.read(at)?;
+                let raised = self.domain.events.lock().unmask(port)?;
+                self.announce(raised);
+            }
+            op::RESET => return self.reset(at),
+            op::INIT_CONTROL => self.init_control(at)?,
+            op::EXPAND_ARRAY => {
+                let asked: ExpandArray = self.read(at)?;
+                if !self.domain.events.lock().has_fifo() {
+                    return Err(Errno::EOPNOTSUPP);
+                }
+                let page = self.own_page(asked.array_gfn)?;
+                let raised = self.domain.events.lock().expand_array(page)?;
+                self.announce(raised);
+            }
+            op::SET_PRIORITY => {
+                let asked: SetPriority = self.read(at)?;
+                self.domain.events.lock().set_priority(asked.port, asked.priority)?;
+            }
+            _ => return Err(Errno::ENOSYS),
+        }
+        Ok(Reply::DONE)
+    }
+
+    fn bind_interdomain(&mut self, at: u64) -> Result<(), Errno> {
+        let asked: BindInterdomain = self.read(at)?;
+        let remote = self.domain_for(Action::JoinEvents, asked.remote_dom)?;
+        let bound = self.domain.with_events_of(&remote, |pair| {
+            pair.bind_interdomain(asked.remote_port)
+        });
+        let (local_port, raised) = bound?;
+        self.announce(raised);
+        self.write(at, &BindInterdomain { local_port, ..asked })
+    }
+
+    fn close(&mut self, port: u32) -> Result<(), Errno> {
+        for _ in 0..TRIES {
+            match self.domain.close_port(port) {
+                Err(Errno::EAGAIN) => {}
+                result => return result,
+            }
+        }
+        Err(Errno::EAGAIN)
+    }
+
+    /// Closes all ports, some at a time: those that are closed are passed over when the guest calls again.
+    fn reset(&mut self, at: u64) -> Answer {
+        let asked: Reset = self.read(at)?;
+        let domain = self.domain_for(Action::Manage, asked.dom)?;
+        for _ in 0..BATCH {
+            let open = domain.events.lock().first_open();
+            let Some(port) = open else {
+                domain.events.lock().leave_fifo();
+                return Ok(Reply::DONE);
+            };
+            self.close(port)?;
+        }
+        Ok(Reply::Again)
+    }
+
+    fn init_control(&mut self, at: u64) -> Result<(), Errno> {
+        let asked: InitControl = self.read(at)?;
+        if asked.vcpu as usize >= self.domain.vcpus.len() {
+            return Err(Errno::ENOENT);
+        }
+        let offset = asked.offset as usize;
+        if offset > PAGE_SIZE as usize - size_of::<ControlBlock>() || !offset.is_multiple_of(8) {
+            return Err(Errno::EINVAL);
+        }
+        let page = self.own_page(asked.control_gfn)?;
+        self.domain.events.lock().init_control(VcpuId(asked.vcpu as u8), page, offset)?;
+        self.write(at, &InitControl { link_bits: fifo::LINK_BITS as u8, ..asked })
+    }
+
+    /// A page of the domain's own that EL2 is to write events into.
+    fn own_page(&self, gfn: u64) -> Result<FrameRef, Errno> {
+        let ipa = gfn.checked_mul(PAGE_SIZE).ok_or(Errno::EINVAL)?;
+        let page = self.domain.memory.lock().share(Ipa(ipa), Access::Full);
+        page.map_err(|_| Errno::EINVAL)
+    }
+}

@@ -1,0 +1,30 @@
+//! `hvm_op`: the parameters by which a guest finds its console and its xenstore.
+
+use mote_core::policy::Action;
+use xen_abi::errno::Errno;
+use xen_abi::hvm::{GET_PARAM, Param, SET_PARAM, param};
+
+use super::super::Session;
+use super::{Answer, Arguments, Reply};
+
+impl Session<'_> {
+    pub(super) fn hvm_op(&mut self, &mut [op, at, ..]: &mut Arguments) -> Answer {
+        if op != GET_PARAM && op != SET_PARAM {
+            return Err(Errno::ENOSYS);
+        }
+        let asked: Param = self.read(at)?;
+        let domain = self.domain_for(Action::Manage, asked.domid)?;
+        match (op, asked.index) {
+            (GET_PARAM, param::MONITOR_RING_PFN) => Err(Errno::EPERM),
+            (GET_PARAM, index) => {
+                let value = domain.parameter(index).ok_or(Errno::EINVAL)?;
+                self.write(at, &Param { value, ..asked })?;
+                Ok(Reply::DONE)
+            }
+            // Whoever builds a domain sets them.
+            (_, param::MONITOR_RING_PFN) => Err(Errno::EPERM),
+            (_, index) if domain.parameter(index).is_some() => Err(Errno::EPERM),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! `memory_op`: what is where in a domain's memory, and how much there is of it.
+
+use mote_core::addr::{Ipa, PAGE_SIZE};
+use mote_core::frames::{BLOCK_SIZE, Order};
+use mote_core::policy::Action;
+use xen_abi::errno::Errno;
+use xen_abi::memory::{
+    AddToPhysmap, AddToPhysmapBatch, Exchange, RemoveFromPhysmap, Reservation, op, space,
+};
+
+use super::super::Session;
+use super::{Answer, Arguments, BATCH, Reply};
+use crate::domain::Domain;
+use crate::memory::MemoryError;
+
+/// Where a call goes on is in the operation's upper bits (`MEMOP_EXTENT_SHIFT`).
+const OP_BITS: u32 = 6;
+/// Greatest order that a guest without devices may ask for (`CONFIG_DOMU_MAX_ORDER`).
+const MAX_ORDER: u32 = 9;
+/// Most extents whose number can be passed on (`UINT_MAX >> MEMOP_EXTENT_SHIFT`).
+const MAX_EXTENTS: u64 = (u32::MAX >> OP_BITS) as u64;
+
+/// Something that is done to each frame number of a list.
+type Change = fn(&Domain, u64, u32) -> Result<(), MemoryError>;
+
+impl Session<'_> {
+    pub(super) fn memory_op(&mut self, arguments: &mut Arguments) -> Answer {
+        let &mut [command, at, ..] = arguments;
+        let (op, start) = (command & ((1 << OP_BITS) - 1), command >> OP_BITS);
+        match op {
+            op::POPULATE_PHYSMAP => self.reserve(arguments, populate),
+            op::DECREASE_RESERVATION => self.reserve(arguments, decrease),
+            // Where a guest's memory is translated there is no place for memory without an address.
+            op::INCREASE_RESERVATION => Ok(Reply::Value(start)),
+            op::MAXIMUM_RAM_PAGE => Ok(Reply::Value(self.domain.memory.lock().last_frame())),
+            op::CURRENT_RESERVATION | op::MAXIMUM_RESERVATION | op::MAXIMUM_GPFN => {
+                let number: u16 = self.read(at)?;
+                let domain = self.domain_for(Action::ChangeMemory, number)?;
+                let memory = domain.memory.lock();
+                let (current, most) = memory.pages();
+                Ok(Reply::Value(match op {
+                    op::CURRENT_RESERVATION => current,
+                    op::MAXIMUM_RESERVATION => most,
+                    _ => memory.last_frame(),
+                }))
+            }
+            op::ADD_TO_PHYSMAP => {
+                let asked: AddToPhysmap = self.read(at)?;
+                if asked.space == u32::from(space::GMFN_FOREIGN) {
+                    return Err(Errno::ENOSYS);
+                }
+                let domain = self.domain_for(Action::ChangeMemory, asked.domid)?;
+                let space = u16::try_from(asked.space).map_err(|_| Errno::ENOSYS)?;
+                add_to_physmap(&domain, space, asked.idx, asked.gpfn)?;
+                Ok(Reply::DONE)
+            }
+            op::ADD_TO_PHYSMAP_BATCH => self.add_batch(arguments),
+            op::REMOVE_FROM_PHYSMAP => {
+                if start != 0 {
+                    return Err(Errno::EINVAL);
+                }
+                let asked: RemoveFromPhysmap = self.read(at)?;
+                let domain = self.domain_for(Action::ChangeMemory, asked.domid)?;
+                remove(&domain, asked.gpfn).map_err(|_| Errno::ENOENT)?;
+                Ok(Reply::DONE)
+            }
+            op::EXCHANGE => {
+                // Machine addresses mean nothing to a guest whose memory is translated.
+                let _: Exchange = self.read(at)?;
+                Err(Errno::EOPNOTSUPP)
+            }
+            _ => Err(Errno::ENOSYS),
+        }
+    }
+
+    /// Does `change` to the extents of a reservation, some at a time. The answer is how many were done; there is no error.
+    fn reserve(&mut self, arguments: &mut Arguments, change: Change) -> Answer {
+        let &mut [command, at, ..] = arguments;
+        let start = command >> OP_BITS;
+        let Ok(asked) = self.read(at) else { return Ok(Reply::Value(start)) };
+        let (done, more) = self.reserve_some(&asked, start, change);
+        if !more {
+            return Ok(Reply::Value(done));
+        }
+        arguments[0] = command & ((1 << OP_BITS) - 1) | done << OP_BITS;
+        Ok(Reply::Again)
+    }
+
+    /// How many are done then, and whether to go on.
+    fn reserve_some(&mut self, asked: &Reservation, start: u64, change: Change) -> (u64, bool) {
+        let domain = self.domain_for(Action::ChangeMemory, asked.domid);
+        let Ok(domain) = domain else { return (start, false) };
+        if asked.extent_order > MAX_ORDER || asked.nr_extents > MAX_EXTENTS {
+            return (start, false);
+        }
+        let end = asked.nr_extents.min(start + (BATCH >> asked.extent_order).max(1));
+        for extent in start..end {
+            let frame = self.read(asked.extent_start.wrapping_add(extent * 8));
+            if frame.is_err() || frame.is_ok_and(|at| change(&domain, at, asked.extent_order).is_err()) {
+                return (extent, false);
+            }
+        }
+        (end.max(start), end < asked.nr_extents)
+    }
+
+    fn add_batch(&mut self, arguments: &mut Arguments) -> Answer {
+        let &mut [command, at, ..] = arguments;
+        let start = command >> OP_BITS;
+        let asked: AddToPhysmapBatch = self.read(at)?;
+        let domain = self.domain_for(Action::ChangeMemory, asked.domid)?;
+        if asked.space == space::GMFN_FOREIGN {
+            let foreign = self.find_domain(asked.foreign_domid).ok_or(Errno::ESRCH)?;
+            if foreign.id == domain.id {
+                return Err(Errno::EINVAL);
+            }
+            if !self.may(Action::MapForeign, &foreign) {
+                return Err(Errno::EPERM);
+            }
+        }
+        let end = u64::from(asked.size).min(start.saturating_add(BATCH));
+        for index in start..end {
+            let element = |list: u64, size| list.wrapping_add(index * size);
+            let idx = self.read(element(asked.idxs, 8))?;
+            let frame = self.read(element(asked.gpfns, 8))?;
+            let added = add_to_physmap(&domain, asked.space, idx, frame);
+            let error = added.map_or_else(|error| -error.number(), |()| 0);
+            self.write(element(asked.errs, 4), &error)?;
+        }
+        if end < u64::from(asked.size) {
+            arguments[0] = op::ADD_TO_PHYSMAP_BATCH | end << OP_BITS;
+            return Ok(Reply::Again);
+        }
+        Ok(Reply::DONE)
+    }
+}
+
+fn ipa(frame: u64) -> Result<Ipa, MemoryError> {
+    frame.checked_mul(PAGE_SIZE).map(Ipa).ok_or(MemoryError::BadAddress)
+}
+
+/// Maps a frame that EL2 shares with the domain where the domain wants it.
+fn add_to_physmap(domain: &Domain, space: u16, index: u64, frame: u64) -> Result<(), Errno> {
+    let ipa = ipa(frame).map_err(|_| Errno::EINVAL)?;
+    match space {
+        space::SHARED_INFO if index != 0 => Err(Errno::EINVAL),
+        space::SHARED_INFO => domain.map_shared_info(ipa),
+        space::GRANT_TABLE => {
+            let index = u32::try_from(index).map_err(|_| Errno::EINVAL)?;
+            domain.map_grant_frame(index, ipa)
+        }
+        // No domain has a device's memory, and Xen says nothing either.
+        space::DEV_MMIO => Ok(()),
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+/// Gives the domain an extent of new memory: all of it or nothing.
+fn populate(domain: &Domain, frame: u64, order: u32) -> Result<(), MemoryError> {
+    let (first, size) = (ipa(frame)?, PAGE_SIZE << order);
+    let mut memory = domain.memory.lock();
+    if size == BLOCK_SIZE && memory.add(first, Order::Block).is_ok() {
+        return Ok(());
+    }
+    for done in (0..size).step_by(PAGE_SIZE as usize) {
+        if let Err(error) = memory.add(Ipa(first.0.saturating_add(done)), Order::Page) {
+            for page in (0..done).step_by(PAGE_SIZE as usize) {
+                memory.remove(Ipa(first.0 + page))?;
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Takes an extent of memory from the domain.
+fn decrease(domain: &Domain, frame: u64, order: u32) -> Result<(), MemoryError> {
+    for page in 0..1 << order {
+        remove(domain, frame.saturating_add(page))?;
+    }
+    Ok(())
+}
+
+fn remove(domain: &Domain, frame: u64) -> Result<(), MemoryError> {
+    let ipa = ipa(frame)?;
+    let own = domain.memory.lock().remove(ipa)?;
+    if !own {
+        domain.forget_shared(ipa);
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! `sched_op`: giving the pCPU up, and the domain's end.
+
+use mote_core::policy::Action;
+use mote_core::sched::Leaving;
+use mote_core::timer::ticks;
+use mote_platform::guest::After;
+use mote_platform::timer;
+use xen_abi::errno::Errno;
+use xen_abi::sched::{Poll, RemoteShutdown, Shutdown, Watchdog, op};
+
+use super::super::Session;
+use super::{Answer, Arguments, Reply};
+/// Most ports that can be waited for at once, as on Xen.
+const MAX_PORTS: usize = 128;
+
+impl Session<'_> {
+    pub(super) fn sched_op(&mut self, &mut [op, at, ..]: &mut Arguments) -> Answer {
+        match u64::from(op as u32) {
+            op::YIELD => Ok(Reply::Leave(Leaving::Yielded)),
+            op::BLOCK => Ok(self.wait_reply()),
+            op::SHUTDOWN => {
+                let asked: Shutdown = self.read(at)?;
+                Ok(Reply::End(self.domain.ending(asked.reason)))
+            }
+            op::SHUTDOWN_CODE => {
+                let asked: Shutdown = self.read(at)?;
+                self.domain.announce_ending(asked.reason);
+                Ok(Reply::DONE)
+            }
+            op::POLL => self.poll(at),
+            op::REMOTE_SHUTDOWN => self.remote_shutdown(at),
+            op::WATCHDOG => {
+                let asked: Watchdog = self.read(at)?;
+                let deadline = timer::now()
+                    .saturating_add(u64::from(asked.timeout).saturating_mul(timer::frequency()));
+                let deadline = (asked.timeout != 0 || asked.id == 0).then_some(deadline);
+                let id = self.domain.set_watchdog(asked.id, deadline)?;
+                self.update_timer_line(timer::now());
+                Ok(Reply::Value(u64::from(id)))
+            }
+            op::PIN_OVERRIDE => Err(Errno::EPERM),
+            _ => Err(Errno::ENOSYS),
+        }
+    }
+
+    /// Gives the pCPU up until an interrupt comes.
+    fn wait_reply(&mut self) -> Reply {
+        match self.wait_for_interrupt() {
+            After::Leave => Reply::Leave(self.leaving),
+            After::Resume => Reply::DONE,
+        }
+    }
+
+    /// Gives the pCPU up until one of some events is pending, masked or not, or until a time.
+    fn poll(&mut self, at: u64) -> Answer {
+        let asked: Poll = self.read(at)?;
+        let count = asked.nr_ports as usize;
+        if count > MAX_PORTS {
+            return Err(Errno::EINVAL);
+        }
+        let mut ports = [0_u32; MAX_PORTS];
+        for (index, port) in (0..).zip(&mut ports[..count]) {
+            *port = self.read(asked.ports.wrapping_add(index * 4))?;
+        }
+        let mut events = self.domain.events.lock();
+        let waits = events.poll(self.vcpu.id, &ports[..count])?;
+        drop(events);
+        if !waits {
+            return Ok(Reply::DONE);
+        }
+        let timeout = (asked.timeout != 0).then(|| ticks(asked.timeout, timer::frequency()));
+        Ok(match self.wait_reply() {
+            Reply::Leave(Leaving::Blocked { deadline }) => {
+                let deadline = [deadline, timeout].into_iter().flatten().min();
+                Reply::Leave(Leaving::Blocked { deadline })
+            }
+            reply => {
+                self.domain.events.lock().end_poll(self.vcpu.id);
+                reply
+            }
+        })
+    }
+
+    fn remote_shutdown(&mut self, at: u64) -> Answer {
+        let asked: RemoteShutdown = self.read(at)?;
+        let domain = self.domain_for(Action::Shutdown, asked.domain_id)?;
+        let end = domain.ending(asked.reason);
+        if domain.id == self.domain.id {
+            return Ok(Reply::End(end));
+        }
+        domain.end(end);
+        Ok(Reply::DONE)
+    }
+}

@@ -1,0 +1,82 @@
+//! `vcpu_op`: where a vCPU's records are kept.
+
+use mote_core::addr::{Ipa, PAGE_SIZE};
+use mote_core::id::VcpuId;
+use mote_core::p2m::Access;
+use mote_platform::syndrome;
+use xen_abi::errno::Errno;
+use xen_abi::vcpu::{RegisterRunstateArea, RegisterVcpuInfo, RunstateInfo, op};
+use xen_abi::xen::{VcpuInfo, assist};
+
+use super::super::Session;
+use super::{Answer, Arguments, Reply};
+use crate::vcpu::RunstateArea;
+
+impl Session<'_> {
+    pub(super) fn vcpu_op(&mut self, &mut [op, vcpu, at, ..]: &mut Arguments) -> Answer {
+        let vcpu = vcpu as u32;
+        if vcpu as usize >= self.domain.vcpus.len() {
+            return Err(Errno::ENOENT);
+        }
+        let vcpu = VcpuId(vcpu as u8);
+        match u64::from(op as u32) {
+            op::REGISTER_VCPU_INFO => self.register_vcpu_info(vcpu, at),
+            op::REGISTER_RUNSTATE_MEMORY_AREA => self.register_runstate(vcpu, at),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn register_vcpu_info(&mut self, vcpu: VcpuId, at: u64) -> Answer {
+        let info: RegisterVcpuInfo = self.read(at)?;
+        let offset = info.offset as usize;
+        if info.offset >= PAGE_SIZE as u32 || info.mfn > u64::MAX / PAGE_SIZE {
+            return Err(Errno::EINVAL);
+        }
+        if offset + size_of::<VcpuInfo>() > PAGE_SIZE as usize
+            || !offset.is_multiple_of(align_of::<VcpuInfo>())
+        {
+            return Err(Errno::ENXIO);
+        }
+        let page = self.domain.memory.lock().share(Ipa(info.mfn * PAGE_SIZE), Access::Full);
+        let page = page.map_err(|_| Errno::EINVAL)?;
+        let raised = self.domain.events.lock().register_vcpu_info(vcpu, page, offset)?;
+        self.announce(raised);
+        Ok(Reply::DONE)
+    }
+
+    /// The record is kept in the pages that the address means now. As on Xen an address that means nothing is no error.
+    fn register_runstate(&mut self, vcpu: VcpuId, at: u64) -> Answer {
+        let area: RegisterRunstateArea = self.read(at)?;
+        let last = area.address.wrapping_add(size_of::<RunstateInfo>() as u64 - 1);
+        let mut memory = self.domain.memory.lock();
+        let mut page = |address| {
+            let ipa = syndrome::translate_stage1(address)?;
+            memory.share(Ipa(ipa), Access::Full).ok()
+        };
+        let area = page(area.address).zip(page(last)).map(|(first, second)| RunstateArea {
+            pages: [first, second],
+            offset: area.address % PAGE_SIZE,
+        });
+        drop(memory);
+        let vcpu = self.domain.vcpu(vcpu);
+        *vcpu.runstate_area.lock() = area;
+        if vcpu.id == self.vcpu.id {
+            vcpu.show_runstate(&self.state.runstate, self.domain.marks_updates());
+        }
+        Ok(Reply::DONE)
+    }
+
+    /// `vm_assist`: of all aids Arm has one, a mark on runstate records that are being written.
+    pub(super) fn vm_assist(&mut self, &mut [command, kind, ..]: &mut Arguments) -> Answer {
+        let enable = match u64::from(command as u32) {
+            assist::ENABLE => true,
+            assist::DISABLE => false,
+            _ => return Err(Errno::ENOSYS),
+        };
+        if u64::from(kind as u32) != assist::RUNSTATE_UPDATE_FLAG {
+            return Err(Errno::EINVAL);
+        }
+        self.domain.mark_updates(enable);
+        Ok(Reply::DONE)
+    }
+}

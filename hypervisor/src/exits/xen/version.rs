@@ -1,0 +1,87 @@
+//! `xen_version`: what hypervisor this is. It answers as Xen 4.20 does, and says in its texts that it is Mote.
+
+use xen_abi::errno::Errno;
+use xen_abi::version::{CompileInfo, FeatureInfo, VarBuf, feature, op};
+
+use super::super::Session;
+use super::{Answer, Arguments, Reply};
+
+/// 4.20.
+pub(super) const VERSION: u64 = 4 << 16 | 20;
+
+const EXTRA_VERSION: &str = concat!(".0-mote-", env!("CARGO_PKG_VERSION"));
+const CAPABILITIES: &str = "xen-3.0-aarch64 ";
+/// What Xen says in place of what a guest need not know.
+const DENIED: &str = "<denied>";
+
+const FEATURES: u32 = feature::TRANSLATED
+    | feature::MEMORY_OP_VNODE
+    | feature::ARM_SMCCC
+    | feature::NOT_DIRECT_MAPPED
+    | feature::RUNSTATE_PHYS_AREA;
+
+/// A text in a field of bytes, ended by zeroes.
+fn text<const N: usize>(text: &str) -> [u8; N] {
+    let mut bytes = [0; N];
+    for (byte, character) in bytes.iter_mut().zip(text.bytes()).take(N - 1) {
+        *byte = character;
+    }
+    bytes
+}
+
+impl Session<'_> {
+    pub(super) fn xen_version(&mut self, &mut [op, to, ..]: &mut Arguments) -> Answer {
+        match u64::from(op as u32) {
+            op::VERSION => return Ok(Reply::Value(VERSION)),
+            op::EXTRAVERSION => self.write(to, &text::<16>(EXTRA_VERSION))?,
+            op::COMPILE_INFO => self.write(
+                to,
+                &CompileInfo {
+                    compiler: text("rustc"),
+                    compile_by: text(DENIED),
+                    compile_domain: text(DENIED),
+                    compile_date: text(DENIED),
+                },
+            )?,
+            op::CAPABILITIES => self.write(to, &text::<1024>(CAPABILITIES))?,
+            op::CHANGESET => self.write(to, &text::<64>(DENIED))?,
+            op::PLATFORM_PARAMETERS => self.write(to, &0_u64)?,
+            op::GET_FEATURES => self.features(to)?,
+            op::PAGESIZE if to != 0 => return Err(Errno::EINVAL),
+            op::PAGESIZE => return Ok(Reply::Value(mote_core::addr::PAGE_SIZE)),
+            op::GUEST_HANDLE => self.write(to, &[0_u8; 16])?,
+            op::COMMANDLINE => self.write_bytes(to, b"<denied>\0")?,
+            op::BUILD_ID | op::EXTRAVERSION2..=op::COMMANDLINE2 => {
+                return self.variable_text(u64::from(op as u32), to);
+            }
+            _ => return Err(Errno::ENOSYS),
+        }
+        Ok(Reply::DONE)
+    }
+
+    fn features(&self, at: u64) -> Result<(), Errno> {
+        let info: FeatureInfo = self.read(at)?;
+        if info.submap_idx != 0 {
+            return Err(Errno::EINVAL);
+        }
+        self.write(at, &FeatureInfo { submap: FEATURES, ..info })
+    }
+
+    /// A text of any length; without a place to put it, its length.
+    fn variable_text(&self, op: u64, at: u64) -> Answer {
+        let text = match op {
+            op::EXTRAVERSION2 => EXTRA_VERSION,
+            op::CAPABILITIES2 => CAPABILITIES,
+            // The others are not for guests.
+            _ => return Err(Errno::EPERM),
+        };
+        if at != 0 {
+            let buffer: VarBuf = self.read(at)?;
+            if text.len() > buffer.len as usize {
+                return Err(Errno::ENOBUFS);
+            }
+            self.write_bytes(at.wrapping_add(size_of::<VarBuf>() as u64), text.as_bytes())?;
+        }
+        Ok(Reply::Value(text.len() as u64))
+    }
+}
