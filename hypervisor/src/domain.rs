@@ -169,6 +169,7 @@ impl Domain {
     }
 
     /// Ends it. Its vCPUs leave their pCPUs as soon as these look.
+    #[inline(never)]
     pub fn end(self: &Arc<Self>, how: End) {
         if self.has_ended() {
             return;
@@ -204,6 +205,7 @@ impl Domain {
     }
 
     /// Takes a byte that the guest sends by its UART.
+    #[inline(never)]
     pub fn send(&self, byte: u8) {
         let ready = console::lock().send(self.id, byte, &mut Wire);
         if ready == Ok(true) {
@@ -212,6 +214,7 @@ impl Domain {
     }
 
     /// A byte for the guest's console arrives: it goes to where the guest reads.
+    #[inline(never)]
     pub fn receive(&self, byte: u8) {
         if self.receive_by_ring(byte) {
             return;

@@ -184,6 +184,7 @@ impl Machine {
     }
 
     /// A domain by its number, if it has not ended.
+    #[inline(never)]
     pub fn domain(&self, id: DomainId) -> Option<Arc<Domain>> {
         self.domains.lock().get(usize::from(id.get())).cloned().flatten()
     }

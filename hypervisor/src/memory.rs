@@ -263,6 +263,7 @@ impl GuestMemory {
     ///
     /// # Errors
     /// If nothing is mapped there any more.
+    #[inline(never)]
     pub fn touch(&mut self, ipa: Ipa) -> Result<(), MemoryError> {
         self.make_ready(IpaRange { base: ipa, size: 0 })?;
         let map = self.map.as_mut().ok_or(MemoryError::BadAddress)?;
@@ -279,6 +280,7 @@ impl GuestMemory {
     ///
     /// # Errors
     /// If it has as much as it may have, there is none, or it cannot be there.
+    #[inline(never)]
     pub fn add(&mut self, ipa: Ipa, order: Order) -> Result<(), MemoryError> {
         if self.bytes + order.size() > self.most {
             return Err(MemoryError::OutOfMemory);
@@ -294,6 +296,7 @@ impl GuestMemory {
     ///
     /// # Errors
     /// If it is not the domain's own, or may not be written.
+    #[inline(never)]
     pub fn share(&mut self, ipa: Ipa, access: Access) -> Result<FrameRef, MemoryError> {
         let page = Ipa(ipa.0 & !(PAGE_SIZE - 1));
         let map = self.map.as_ref().ok_or(MemoryError::BadAddress)?;
@@ -309,6 +312,7 @@ impl GuestMemory {
     ///
     /// # Errors
     /// If it cannot be there, or there is no memory for tables.
+    #[inline(never)]
     pub fn map_shared(
         &mut self,
         ipa: Ipa,
@@ -332,6 +336,7 @@ impl GuestMemory {
     ///
     /// # Errors
     /// If nothing is mapped there.
+    #[inline(never)]
     pub fn remove(&mut self, ipa: Ipa) -> Result<bool, MemoryError> {
         let map = self.map.as_mut().ok_or(MemoryError::BadAddress)?;
         let (extent, content) = map.unmap_page(&mut self.tables, ipa)?;

@@ -157,6 +157,7 @@ impl Configuration {
 
     /// The domains that domain `index` is joined with: those that it names, and those that name it.
     #[must_use]
+    #[inline(never)]
     pub fn peers_of(&self, index: usize) -> Vec<usize> {
         let names = |from: &DomainConfig, to: &DomainConfig| from.peers.contains(&to.name);
         let Some(domain) = self.domains.get(index) else { return Vec::new() };
@@ -228,6 +229,7 @@ pub fn is_name(name: &str) -> bool {
 }
 
 /// Properties that would make another machine of the domain than the one it gets.
+#[inline(never)]
 fn refuse_unsupported(node: FdtNode<'_, '_>) -> Result<(), ConfigError> {
     const UNSUPPORTED: [&str; 7] = [
         "xen,static-mem",
@@ -245,6 +247,7 @@ fn refuse_unsupported(node: FdtNode<'_, '_>) -> Result<(), ConfigError> {
 }
 
 /// `xen,enhanced`: no value or "enabled", "no-xenstore", "disabled". Xenstore is not there yet, so the first two are the same.
+#[inline(never)]
 fn enhanced(node: FdtNode<'_, '_>) -> Result<bool, ConfigError> {
     match node.string("xen,enhanced") {
         None if !node.has("xen,enhanced") => Ok(false),
@@ -256,12 +259,14 @@ fn enhanced(node: FdtNode<'_, '_>) -> Result<bool, ConfigError> {
 }
 
 /// `mote,peers`: names of other domains.
+#[inline(never)]
 fn peers(node: FdtNode<'_, '_>) -> Result<Vec<String>, ConfigError> {
     let named = |name| if is_name(name) { Ok(name.into()) } else { Err(ConfigError::Malformed("mote,peers")) };
     node.strings("mote,peers").map(named).collect()
 }
 
 /// The nodes `xen,evtchn-v1`: `xen,evtchn = <port phandle-of-other-end>`.
+#[inline(never)]
 fn channels(node: FdtNode<'_, '_>) -> Result<Vec<StaticChannel>, ConfigError> {
     const MALFORMED: ConfigError = ConfigError::Malformed("xen,evtchn");
     let mut channels = Vec::new();
@@ -278,6 +283,7 @@ fn channels(node: FdtNode<'_, '_>) -> Result<Vec<StaticChannel>, ConfigError> {
 }
 
 /// `memory`: KiB in two cells, or in one.
+#[inline(never)]
 fn memory(node: FdtNode<'_, '_>) -> Result<u64, ConfigError> {
     let words: Vec<u32> = node.words("memory").ok_or(ConfigError::Missing("memory"))?.collect();
     let kib = match words[..] {
@@ -290,6 +296,7 @@ fn memory(node: FdtNode<'_, '_>) -> Result<u64, ConfigError> {
     if bytes < MIN_MEMORY { Err(ConfigError::Range("memory")) } else { Ok(bytes) }
 }
 
+#[inline(never)]
 fn number(
     node: FdtNode<'_, '_>,
     name: &'static str,
@@ -303,6 +310,7 @@ fn number(
     if range.contains(&value) { Ok(value) } else { Err(ConfigError::Range(name)) }
 }
 
+#[inline(never)]
 fn ready(node: FdtNode<'_, '_>) -> Result<Ready, ConfigError> {
     match node.string("mote,ready") {
         Some(text) if !text.is_empty() => Ok(Ready::Text(text.into())),

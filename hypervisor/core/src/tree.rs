@@ -219,6 +219,7 @@ pub trait Properties<'a>: Copy {
     fn bytes(self, name: &str) -> Option<&'a [u8]>;
 
     /// Whether the property is there.
+    #[inline(never)]
     fn has(self, name: &str) -> bool {
         self.bytes(name).is_some()
     }
@@ -230,6 +231,7 @@ pub trait Properties<'a>: Copy {
     }
 
     /// Its one 32-bit number.
+    #[inline(never)]
     fn number(self, name: &str) -> Option<u32> {
         let mut words = self.words(name)?;
         words.next().filter(|_| words.next().is_none())
@@ -242,11 +244,13 @@ pub trait Properties<'a>: Copy {
     }
 
     /// Its first string.
+    #[inline(never)]
     fn string(self, name: &str) -> Option<&'a str> {
         self.strings(name).next()
     }
 
     /// Whether it is compatible with `what`.
+    #[inline(never)]
     fn is_compatible(self, what: &str) -> bool {
         self.strings("compatible").any(|compatible| compatible == what)
     }
@@ -257,6 +261,7 @@ pub trait Properties<'a>: Copy {
     }
 
     /// The cells that its children's addresses and sizes take.
+    #[inline(never)]
     fn cells(self) -> Cells {
         Cells {
             address: self.number("#address-cells").unwrap_or(2),

@@ -163,6 +163,7 @@ impl Session<'_> {
     }
 
     /// The domain that a guest names, if the policy allows what it is about to do to it.
+    #[inline(never)]
     fn domain_for(&self, action: Action, number: u16) -> Result<Arc<Domain>, Errno> {
         let domain = self.find_domain(number).ok_or(Errno::ESRCH)?;
         if self.may(action, &domain) { Ok(domain) } else { Err(Errno::EPERM) }
@@ -187,6 +188,7 @@ impl Session<'_> {
         self.write_bytes(to, value.as_bytes())
     }
 
+    #[inline(never)]
     fn read_bytes(&self, from: u64, mut into: &mut [u8]) -> Result<(), Errno> {
         let mut domain_memory = self.domain.memory.lock();
         let mut at = from;
@@ -200,6 +202,7 @@ impl Session<'_> {
         Ok(())
     }
 
+    #[inline(never)]
     fn write_bytes(&self, to: u64, mut bytes: &[u8]) -> Result<(), Errno> {
         let mut domain_memory = self.domain.memory.lock();
         let mut at = to;

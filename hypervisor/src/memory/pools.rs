@@ -50,6 +50,7 @@ pub fn release_module(range: PaRange) {
 }
 
 /// Takes what a domain no longer has: what it saw of it is scrubbed, and what others use stays until they do not.
+#[inline(never)]
 pub(super) fn give_back(owner: DomainId, extent: Extent, content: Content) {
     if content == Content::Foreign {
         return drop(FrameRef::kept(extent.base()));
@@ -89,6 +90,7 @@ impl FrameRef {
     ///
     /// # Errors
     /// If there is no memory.
+    #[inline(never)]
     pub fn zeroed() -> Result<Self, OutOfMemory> {
         let base = with_pools(|pools| pools.frames.allocate_left())?;
         memory::scrub(base.0, PAGE_SIZE as usize).map_err(|_| OutOfMemory)?;
@@ -96,6 +98,7 @@ impl FrameRef {
     }
 
     /// One more reference to the page at `base`.
+    #[inline(never)]
     pub(super) fn new(base: Pa) -> Result<Self, NotOwned> {
         with_pools(|pools| pools.frames.share(base))?;
         Ok(Self::kept(base))
@@ -126,6 +129,7 @@ impl FrameRef {
 }
 
 impl Drop for FrameRef {
+    #[inline(never)]
     fn drop(&mut self) {
         let base = self.base();
         if with_pools(|pools| pools.frames.unshare(base)) {

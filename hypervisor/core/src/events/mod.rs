@@ -306,6 +306,7 @@ impl<P: Page> EventChannels<P> {
     ///
     /// # Errors
     /// If it has one already.
+    #[inline(never)]
     pub fn register_vcpu_info(
         &mut self,
         vcpu: VcpuId,
@@ -426,6 +427,7 @@ impl<P: Page> EventChannels<P> {
         }
     }
 
+    #[inline(never)]
     fn allocate(&mut self, end: End, vcpu: VcpuId) -> Result<u32, Errno> {
         let free = (1..).zip(self.ports.iter().skip(1)).find(|(_, c)| c.end == End::Free);
         let port = free.map_or(self.ports.len() as u32, |(port, _)| port);
@@ -468,6 +470,7 @@ impl<P: Page> EventChannels<P> {
         (0..).zip(&self.ports).find_map(|(port, channel)| is_it(channel).then_some(port))
     }
 
+    #[inline(never)]
     fn free(&mut self, port: u32) {
         match &self.fifo {
             None => two_level::clear_pending(&self.shared, port),
@@ -481,6 +484,7 @@ impl<P: Page> EventChannels<P> {
     }
 
     /// Makes an event pending, and says who must hear of it.
+    #[inline(never)]
     fn pend(&mut self, port: u32) -> Raised {
         let Some(channel) = self.ports.get_mut(port as usize) else { return Raised::NOBODY };
         let vcpu = channel.vcpu;
