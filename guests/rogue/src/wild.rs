@@ -6,6 +6,7 @@ pub use untranslated::{Untranslated, untranslated};
 
 use core::arch::asm;
 
+use mote_unikernel::xen::Errno;
 use mote_unikernel::{
     Machine,
     exceptions::{Fault, attempt},
@@ -220,9 +221,9 @@ pub fn hvc_immediates() -> [Option<Fault>; 4] {
 }
 
 /// Xen's hypercall `number` with arguments that point nowhere.
-pub fn hypercall(number: u64) -> i64 {
+pub fn hypercall(number: u64) -> Result<u64, Errno> {
     // SAFETY: no hypercall takes an argument of all ones for anything but an error.
-    unsafe { mote_unikernel::power::hypercall(number, [u64::MAX, u64::MAX]) }
+    unsafe { mote_unikernel::xen::hypercall(number, [u64::MAX; 5]) }
 }
 
 /// Hints that may stop the vCPU for a while: an event, an event that is there, and yielding.

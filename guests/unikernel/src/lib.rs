@@ -20,7 +20,7 @@
 //! device, heap or interrupt that it does not touch.
 //!
 //! A boot passes through `boot` (translation, stacks), then [`Machine`], then the guest's `main`, and ends in
-//! [`power`] when `main` returns. `boot`, `vectors`, [`exceptions`], [`arch`], `heap` and the corners of [`interrupts`] and [`power`] hold
+//! [`power`] when `main` returns. `boot`, `vectors`, [`exceptions`], [`arch`], `heap`, [`xen`] and the corners of [`interrupts`] and [`power`] hold
 //! all the `unsafe` there is; a guest needs none.
 
 #![no_std]
@@ -32,12 +32,14 @@ mod boot;
 pub mod console;
 pub mod cpus;
 pub mod exceptions;
+pub mod executor;
 mod heap;
 pub mod interrupts;
 mod machine;
 pub mod power;
 pub mod time;
 mod vectors;
+pub mod xen;
 
 pub use machine::Machine;
 

@@ -111,6 +111,12 @@ impl Machine {
         ranges(self.tree.find_compatible(&[name]))
     }
 
+    /// The interrupt by which events come, if the domain is told of the hypervisor.
+    #[must_use]
+    pub fn event_interrupt(&self) -> Option<IntId> {
+        interrupt(self.tree.find_compatible(&["xen,xen"])?, 0)
+    }
+
     /// The interrupt of `timer`.
     #[must_use]
     pub fn timer_interrupt(&self, timer: Timer) -> Option<IntId> {
@@ -120,10 +126,15 @@ impl Machine {
             Timer::Physical => 1,
             Timer::Virtual => 2,
         };
-        let (cells, _) = node.property("interrupts")?.value.as_chunks::<4>();
-        let number = cells.get(index * INTERRUPT_CELLS + 1)?;
-        Some(IntId::ppi(u32::from_be_bytes(*number)))
+        interrupt(node, index)
     }
+}
+
+/// A device's private interrupt.
+fn interrupt(node: FdtNode<'_, 'static>, index: usize) -> Option<IntId> {
+    let (cells, _) = node.property("interrupts")?.value.as_chunks::<4>();
+    let number = cells.get(index * INTERRUPT_CELLS + 1)?;
+    Some(IntId::ppi(u32::from_be_bytes(*number)))
 }
 
 fn ranges(node: Option<FdtNode<'_, 'static>>) -> impl Iterator<Item = Range<usize>> {

@@ -1,7 +1,9 @@
 //! Time: the counter, durations of it, and the two timers.
 
+use alloc::vec::Vec;
 use core::ops::{Add, Sub};
 use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::Waker;
 use core::time::Duration;
 
 use aarch64_cpu::{
@@ -11,6 +13,7 @@ use aarch64_cpu::{
         CNTVCT_EL0, Readable, Writeable,
     },
 };
+use spin::Mutex;
 use xen_abi::arch_arm::MAX_VCPUS;
 
 use crate::{Machine, arch, cpus, interrupts};
@@ -98,6 +101,29 @@ pub fn sleep_until(deadline: Instant) {
         });
     }
     Timer::Virtual.disarm();
+    interrupts::masked(wake_sleepers);
+}
+
+/// Tasks that sleep, each until its time.
+static SLEEPERS: Mutex<Vec<(Instant, Waker)>> = Mutex::new(Vec::new());
+
+/// Has `waker` woken at `deadline`.
+pub(crate) fn wake_at(deadline: Instant, waker: Waker) {
+    wake_on_virtual_timer();
+    interrupts::masked(|| {
+        SLEEPERS.lock().push((deadline, waker));
+        wake_sleepers();
+    });
+}
+
+/// Wakes the tasks whose time has come, and sets the timer for the next.
+fn wake_sleepers() {
+    let now = Instant::now();
+    let mut sleepers = SLEEPERS.lock();
+    sleepers.extract_if(.., |(deadline, _)| *deadline <= now).for_each(|(_, waker)| waker.wake());
+    if let Some(next) = sleepers.iter().map(|(deadline, _)| deadline.0).min() {
+        Timer::Virtual.arm(next);
+    }
 }
 
 /// Has the virtual timer's interrupt handled on this vCPU, once.
@@ -109,7 +135,10 @@ fn wake_on_virtual_timer() {
     }
     let interrupt = Machine::get().and_then(|machine| machine.timer_interrupt(Timer::Virtual));
     if let Some(interrupt) = interrupt {
-        interrupts::register(interrupt, |_| Timer::Virtual.disarm());
+        interrupts::register(interrupt, |_| {
+            Timer::Virtual.disarm();
+            wake_sleepers();
+        });
     }
 }
 

@@ -1,0 +1,177 @@
+//! Event channels: a port to another domain, to the hypervisor, or to this domain itself.
+//!
+//! Events use the 2-level format and the boot vCPU. An event that came is remembered until somebody takes it, so none is lost between
+//! looking and waiting.
+
+use core::future::poll_fn;
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::task::{Poll, Waker};
+
+use alloc::vec::Vec;
+use arm_gic::IntId;
+use spin::{Mutex, Once};
+use xen_abi::arch_arm::EVENT_CHANNEL_INTID;
+use xen_abi::errno::Errno;
+use xen_abi::event_channel::{AllocUnbound, BindInterdomain, Port as Argument, op};
+use xen_abi::memory::space;
+use xen_abi::xen::{SharedInfo, VcpuInfo, domid, hypercall};
+
+use super::page::Page;
+use super::{call, hypercall::hypercall as raw};
+use crate::{Machine, arch, interrupts};
+
+/// Offsets in the shared page.
+const PENDING: usize = offset_of!(SharedInfo, evtchn_pending);
+const MASK: usize = offset_of!(SharedInfo, evtchn_mask);
+const SEL: usize = offset_of!(VcpuInfo, evtchn_pending_sel);
+/// `vcpu_info.evtchn_upcall_pending`.
+const UPCALL_PENDING: u32 = 0xff;
+/// Words of 64 ports each: more than a domain has ports.
+const WORDS: usize = 16;
+
+static SHARED: Once<Page> = Once::new();
+/// Events that came and were not taken yet.
+static CAME: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
+/// Who waits for which port.
+static WAITING: Mutex<Vec<(u32, Waker)>> = Mutex::new(Vec::new());
+
+/// Maps the shared page and has events delivered, once.
+fn start() {
+    SHARED.call_once(|| {
+        let page = Page::new();
+        page.replace(space::SHARED_INFO, 0).expect("a hypervisor with Xen's shared page");
+        page
+    });
+    static HANDLER: Once = Once::new();
+    HANDLER.call_once(|| {
+        let interrupt = Machine::get().and_then(Machine::event_interrupt);
+        let standard = IntId::ppi(EVENT_CHANNEL_INTID - 16);
+        interrupts::register(interrupt.unwrap_or(standard), |_| collect());
+    });
+}
+
+/// The shared page, for those who want to see what the hypervisor does to it.
+pub fn shared() -> &'static Page {
+    start();
+    SHARED.get().expect("started")
+}
+
+/// Takes what is pending out of the shared page.
+fn collect() {
+    let Some(shared) = SHARED.get() else { return };
+    while shared.word(0).fetch_and(!UPCALL_PENDING, Ordering::AcqRel) & UPCALL_PENDING != 0 {
+        let mut words = shared.double(SEL).swap(0, Ordering::AcqRel);
+        while words != 0 {
+            let word = words.trailing_zeros() as usize;
+            words &= words - 1;
+            let masked = shared.double(MASK + word * 8).load(Ordering::Acquire);
+            let came = shared.double(PENDING + word * 8).fetch_and(masked, Ordering::AcqRel) & !masked;
+            if let Some(known) = CAME.get(word) {
+                known.fetch_or(came, Ordering::AcqRel);
+            }
+        }
+    }
+    let ready = |(port, _): &mut (u32, Waker)| has_come(*port);
+    WAITING.lock().extract_if(.., ready).for_each(|(_, waker)| waker.wake());
+}
+
+fn has_come(port: u32) -> bool {
+    let word = CAME.get(port as usize / 64);
+    word.is_some_and(|word| word.load(Ordering::Acquire) >> (port % 64) & 1 != 0)
+}
+
+/// One end of an event channel. It is closed when it is dropped.
+#[derive(Debug)]
+pub struct Port(u32);
+
+impl Port {
+    /// A port that domain `remote` may connect to.
+    ///
+    /// # Errors
+    /// The hypervisor's.
+    pub fn offer(remote: u16) -> Result<Self, Errno> {
+        start();
+        let mut argument = AllocUnbound { dom: domid::SELF, remote_dom: remote, port: 0 };
+        // SAFETY: it changes the structure alone.
+        unsafe { call(hypercall::EVENT_CHANNEL_OP, op::ALLOC_UNBOUND, &mut argument) }?;
+        Ok(Self(argument.port))
+    }
+
+    /// A port that is connected to port `remote_port`, which domain `remote` offers.
+    ///
+    /// # Errors
+    /// The hypervisor's: `EINVAL` as long as there is no such offer.
+    pub fn connect(remote: u16, remote_port: u32) -> Result<Self, Errno> {
+        start();
+        let mut argument = BindInterdomain { remote_dom: remote, pad: 0, remote_port, local_port: 0 };
+        // SAFETY: as above.
+        unsafe { call(hypercall::EVENT_CHANNEL_OP, op::BIND_INTERDOMAIN, &mut argument) }?;
+        Ok(Self(argument.local_port))
+    }
+
+    /// A port that was there before the guest ran, because the configuration asks for it.
+    #[must_use]
+    pub fn existing(number: u32) -> Self {
+        start();
+        Self(number)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(&self) -> u32 {
+        self.0
+    }
+
+    /// Sends an event. Memory written before is seen by whoever takes it.
+    ///
+    /// # Errors
+    /// The hypervisor's.
+    pub fn notify(&self) -> Result<(), Errno> {
+        let argument = Argument { port: self.0 };
+        let address = (&raw const argument).addr() as u64;
+        // SAFETY: it reads the structure alone.
+        unsafe { raw(hypercall::EVENT_CHANNEL_OP, [op::SEND, address, 0, 0, 0]) }.map(drop)
+    }
+
+    /// Whether an event has come since the last was taken; takes it.
+    #[must_use]
+    pub fn take(&self) -> bool {
+        let (word, bit) = (self.0 as usize / 64, 1 << (self.0 % 64));
+        CAME.get(word).is_some_and(|word| word.fetch_and(!bit, Ordering::AcqRel) & bit != 0)
+    }
+
+    /// Waits for an event and takes it, while other tasks run.
+    pub async fn event(&self) {
+        poll_fn(|context| {
+            interrupts::masked(|| {
+                if self.take() {
+                    return Poll::Ready(());
+                }
+                WAITING.lock().push((self.0, context.waker().clone()));
+                Poll::Pending
+            })
+        })
+        .await;
+    }
+
+    /// Waits for an event and takes it; the vCPU is given up in the meantime.
+    pub fn wait(&self) {
+        while !self.take() {
+            interrupts::masked(|| {
+                if !has_come(self.0) {
+                    arch::wait_for_interrupt();
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        let mut argument = Argument { port: self.0 };
+        // SAFETY: it reads the structure alone.
+        let _ = unsafe { call(hypercall::EVENT_CHANNEL_OP, op::CLOSE, &mut argument) };
+        let _ = self.take();
+    }
+}

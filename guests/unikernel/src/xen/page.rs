@@ -1,0 +1,114 @@
+//! Pages of the domain's memory that others see, or in whose place others' memory is.
+
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicU32, AtomicU64};
+
+use xen_abi::errno::Errno;
+use xen_abi::memory::{AddToPhysmap, Reservation, op};
+use xen_abi::xen::{domid, hypercall};
+
+use super::call;
+
+/// Bytes in a page.
+pub const SIZE: usize = 4096;
+
+#[repr(C, align(4096))]
+struct Content([AtomicU64; SIZE / 8]);
+
+/// A page, which somebody else may change at any time: its words are atomic.
+pub struct Page(Box<Content>);
+
+impl Page {
+    /// A page of zeroes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Box::new(Content([const { AtomicU64::new(0) }; SIZE / 8])))
+    }
+
+    /// Its address, which is its IPA as well.
+    #[must_use]
+    pub fn address(&self) -> usize {
+        (&raw const *self.0).addr()
+    }
+
+    /// Its frame number.
+    #[must_use]
+    pub fn frame(&self) -> u64 {
+        (self.address() / SIZE) as u64
+    }
+
+    /// The 8 bytes at `offset`.
+    ///
+    /// # Panics
+    /// If they are not in the page.
+    #[must_use]
+    pub fn double(&self, offset: usize) -> &AtomicU64 {
+        &self.0.0[offset / 8]
+    }
+
+    /// The 4 bytes at `offset`.
+    ///
+    /// # Panics
+    /// If they are not in the page.
+    #[must_use]
+    pub fn word(&self, offset: usize) -> &AtomicU32 {
+        let double = self.double(offset);
+        // SAFETY: half of an atomic, aligned, and there as long as the page is.
+        unsafe { AtomicU32::from_ptr(double.as_ptr().cast::<u32>().add(offset / 4 % 2)) }
+    }
+
+    /// Has the hypervisor put frame `index` of `space` in the page's place; what was in it is gone.
+    ///
+    /// # Errors
+    /// The hypervisor's.
+    pub(super) fn replace(&self, space: u16, index: u64) -> Result<(), Errno> {
+        // Xen would go on counting what it replaces as the domain's.
+        self.release()?;
+        let mut argument = AddToPhysmap {
+            domid: domid::SELF,
+            size: 0,
+            space: space.into(),
+            idx: index,
+            gpfn: self.frame(),
+        };
+        // SAFETY: the page's words are atomic, so that any value may be in them.
+        unsafe { call(hypercall::MEMORY_OP, op::ADD_TO_PHYSMAP, &mut argument) }.map(drop)
+    }
+
+    /// Gives the page's memory up: there is nothing at its address until [`Page::populate`].
+    ///
+    /// # Errors
+    /// The hypervisor's.
+    pub fn release(&self) -> Result<(), Errno> {
+        self.reserve(op::DECREASE_RESERVATION)
+    }
+
+    /// Gets memory for a page that has none.
+    ///
+    /// # Errors
+    /// If there is none to be had.
+    pub fn populate(&self) -> Result<(), Errno> {
+        self.reserve(op::POPULATE_PHYSMAP)
+    }
+
+    fn reserve(&self, op: u64) -> Result<(), Errno> {
+        let mut frame = self.frame();
+        let mut argument = Reservation {
+            extent_start: (&raw mut frame).addr() as u64,
+            nr_extents: 1,
+            extent_order: 0,
+            mem_flags: 0,
+            domid: domid::SELF,
+            pad: [0; 3],
+        };
+        // SAFETY: the list is one frame number. Whoever looks at a page without memory takes a fault, which is safe.
+        let done = unsafe { call(hypercall::MEMORY_OP, op, &mut argument) }?;
+        if done == 1 { Ok(()) } else { Err(Errno::ENOMEM) }
+    }
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self::new()
+    }
+}
