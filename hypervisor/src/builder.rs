@@ -110,7 +110,9 @@ pub fn build(
     let mut domain = Domain::new(parts);
     domain.structure_bytes =
         (heap::used().saturating_sub(heap_before) + size_of::<Domain>()) as u64;
-    if config.enhanced && let Err(error) = domain.add_console() {
+    if config.enhanced
+        && let Err(error) = domain.add_console()
+    {
         domain.vcpus.iter().for_each(|vcpu| machine.free_slot(vcpu.slot));
         return Err(error.into());
     }
@@ -124,9 +126,9 @@ pub fn build(
 /// Connects two ports, as the configuration asks for it. What cannot be, is said.
 pub fn connect(machine: &Machine, ends: [(Option<DomainId>, u32); 2]) {
     let [(first, port), (second, peer)] = ends;
-    let domains = first.zip(second).and_then(|(first, second)| {
-        Some((machine.domain(first)?, machine.domain(second)?))
-    });
+    let domains = first
+        .zip(second)
+        .and_then(|(first, second)| Some((machine.domain(first)?, machine.domain(second)?)));
     let Some((first, second)) = domains else { return };
     let connected = first.events.lock().connect(port, second.id, peer);
     let connected = connected.and_then(|()| second.events.lock().connect(peer, first.id, port));

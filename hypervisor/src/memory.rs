@@ -122,8 +122,14 @@ impl GuestMemory {
     /// If there is no VMID or no memory for the first table.
     pub fn new(owner: DomainId) -> Result<Self, MemoryError> {
         let vmid = with_pools(|pools| pools.vmids.allocate()).ok_or(MemoryError::OutOfVmids)?;
-        let mut memory =
-            Self { map: None, vmid: Some(vmid), tables: Tables { owner, root: None, left: FEW }, bytes: 0, most: 0, last: Ipa(0) };
+        let mut memory = Self {
+            map: None,
+            vmid: Some(vmid),
+            tables: Tables { owner, root: None, left: FEW },
+            bytes: 0,
+            most: 0,
+            last: Ipa(0),
+        };
         memory.map = Some(P2m::new(&mut memory.tables).map_err(|_| MemoryError::OutOfMemory)?);
         memory.tables.root = memory.root();
         Ok(memory)
@@ -249,7 +255,6 @@ impl GuestMemory {
         }
         Ok(())
     }
-
 
     /// Where an IPA is, and how many bytes from there on are in one piece.
     fn translate(&self, ipa: Ipa) -> Result<(Pa, u64), MemoryError> {

@@ -134,8 +134,11 @@ impl Pcpu {
                 continue;
             };
             let vcpu = domain.vcpu(index);
-            let leaving =
-                if domain.has_ended() { Leaving::Offline } else { self.run(&domain, vcpu, next.ready) };
+            let leaving = if domain.has_ended() {
+                Leaving::Offline
+            } else {
+                self.run(&domain, vcpu, next.ready)
+            };
             next = machine.next(self.id, Some((vcpu.slot, leaving)));
             if domain.has_ended() && machine.retire(vcpu.slot) {
                 stage2::leave_guest();

@@ -53,7 +53,9 @@ async fn meet(peer: u16) -> (Mapping, Port) {
     loop {
         if let Ok(mapping) = Mapping::new(peer, REFERENCE, true) {
             let port = mapping.page().double(PORT).load(Ordering::Acquire) as u32;
-            if port != 0 && let Ok(port) = Port::connect(peer, port) {
+            if port != 0
+                && let Ok(port) = Port::connect(peer, port)
+            {
                 return (mapping, port);
             }
         }

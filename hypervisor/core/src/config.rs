@@ -176,7 +176,10 @@ impl Configuration {
             let is_other = move |&(_, other): &(usize, &StaticChannel)| {
                 other.phandle == end.peer && other.peer == end.phandle
             };
-            others.filter(is_other).map(move |(to, other)| [(at, end.port), (to, other.port)]).take(1)
+            others
+                .filter(is_other)
+                .map(move |(to, other)| [(at, end.port), (to, other.port)])
+                .take(1)
         })
     }
 
@@ -209,7 +212,12 @@ impl Configuration {
             grants: Limits {
                 frames: number(node, "max_grant_frames", GRANT_FRAMES, 1..=GRANT_FRAMES)?,
                 mappings: MAPPINGS_PER_FRAME
-                    * number(node, "max_maptrack_frames", MAPTRACK_FRAMES, 0..=MAX_MAPTRACK_FRAMES)?,
+                    * number(
+                        node,
+                        "max_maptrack_frames",
+                        MAPTRACK_FRAMES,
+                        0..=MAX_MAPTRACK_FRAMES,
+                    )?,
             },
             kernel: modules.kernel.ok_or(ConfigError::Missing("the kernel module"))?,
             bootargs: modules.bootargs,
@@ -261,7 +269,9 @@ fn enhanced(node: FdtNode<'_, '_>) -> Result<bool, ConfigError> {
 /// `mote,peers`: names of other domains.
 #[inline(never)]
 fn peers(node: FdtNode<'_, '_>) -> Result<Vec<String>, ConfigError> {
-    let named = |name| if is_name(name) { Ok(name.into()) } else { Err(ConfigError::Malformed("mote,peers")) };
+    let named = |name| {
+        if is_name(name) { Ok(name.into()) } else { Err(ConfigError::Malformed("mote,peers")) }
+    };
     node.strings("mote,peers").map(named).collect()
 }
 

@@ -524,7 +524,10 @@ mod tests {
         assert_eq!(pool.free_bytes(), PAGE_SIZE);
         assert_eq!(pool.share(page), Err(NotOwned));
         let own = pool.allocate_left().expect("one is free");
-        assert_eq!((own, pool.share(own), pool.unshare(own), pool.unshare(own)), (page, Ok(()), false, true));
+        assert_eq!(
+            (own, pool.share(own), pool.unshare(own), pool.unshare(own)),
+            (page, Ok(()), false, true)
+        );
         assert!(pool.free_bytes() < total);
     }
 

@@ -149,7 +149,8 @@ impl<P: Page> GrantTable<P> {
             Use::Write => &mut pins.writers,
         };
         let more = count.checked_add(1).ok_or(GrantStatus::GeneralError)?;
-        let (page, offset) = entry(&self.frames, reference).ok_or(GrantStatus::BadGrantReference)?;
+        let (page, offset) =
+            entry(&self.frames, reference).ok_or(GrantStatus::BadGrantReference)?;
         note_use(page, offset, user, usage)?;
         // Read behind the header, whose writer set it last.
         let frame = page.word(offset + FRAME).load(Ordering::Acquire);
@@ -172,7 +173,9 @@ impl<P: Page> GrantTable<P> {
                 over |= flags::READING;
             }
         }
-        if over != 0 && let Some((page, offset)) = entry(&self.frames, reference) {
+        if over != 0
+            && let Some((page, offset)) = entry(&self.frames, reference)
+        {
             page.word(offset).fetch_and(!u32::from(over), Ordering::AcqRel);
         }
     }

@@ -198,7 +198,9 @@ impl Domain {
         match index {
             param::CALLBACK_IRQ => Some(CALLBACK),
             param::STORE_PFN | param::STORE_EVTCHN => Some(0),
-            param::CONSOLE_PFN => Some(self.console.get().map_or(0, |_| CONSOLE_PAGE.0 / PAGE_SIZE)),
+            param::CONSOLE_PFN => {
+                Some(self.console.get().map_or(0, |_| CONSOLE_PAGE.0 / PAGE_SIZE))
+            }
             param::CONSOLE_EVTCHN => Some(self.console.get().map_or(0, |c| c.port.into())),
             _ => None,
         }
@@ -260,7 +262,9 @@ impl Domain {
             reason::SUSPEND => End::Crashed("it asked to be saved, and nobody is there to do it"),
             reason::CRASH => End::Crashed("it says that it crashed"),
             reason::WATCHDOG => End::Crashed("its watchdog ran out"),
-            reason::SOFT_RESET => End::Crashed("it asked for a soft reset, and nobody is there to do it"),
+            reason::SOFT_RESET => {
+                End::Crashed("it asked for a soft reset, and nobody is there to do it")
+            }
             _ => End::Crashed("it gave a reason for its end that there is not"),
         }
     }

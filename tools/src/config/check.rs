@@ -7,6 +7,7 @@ use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 use dtoolkit::{Node, Property};
 
 use mote_core::config::{ConfigError, is_name};
+use mote_core::events::MAX_PORT;
 
 use super::mistake::Mistake;
 use super::property::{self, Support, did_you_mean};
@@ -27,6 +28,9 @@ const WEIGHTS: std::ops::RangeInclusive<u32> = 1..=65_535;
 /// What the hypervisor itself and the machine's device tree take at most.
 const RESERVED_MIB: u64 = 8;
 
+/// What a node of an event channel is compatible with.
+const CHANNEL: &str = "xen,evtchn-v1";
+
 const MEMORY_HELP: &str = "memory is one 64-bit number of KiB: memory = <0x0 0x40000>; is 256 MiB";
 const CPUS_HELP: &str = "cpus is one number from 1 to 128: cpus = <2>;";
 
@@ -35,6 +39,7 @@ const CPUS_HELP: &str = "cpus is one number from 1 to 128: cpus = <2>;";
 pub fn check(tree: &DeviceTree, directory: &Path, memory: Memory) -> (Vec<Domain>, Vec<Mistake>) {
     let mut check = Check { directory, guests: source::guests(), mistakes: Vec::new() };
     let domains = check.chosen(tree);
+    check.joints(tree);
     check.total(&domains, memory);
     (domains, check.mistakes)
 }
@@ -95,9 +100,12 @@ impl Check<'_> {
         self.cells_properties(path, node);
         self.cpus(path, node);
         self.strings_and_flags(path, node);
+        self.enhancement(path, node);
         let memory = self.memory(path, node).unwrap_or(0).saturating_mul(1024);
+        self.channels(path, node);
         let modules: Vec<Module> = node
             .children()
+            .filter(|child| !is_compatible(child, CHANNEL))
             .filter_map(|child| self.module(&format!("{path}/{}", child.name()), child, memory))
             .collect();
         self.roles(path, node);
@@ -169,6 +177,90 @@ impl Check<'_> {
             let help =
                 "write the text that the guest prints when it is ready: mote,ready = \"init: \";";
             self.property(path, "mote,ready", "is not one text", help);
+        }
+    }
+
+    /// What Xen's ABI takes.
+    fn enhancement(&mut self, path: &str, node: &DeviceTreeNode) {
+        const KINDS: [&str; 3] = ["enabled", "no-xenstore", "disabled"];
+        let known = match &strings(node, "xen,enhanced")[..] {
+            [] => true,
+            [kind] => kind.is_empty() || KINDS.contains(&kind.as_str()),
+            _ => false,
+        };
+        if !known {
+            let help =
+                "write xen,enhanced; or with one of \"enabled\", \"no-xenstore\", \"disabled\"";
+            self.property(path, "xen,enhanced", "is nothing that Mote knows", help);
+        }
+        for (name, range) in [("max_grant_frames", 1..=64), ("max_maptrack_frames", 0..=1024)] {
+            match cells(node, name) {
+                Some(Ok([count])) if range.contains(&count) => {}
+                None => {}
+                Some(_) => {
+                    let (least, most) = (range.start(), range.end());
+                    let what = format!("is not one number from {least} to {most}");
+                    self.property(path, name, what, format!("write {name} = <{most}>;"));
+                }
+            }
+        }
+    }
+
+    fn channels(&mut self, path: &str, node: &DeviceTreeNode) {
+        const HELP: &str =
+            "write xen,evtchn = <10 &other_end>; with this end's port and the other end's label";
+        for channel in node.children().filter(|child| is_compatible(child, CHANNEL)) {
+            let path = format!("{path}/{}", channel.name());
+            self.names(&path, channel, property::CHANNEL);
+            match cells(channel, "xen,evtchn") {
+                Some(Ok([1..=MAX_PORT, _])) => {}
+                Some(Ok([port, _])) => {
+                    self.property(&path, "xen,evtchn", format!("there is no port {port}"), HELP);
+                }
+                Some(Err(length)) => {
+                    self.property(
+                        &path,
+                        "xen,evtchn",
+                        format!("{length} bytes instead of 8"),
+                        HELP,
+                    );
+                }
+                None => self.node(&path, "the event channel leads nowhere", HELP),
+            }
+        }
+    }
+
+    /// What joins guests must be there at both ends.
+    fn joints(&mut self, tree: &DeviceTree) {
+        let guests: Vec<_> =
+            tree.find_node("/chosen").iter().flat_map(|node| node.children()).collect();
+        for guest in &guests {
+            let path = format!("/chosen/{}", guest.name());
+            for peer in strings(guest, "mote,peers") {
+                if !guests.iter().any(|other| other.name() == peer) || peer == guest.name() {
+                    let what = format!("there is no other guest `{peer}`");
+                    let names = guests.iter().map(|guest| guest.name());
+                    let help = did_you_mean(&peer, names.filter(|name| *name != guest.name()));
+                    self.property(&path, "mote,peers", what, help);
+                }
+            }
+        }
+        let ends: Vec<_> = guests
+            .iter()
+            .flat_map(|guest| guest.children().map(move |end| (guest.name(), end)))
+            .filter(|(_, end)| is_compatible(end, CHANNEL))
+            .map(|(guest, end)| (format!("/chosen/{guest}/{}", end.name()), Joint::of(end)))
+            .collect();
+        for (path, joint) in &ends {
+            let Some(joint) = joint else { continue };
+            let others = ends.iter().filter_map(|(_, other)| other.as_ref());
+            if others
+                .filter(|other| other.phandle == Some(joint.peer))
+                .all(|other| Some(other.peer) != joint.phandle)
+            {
+                let help = "the two nodes of a channel name each other by their labels";
+                self.property(path, "xen,evtchn", "its other end does not lead back here", help);
+            }
         }
     }
 
@@ -285,6 +377,20 @@ impl Check<'_> {
         let what = what.into();
         let what = if what.contains(name) { what } else { format!("{name}: {what}") };
         self.mistakes.push(Mistake::in_property(path, name, what, help));
+    }
+}
+
+/// One end of an event channel.
+struct Joint {
+    phandle: Option<u32>,
+    peer: u32,
+}
+
+impl Joint {
+    fn of(node: &DeviceTreeNode) -> Option<Self> {
+        let [_, peer] = cells(node, "xen,evtchn")?.ok()?;
+        let phandle = cells(node, "phandle").and_then(Result::ok).map(|[phandle]| phandle);
+        Some(Self { phandle, peer })
     }
 }
 

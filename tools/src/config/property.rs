@@ -28,24 +28,29 @@ pub const DOMAIN: &[(&str, Support)] = &[
     ("compatible", Both),
     ("cpus", Both),
     ("memory", Both),
+    ("max_grant_frames", Both),
+    ("max_maptrack_frames", Both),
+    ("mote,peers", Both),
     ("mote,ready", Both),
     ("mote,shell", Both),
     ("mote,track-touched", Both),
     ("mote,weight", Both),
     ("phandle", Both),
     ("vpl011", Both),
+    ("xen,enhanced", Both),
     ("direct-map", XenOnly),
     ("domain-cpupool", XenOnly),
     ("llc-colors", XenOnly),
-    ("max_grant_frames", XenOnly),
     ("max_grant_version", XenOnly),
-    ("max_maptrack_frames", XenOnly),
     ("nr_spis", XenOnly),
     ("sve", XenOnly),
-    ("xen,enhanced", XenOnly),
     ("xen,passthrough", XenOnly),
     ("xen,static-mem", XenOnly),
 ];
+
+/// What a node of an event channel may say.
+pub const CHANNEL: &[(&str, Support)] =
+    &[("compatible", Both), ("phandle", Both), ("xen,evtchn", Both)];
 
 /// What a module's node may say.
 pub const MODULE: &[(&str, Support)] = &[

@@ -84,8 +84,7 @@ impl<P: Page> Fifo<P> {
 
     /// Whether the event is pending, so that it must be put into its queue.
     pub fn unmask(&self, port: u32) -> bool {
-        self.word(port)
-            .is_some_and(|word| word.fetch_and(!MASKED, Ordering::AcqRel) & PENDING != 0)
+        self.word(port).is_some_and(|word| word.fetch_and(!MASKED, Ordering::AcqRel) & PENDING != 0)
     }
 
     /// Whether the event is new, and whether its vCPU is to be told.

@@ -57,8 +57,7 @@ struct Channel {
 }
 
 impl Channel {
-    const FREE: Self =
-        Self { end: End::Free, vcpu: VcpuId(0), queue: fifo::Placement::DEFAULT };
+    const FREE: Self = Self { end: End::Free, vcpu: VcpuId(0), queue: fifo::Placement::DEFAULT };
 }
 
 /// Whom to tell of what came.
@@ -127,8 +126,7 @@ impl<P: Page> EventChannels<P> {
         let mut targets = Vec::new();
         targets.try_reserve_exact(vcpus).map_err(|_| Errno::ENOMEM)?;
         targets.resize_with(vcpus, || Target { info: None, polling: Polling::Nothing });
-        let mut events =
-            Self { me, shared, ports: Vec::new(), targets, fifo: None, closed: false };
+        let mut events = Self { me, shared, ports: Vec::new(), targets, fifo: None, closed: false };
         events.grow_to(0)?;
         Ok(events)
     }
@@ -217,9 +215,7 @@ impl<P: Page> EventChannels<P> {
         let (status, peer, peer_port) = match channel.end {
             End::Free => (status::CLOSED, 0, 0),
             End::Unbound(remote) => (status::UNBOUND, u32::from(remote.get()), 0),
-            End::Interdomain(remote, port) => {
-                (status::INTERDOMAIN, u32::from(remote.get()), port)
-            }
+            End::Interdomain(remote, port) => (status::INTERDOMAIN, u32::from(remote.get()), port),
             End::Hypervisor => (status::INTERDOMAIN, 0, 0),
             End::Virq(number) => (status::VIRQ, number, 0),
             End::Ipi => (status::IPI, 0, 0),
@@ -479,7 +475,8 @@ impl<P: Page> EventChannels<P> {
         if let Ok(channel) = self.channel_mut(port) {
             // Its place in the queues outlives it: the guest may not have taken it out yet.
             let last = channel.queue.last;
-            *channel = Channel { queue: fifo::Placement { last, ..Channel::FREE.queue }, ..Channel::FREE };
+            *channel =
+                Channel { queue: fifo::Placement { last, ..Channel::FREE.queue }, ..Channel::FREE };
         }
     }
 

@@ -115,9 +115,8 @@ impl Session<'_> {
     fn bind_interdomain(&mut self, at: u64) -> Result<(), Errno> {
         let asked: BindInterdomain = self.read(at)?;
         let remote = self.domain_for(Action::JoinEvents, asked.remote_dom)?;
-        let bound = self.domain.with_events_of(&remote, |pair| {
-            pair.bind_interdomain(asked.remote_port)
-        });
+        let bound =
+            self.domain.with_events_of(&remote, |pair| pair.bind_interdomain(asked.remote_port));
         let (local_port, raised) = bound?;
         self.announce(raised);
         self.write(at, &BindInterdomain { local_port, ..asked })

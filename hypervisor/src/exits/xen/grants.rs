@@ -13,8 +13,8 @@ use mote_platform::memory;
 use xen_abi::Wire;
 use xen_abi::errno::Errno;
 use xen_abi::grant_table::{
-    CacheFlush, Copy, CopyEnd, GetStatusFrames, GetVersion, GrantStatus, Map,
-    QuerySize, SetVersion, SetupTable, SwapGrantRef, Unmap, UnmapAndReplace, map, op, option,
+    CacheFlush, Copy, CopyEnd, GetStatusFrames, GetVersion, GrantStatus, Map, QuerySize,
+    SetVersion, SetupTable, SwapGrantRef, Unmap, UnmapAndReplace, map, op, option,
 };
 use xen_abi::xen::domid;
 
@@ -58,11 +58,13 @@ impl Session<'_> {
             op::UNMAP => self.each(arguments, |session, unmap: &mut Unmap| {
                 unmap.status = status(session.unmap_grant(unmap.handle, unmap.host_addr));
             }),
-            op::UNMAP_AND_REPLACE => self.each(arguments, |session, unmap: &mut UnmapAndReplace| {
-                // As on Xen where a guest's memory is translated: nothing can take its place.
-                let mapped = session.domain.grants.lock().mapping(unmap.handle);
-                unmap.status = status(mapped.and(Err(GrantStatus::GeneralError)));
-            }),
+            op::UNMAP_AND_REPLACE => {
+                self.each(arguments, |session, unmap: &mut UnmapAndReplace| {
+                    // As on Xen where a guest's memory is translated: nothing can take its place.
+                    let mapped = session.domain.grants.lock().mapping(unmap.handle);
+                    unmap.status = status(mapped.and(Err(GrantStatus::GeneralError)));
+                })
+            }
             op::SETUP_TABLE => self.setup_table(at),
             op::QUERY_SIZE => self.query_size(at),
             op::GET_STATUS_FRAMES => self.status_frames(at),

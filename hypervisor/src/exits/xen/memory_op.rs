@@ -96,7 +96,9 @@ impl Session<'_> {
         let end = asked.nr_extents.min(start + (BATCH >> asked.extent_order).max(1));
         for extent in start..end {
             let frame = self.read(asked.extent_start.wrapping_add(extent * 8));
-            if frame.is_err() || frame.is_ok_and(|at| change(&domain, at, asked.extent_order).is_err()) {
+            if frame.is_err()
+                || frame.is_ok_and(|at| change(&domain, at, asked.extent_order).is_err())
+            {
                 return (extent, false);
             }
         }
