@@ -122,3 +122,22 @@ pub fn virtual_timer() -> u64 {
     }
     after - due
 }
+
+/// One of Xen's hypercalls, and what it answers. For those whose effect on memory the caller's types allow for.
+pub fn timed_hypercall(number: u64, arguments: [u64; 5]) -> (u64, u64) {
+    let (before, after, answer): (u64, u64, u64);
+    // SAFETY: the registers that a hypercall may change are declared, and it may read and write memory.
+    unsafe {
+        asm!(
+            "mrs {before}, cntvct_el0",
+            "hvc #0xea1",
+            "mrs {after}, cntvct_el0",
+            before = out(reg) before, after = out(reg) after,
+            inout("x16") number => _,
+            inout("x0") arguments[0] => answer, inout("x1") arguments[1] => _,
+            inout("x2") arguments[2] => _, inout("x3") arguments[3] => _, inout("x4") arguments[4] => _,
+            options(nostack),
+        );
+    }
+    (answer, after - before)
+}
