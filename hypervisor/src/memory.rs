@@ -37,6 +37,7 @@ impl TableMemory for Tables {
         give_back(self.owner, Extent::of_table(table), Content::Ready);
     }
 
+    #[inline]
     fn read(&self, table: Pa, index: usize) -> u64 {
         memory::load(table.0 + index as u64 * 8).expect("tables are in RAM")
     }
@@ -270,10 +271,11 @@ impl GuestMemory {
     /// If nothing is mapped there any more.
     #[inline(never)]
     pub fn touch(&mut self, ipa: Ipa) -> Result<(), MemoryError> {
-        self.make_ready(IpaRange { base: ipa, size: 0 })?;
         let map = self.map.as_mut().ok_or(MemoryError::BadAddress)?;
-        map.touch(&mut self.tables, ipa);
-        Ok(())
+        let is_there = map.touch(&mut self.tables, ipa, |base, order| {
+            memory::scrub(base.0, order.size() as usize).expect("frames are in RAM");
+        });
+        if is_there { Ok(()) } else { Err(MemoryError::NotMapped) }
     }
 
     /// Pages that the domain has, and may have.
@@ -303,14 +305,24 @@ impl GuestMemory {
     /// If it is not the domain's own, or may not be written.
     #[inline(never)]
     pub fn share(&mut self, ipa: Ipa, access: Access) -> Result<FrameRef, MemoryError> {
+        FrameRef::new(self.own_page(ipa, access)?).map_err(|_| MemoryError::OutOfMemory)
+    }
+
+    /// Where the page of RAM at `ipa` is, to which `access` is wanted. It stays there for as long as this memory is locked.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn own_page(&mut self, ipa: Ipa, access: Access) -> Result<Pa, MemoryError> {
         let page = Ipa(ipa.0 & !(PAGE_SIZE - 1));
         let map = self.map.as_ref().ok_or(MemoryError::BadAddress)?;
         let leaf = map.lookup(&self.tables, page).ok_or(MemoryError::BadAddress)?;
         if leaf.foreign || access == Access::Full && !leaf.writable {
             return Err(MemoryError::BadAddress);
         }
-        self.touch(page)?;
-        FrameRef::new(leaf.pa).map_err(|_| MemoryError::OutOfMemory)
+        if !leaf.touched {
+            self.touch(page)?;
+        }
+        Ok(leaf.pa)
     }
 
     /// Maps a page that is not the domain's at `ipa`, in place of what is there.

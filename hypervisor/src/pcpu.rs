@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering;
 use mote_core::id::{PcpuId, VcpuId};
 use mote_core::machine::Machine as Description;
 use mote_core::sched::Leaving;
+use mote_core::timer::earliest;
 use mote_core::vgic::IntId;
 use mote_platform::gic::{self, Redistributor};
 use mote_platform::guest::{self, Traps};
@@ -195,7 +196,7 @@ impl Pcpu {
     }
 
     fn program_alarm(&self) {
-        timer::set_alarm([self.alarm, self.timer_deadline].into_iter().flatten().min());
+        timer::set_alarm(earliest(self.alarm, self.timer_deadline));
     }
 
     /// Runs a vCPU until it has to leave.

@@ -43,6 +43,7 @@ pub(crate) fn heap() -> Range<usize> {
 
 /// All memory that is EL2's own from the start, in whole 2 MiB blocks.
 #[must_use]
+#[inline]
 pub fn region() -> Range<usize> {
     let end = &raw const __image_end as usize;
     (text().start & !(BLOCK_SIZE - 1))..end.next_multiple_of(BLOCK_SIZE)

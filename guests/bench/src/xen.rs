@@ -1,5 +1,6 @@
 //! What Xen's ABI costs: hypercalls, events, grants, memory, switching between vCPUs.
 
+use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 
@@ -10,7 +11,7 @@ use mote_unikernel::{Machine, cpus, println, time, xen};
 use xen_abi::event_channel::{self, Port as PortArgument};
 use xen_abi::grant_table::{self, Copy, CopyEnd, Map, Unmap, map, option};
 use xen_abi::memory::{self, Reservation};
-use xen_abi::xen::{VcpuInfo, domid, hypercall};
+use xen_abi::xen::{SharedInfo, VcpuInfo, domid, hypercall};
 
 use crate::measure::timed_hypercall;
 use crate::median;
@@ -27,7 +28,7 @@ const PAGE: u16 = 4096;
 /// All rows. `peer` is the number of the guest that runs [`echo`].
 pub fn measure(machine: &Machine, me: u16, peer: u16) {
     println!("bench: xen_version {}", median(|| timed_hypercall(hypercall::XEN_VERSION, [0; 5]).1));
-    println!("bench: event_send {}", event_send());
+    event_sends();
     round_trips(peer);
     grants(me);
     println!("bench: populate {}", populate());
@@ -41,28 +42,29 @@ fn address<T>(of: &mut T) -> u64 {
     (&raw mut *of).addr() as u64
 }
 
-/// An event that the guest sends itself by an interdomain channel, and that has not been pending: the vCPU is told of it, but
-/// has interrupts masked.
-fn event_send() -> u64 {
+/// An event that the guest sends itself by an interdomain channel: one that is pending already, and one of which the vCPU must
+/// be told. It has interrupts masked.
+fn event_sends() {
     let one = Port::offer(domid::SELF).expect("a port");
     let other = Port::connect(domid::SELF, one.number()).expect("another");
     let mut argument = PortArgument { port: other.number() };
-    let at = address(&mut argument);
-    let bit = 1 << one.number();
-    mote_unikernel::interrupts::masked(|| {
-        let ticks = median(|| {
-            let page = shared();
-            page.double(core::mem::size_of::<VcpuInfo>()).fetch_and(!bit, Ordering::AcqRel);
-            page.double(8).store(0, Ordering::Release);
+    let call = [event_channel::op::SEND, address(&mut argument), 0, 0, 0];
+    let send = || timed_hypercall(hypercall::EVENT_CHANNEL_OP, call).1;
+    let (bit, page) = (1 << one.number(), shared());
+    let pending = page.double(offset_of!(SharedInfo, evtchn_pending));
+    let (pends, tells) = mote_unikernel::interrupts::masked(|| {
+        let pends = median(send);
+        let tells = median(|| {
+            pending.fetch_and(!bit, Ordering::AcqRel);
+            page.double(offset_of!(VcpuInfo, evtchn_pending_sel)).store(0, Ordering::Release);
             page.word(0).fetch_and(!0xff, Ordering::AcqRel);
-            let call = [event_channel::op::SEND, at, 0, 0, 0];
-            timed_hypercall(hypercall::EVENT_CHANNEL_OP, call).1
+            send()
         });
-        assert!(
-            shared().double(core::mem::size_of::<VcpuInfo>()).load(Ordering::Acquire) & bit != 0
-        );
-        ticks
-    })
+        assert!(pending.load(Ordering::Acquire) & bit != 0);
+        (pends, tells)
+    });
+    println!("bench: event_send {pends}");
+    println!("bench: event_send_new {tells}");
 }
 
 /// An event to the other guest, which answers it: both guests sleep while they wait.

@@ -121,6 +121,8 @@ struct Split {
     // 512 of them.
     frames: Vec<Frame>,
     free: usize,
+    // Where the next free one is looked for.
+    next: usize,
 }
 
 impl Split {
@@ -128,7 +130,7 @@ impl Split {
         let mut frames = Vec::new();
         frames.try_reserve_exact(FRAMES_PER_BLOCK).map_err(|_| OutOfMemory)?;
         frames.resize(FRAMES_PER_BLOCK, frame);
-        Ok(Self { frames, free: if frame == Frame::Free { FRAMES_PER_BLOCK } else { 0 } })
+        Ok(Self { frames, free: if frame == Frame::Free { FRAMES_PER_BLOCK } else { 0 }, next: 0 })
     }
 
     fn set(&mut self, index: usize, frame: Frame) {
@@ -136,6 +138,9 @@ impl Split {
         self.free -= usize::from(*slot == Frame::Free);
         self.free += usize::from(frame == Frame::Free);
         *slot = frame;
+        if frame == Frame::Free {
+            self.next = self.next.min(index);
+        }
     }
 }
 
@@ -344,7 +349,11 @@ impl FramePool {
         let index = self.block_with_free_frame()?;
         let block = self.blocks.get_mut(index).ok_or(OutOfMemory)?;
         let split = block.split()?;
-        let frame = split.frames.iter().position(|f| *f == Frame::Free).ok_or(OutOfMemory)?;
+        let after = split.next..FRAMES_PER_BLOCK;
+        let mut places = after.chain(0..split.next);
+        let is_free = |place: &usize| split.frames.get(*place) == Some(&Frame::Free);
+        let frame = places.find(is_free).ok_or(OutOfMemory)?;
+        split.next = frame + 1;
         split.set(frame, as_what);
         self.next_split = index;
         Ok(Pa((self.first + index as u64) * BLOCK_SIZE + frame as u64 * PAGE_SIZE))

@@ -199,9 +199,11 @@ impl<P: Page> GrantTable<P> {
         if self.is_pinned(a) || self.is_pinned(b) {
             return Err(GrantStatus::Again);
         }
-        let value = first.0.double(first.1).load(Ordering::Acquire);
-        let other = second.0.double(second.1).swap(value, Ordering::AcqRel);
-        first.0.double(first.1).store(other, Ordering::Release);
+        for field in [FRAME, 0] {
+            let value = first.0.word(first.1 + field).load(Ordering::Acquire);
+            let other = second.0.word(second.1 + field).swap(value, Ordering::AcqRel);
+            first.0.word(first.1 + field).store(other, Ordering::Release);
+        }
         Ok(())
     }
 

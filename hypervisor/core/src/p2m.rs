@@ -125,6 +125,8 @@ pub struct Leaf {
     pub writable: bool,
     /// Whether it is another's.
     pub foreign: bool,
+    /// Whether the guest has touched it.
+    pub touched: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,6 +259,7 @@ impl P2m {
             order,
             writable: raw & WRITE != 0,
             foreign: raw & FOREIGN != 0,
+            touched: raw & ACCESSED != 0,
         })
     }
 
@@ -281,13 +284,22 @@ impl P2m {
         }
     }
 
-    /// Lets the guest touch the leaf at `ipa`, which counts as touched from now on.
-    pub fn touch(&mut self, memory: &mut impl TableMemory, ipa: Ipa) {
-        if let Some((table, index, _, raw)) = self.find_leaf(memory, ipa)
-            && raw & (ACCESSED | STALE) != ACCESSED
-        {
+    /// Lets the guest touch the leaf at `ipa`, which counts as touched from now on; what is stale in it `scrub` removes before.
+    /// `false` if nothing is mapped there.
+    pub fn touch(
+        &mut self,
+        memory: &mut impl TableMemory,
+        ipa: Ipa,
+        scrub: impl FnOnce(Pa, Order),
+    ) -> bool {
+        let Some((table, index, level, raw)) = self.find_leaf(memory, ipa) else { return false };
+        if raw & STALE != 0 {
+            scrub(Pa(raw & ADDRESS), level.order());
+        }
+        if raw & (ACCESSED | STALE) != ACCESSED {
             memory.write(table, index, raw & !STALE | ACCESSED);
         }
+        true
     }
 
     /// Takes the page at `ipa` out of the map, splitting the block it is part of, and gives it back with what is in it.
@@ -547,8 +559,8 @@ mod tests {
         p2m.mark_ready(memory, Ipa(0x1234));
         assert_eq!(p2m.first_touch(memory, Ipa(0x1234)), FirstTouch::Nothing);
         assert_eq!(p2m.touched_bytes(memory), 0);
-        p2m.touch(memory, Ipa(0x1234));
-        p2m.touch(memory, Ipa(0x4000_0000));
+        assert!(p2m.touch(memory, Ipa(0x1234), |_, _| panic!("it was scrubbed")));
+        assert!(!p2m.touch(memory, Ipa(0x4000_0000), |_, _| panic!("nothing is there")));
         assert_eq!(p2m.touched_bytes(memory), Order::Block.size());
     }
 

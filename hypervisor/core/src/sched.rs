@@ -24,6 +24,7 @@ use summons::bit;
 use vcpu::{State, Vcpu};
 
 use crate::id::PcpuId;
+use crate::timer::earliest;
 
 pub use vcpu::DEFAULT_WEIGHT;
 
@@ -265,7 +266,7 @@ impl Scheduler {
         let cpu = self.pcpus.get(usize::from(pcpu.0))?;
         let contested = cpu.runs.is_some() && !self.queue.is_empty();
         let sleeper = cpu.sleepers.first().map(|(deadline, _)| deadline);
-        [contested.then_some(cpu.slice_end), sleeper].into_iter().flatten().min()
+        earliest(contested.then_some(cpu.slice_end), sleeper)
     }
 
     /// Takes a vCPU off; says whether it is in the queue then.

@@ -1,9 +1,12 @@
 //! What several modules' tests share: a machine's device tree to start from, and cheap random numbers.
 
+use core::sync::atomic::{AtomicU32, AtomicU64};
 use std::string::String;
 use std::vec::Vec;
 
 use vm_fdt::FdtWriter;
+
+use crate::events::Page;
 
 /// A domain's node, good in every respect.
 #[derive(Clone, Debug)]
@@ -144,5 +147,34 @@ impl Random {
     /// Below `end`.
     pub const fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
+    }
+}
+
+/// A page that a guest has as well. Words and doubles are apart, so a place is to be used as one or the other.
+#[derive(Clone)]
+pub struct Shared(std::rc::Rc<(Vec<AtomicU32>, Vec<AtomicU64>)>);
+
+impl Shared {
+    /// Zeroes.
+    pub fn new() -> Self {
+        let words = (0..1024).map(|_| AtomicU32::new(0)).collect();
+        Self(std::rc::Rc::new((words, (0..512).map(|_| AtomicU64::new(0)).collect())))
+    }
+
+    /// How many hold the page.
+    pub fn holders(&self) -> usize {
+        std::rc::Rc::strong_count(&self.0)
+    }
+}
+
+impl Page for Shared {
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4), "{offset}");
+        &self.0.0[offset / 4]
+    }
+
+    fn double(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8), "{offset}");
+        &self.0.1[offset / 8]
     }
 }

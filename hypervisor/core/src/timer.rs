@@ -79,6 +79,16 @@ pub fn virtual_deadline(control: u64, compare: u64, offset: u64) -> Option<u64> 
     (control & (ENABLE | IMASK) == ENABLE).then(|| compare.saturating_add(offset))
 }
 
+/// The earlier of two times that may never come.
+#[must_use]
+pub const fn earliest(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if one < other { one } else { other }),
+        (Some(time), None) | (None, Some(time)) => Some(time),
+        (None, None) => None,
+    }
+}
+
 const NANOSECONDS: u64 = 1_000_000_000;
 
 /// Ticks of a counter of `hz` as nanoseconds.

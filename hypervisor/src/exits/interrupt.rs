@@ -2,7 +2,7 @@
 
 use mote_core::esr::Wait;
 use mote_core::sched::Leaving;
-use mote_core::timer::virtual_deadline;
+use mote_core::timer::{earliest, virtual_deadline};
 use mote_core::vgic::{Flushed, ListRegisters, VGic, VcpuSet};
 use mote_platform::guest::After;
 use mote_platform::{syndrome, timer};
@@ -18,10 +18,7 @@ impl Session<'_> {
     pub fn settle(&mut self) {
         self.domain.events.lock().end_poll(self.vcpu.id);
         self.update_timer_line(timer::now());
-        let mut vgic = self.domain.vgic.lock();
-        let others = self.flush_into(&mut vgic);
-        drop(vgic);
-        self.domain.wake_all(others);
+        self.flush();
     }
 
     pub(super) fn physical_interrupts(&mut self) -> After {
@@ -96,9 +93,11 @@ impl Session<'_> {
     pub(super) fn update_timer_line(&mut self, now: u64) {
         let level = self.state.timer.line(now);
         let others = self.domain.vgic.lock().set_line(self.vcpu.id, PHYSICAL_TIMER, level);
-        self.notify(others);
-        let deadlines = [self.state.timer.deadline(now), self.domain.watchdog()];
-        self.pcpu.set_timer_deadline(deadlines.into_iter().flatten().min());
+        if !others.is_empty() {
+            self.notify(others);
+        }
+        let deadline = earliest(self.state.timer.deadline(now), self.domain.watchdog());
+        self.pcpu.set_timer_deadline(deadline);
     }
 
     /// `WFI` gives the pCPU up until an interrupt comes, `WFE` until everybody else had a turn.
@@ -139,7 +138,7 @@ impl Session<'_> {
     fn wake_up_time(&self, now: u64) -> Option<u64> {
         let (control, compare) = timer::virtual_timer();
         let virtual_timer = virtual_deadline(control, compare, self.state.system.cntvoff_el2);
-        let deadlines = [virtual_timer, self.state.timer.deadline(now), self.domain.watchdog()];
-        deadlines.into_iter().flatten().min()
+        let others = earliest(self.state.timer.deadline(now), self.domain.watchdog());
+        earliest(virtual_timer, others)
     }
 }

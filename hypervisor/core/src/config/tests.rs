@@ -52,7 +52,10 @@ fn a_domain_with_a_mistake_is_left_out_with_the_reason_and_the_others_are_not() 
         (Node::good("a").set("mote,weight", cells(&[0])), "mote,weight"),
         (Node::good("a").set("mote,weight", cells(&[65_536])), "mote,weight"),
         (Node::good("a").set("mote,ready", Vec::new()), "mote,ready"),
-        (Node::good("a").set("xen,enhanced", Vec::new()), "xen,enhanced"),
+        (Node::good("a").set("xen,enhanced", b"legacy\0".into()), "xen,enhanced"),
+        (Node::good("a").set("xen,enhanced", b"yes\0".into()), "xen,enhanced"),
+        (Node::good("a").set("mote,peers", b"b\0c@1\0".into()), "mote,peers"),
+        (Node::good("a").set("max_grant_frames", cells(&[65])), "max_grant_frames"),
         (Node::good("a").set("direct-map", Vec::new()), "direct-map"),
         (Node::good("a@1"), "name"),
         (Node::good("good"), "same name"),
@@ -83,7 +86,39 @@ fn names_are_short_and_plain() {
 }
 
 #[test]
-fn xen_s_property_is_accepted_when_it_asks_for_nothing() {
-    let configuration = read(&[Node::good("a").set("xen,enhanced", b"disabled\0".into())]);
-    assert_eq!(configuration.domains.len(), 1);
+fn a_domain_is_told_of_the_hypervisor_if_it_asks_for_it() {
+    for (value, enhanced) in
+        [(&b""[..], true), (b"enabled\0", true), (b"no-xenstore\0", true), (b"disabled\0", false)]
+    {
+        let configuration = read(&[Node::good("a").set("xen,enhanced", value.into())]);
+        assert_eq!(configuration.domains[0].enhanced, enhanced, "{value:?}");
+    }
+    assert!(!read(&[Node::good("a")]).domains[0].enhanced);
+}
+
+#[test]
+fn domains_are_joined_by_either_s_wish() {
+    let peers = |names: &[u8]| Node::good("a").set("mote,peers", names.into());
+    let configuration = read(&[peers(b"c\0nobody\0a\0"), Node::good("b"), Node::good("c")]);
+    assert_eq!(configuration.peers_of(0), [0, 2], "itself is no harm");
+    assert_eq!(configuration.peers_of(1), []);
+    assert_eq!(configuration.peers_of(2), [0]);
+    assert_eq!(configuration.peers_of(9), []);
+}
+
+#[test]
+fn channels_have_two_ends_that_name_each_other() {
+    let end = |port, phandle, peer| StaticChannel { port, phandle, peer };
+    let with = |channels: &[StaticChannel]| DomainConfig {
+        channels: channels.into(),
+        ..read(&[Node::good("a")]).domains[0].clone()
+    };
+    let domains = [
+        with(&[end(10, 1, 2), end(11, 3, 9)]),
+        with(&[end(20, 2, 1), end(21, 4, 3)]),
+        with(&[end(30, 5, 6), end(31, 6, 5)]),
+    ];
+    let configuration = Configuration { domains: domains.into(), ..Configuration::default() };
+    let connections: Vec<_> = configuration.connections().collect();
+    assert_eq!(connections, [[(0, 10), (1, 20)], [(2, 30), (2, 31)]]);
 }

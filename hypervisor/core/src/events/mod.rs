@@ -58,6 +58,12 @@ struct Channel {
 
 impl Channel {
     const FREE: Self = Self { end: End::Free, vcpu: VcpuId(0), queue: fifo::Placement::DEFAULT };
+
+    /// Makes it another. The queue that it was in last is remembered: it may still be in it.
+    const fn renew(&mut self, end: End, vcpu: VcpuId) {
+        let last = self.queue.last;
+        *self = Self { end, vcpu, queue: fifo::Placement { last, ..fifo::Placement::DEFAULT } };
+    }
 }
 
 /// Whom to tell of what came.
@@ -114,6 +120,8 @@ pub struct EventChannels<P> {
     ports: Vec<Channel>,
     targets: Vec<Target<P>>,
     fifo: Option<Fifo<P>>,
+    // How many vCPUs poll.
+    polling: u32,
     closed: bool,
 }
 
@@ -126,7 +134,8 @@ impl<P: Page> EventChannels<P> {
         let mut targets = Vec::new();
         targets.try_reserve_exact(vcpus).map_err(|_| Errno::ENOMEM)?;
         targets.resize_with(vcpus, || Target { info: None, polling: Polling::Nothing });
-        let mut events = Self { me, shared, ports: Vec::new(), targets, fifo: None, closed: false };
+        let mut events =
+            Self { me, shared, ports: Vec::new(), targets, fifo: None, polling: 0, closed: false };
         events.grow_to(0)?;
         Ok(events)
     }
@@ -162,7 +171,7 @@ impl<P: Page> EventChannels<P> {
         if port == 0 || channel.end != End::Free {
             return Err(Errno::EBUSY);
         }
-        *channel = Channel { end: End::Interdomain(remote, remote_port), ..Channel::FREE };
+        channel.renew(End::Interdomain(remote, remote_port), VcpuId(0));
         Ok(())
     }
 
@@ -309,12 +318,12 @@ impl<P: Page> EventChannels<P> {
         page: P,
         offset: usize,
     ) -> Result<Raised, Errno> {
-        let legacy = self.info(vcpu).map(|(page, at)| page.double(at).load(Ordering::Relaxed));
+        let legacy = self.info(vcpu).map(|(page, at)| page.word(at).load(Ordering::Relaxed));
         let target = self.targets.get_mut(usize::from(vcpu.0)).ok_or(Errno::ENOENT)?;
         if target.info.is_some() {
             return Err(Errno::EBUSY);
         }
-        page.double(offset).store(legacy.unwrap_or(0), Ordering::Relaxed);
+        page.word(offset).store(legacy.unwrap_or(0), Ordering::Relaxed);
         page.double(offset + SEL).store(u64::MAX, Ordering::Release);
         target.info = Some((page, offset));
         Ok(Raised { upcalls: self.mark(vcpu), ..Raised::NOBODY })
@@ -323,11 +332,16 @@ impl<P: Page> EventChannels<P> {
     /// The interrupt that told a vCPU of its events is lost: it is to be told again, if there are any.
     pub fn announce_again(&self, vcpu: VcpuId) -> Raised {
         let mut upcalls = VcpuSet::EMPTY;
-        let info = self.info(vcpu);
-        if info.is_some_and(|(page, at)| page.word(at).load(Ordering::Relaxed) & UPCALL_MASK != 0) {
+        if self.is_told(vcpu) {
             upcalls.insert(vcpu);
         }
         Raised { upcalls, ..Raised::NOBODY }
+    }
+
+    /// Whether a vCPU knows of an event that it has not looked at.
+    fn is_told(&self, vcpu: VcpuId) -> bool {
+        let told = |(page, at): (&P, usize)| page.word(at).load(Ordering::Relaxed) & UPCALL_MASK;
+        self.info(vcpu).is_some_and(|info| told(info) != 0)
     }
 
     /// Begins to wait for any of these ports; `false` if one of them is pending.
@@ -350,7 +364,11 @@ impl<P: Page> EventChannels<P> {
     }
 
     /// Ends a vCPU's waiting.
+    #[inline]
     pub fn end_poll(&mut self, vcpu: VcpuId) {
+        if self.polling == 0 {
+            return;
+        }
         self.set_polling(vcpu, Polling::Nothing);
     }
 
@@ -428,7 +446,7 @@ impl<P: Page> EventChannels<P> {
         let free = (1..).zip(self.ports.iter().skip(1)).find(|(_, c)| c.end == End::Free);
         let port = free.map_or(self.ports.len() as u32, |(port, _)| port);
         self.grow_to(port)?;
-        *self.channel_mut(port)? = Channel { end, vcpu, ..Channel::FREE };
+        self.channel_mut(port)?.renew(end, vcpu);
         Ok(port)
     }
 
@@ -473,10 +491,7 @@ impl<P: Page> EventChannels<P> {
             Some(fifo) => fifo.clear_pending(port),
         }
         if let Ok(channel) = self.channel_mut(port) {
-            // Its place in the queues outlives it: the guest may not have taken it out yet.
-            let last = channel.queue.last;
-            *channel =
-                Channel { queue: fifo::Placement { last, ..Channel::FREE.queue }, ..Channel::FREE };
+            channel.renew(End::Free, VcpuId(0));
         }
     }
 
@@ -489,9 +504,12 @@ impl<P: Page> EventChannels<P> {
             None => two_level::set_pending(self, port, vcpu),
             Some(fifo) => fifo.set_pending(port, vcpu, &mut channel.queue),
         };
+        if !is_new && !announce {
+            return Raised::NOBODY;
+        }
         Raised {
             upcalls: if announce { self.mark(vcpu) } else { VcpuSet::EMPTY },
-            pollers: if is_new { self.pollers(port) } else { VcpuSet::EMPTY },
+            pollers: if self.polling > 0 { self.pollers(port) } else { VcpuSet::EMPTY },
         }
     }
 
@@ -524,7 +542,9 @@ impl<P: Page> EventChannels<P> {
 
     fn set_polling(&mut self, vcpu: VcpuId, polling: Polling) {
         if let Some(target) = self.targets.get_mut(usize::from(vcpu.0)) {
-            target.polling = polling;
+            let before = core::mem::replace(&mut target.polling, polling);
+            self.polling += u32::from(polling != Polling::Nothing);
+            self.polling -= u32::from(before != Polling::Nothing);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use xen_abi::errno::Errno;
 
-use super::{Channel, End, EventChannels, Page, Raised};
+use super::{End, EventChannels, Page, Raised};
 use crate::id::DomainId;
 
 /// The caller's event channels and those of the domain at the other end, which may be the caller itself.
@@ -49,8 +49,7 @@ impl<P: Page> Pair<'_, P> {
                 return Err(Errno::EINVAL);
             }
         }
-        let end = End::Interdomain(remote, remote_port);
-        *self.local().channel_mut(port)? = Channel { end, ..Channel::FREE };
+        self.local().channel_mut(port)?.end = End::Interdomain(remote, remote_port);
         Ok((port, self.local().pend(port)))
     }
 

@@ -11,6 +11,10 @@ fn config(vcpus: u32, vpl011: bool) -> DomainConfig {
         vcpus,
         weight: 256,
         vpl011,
+        enhanced: true,
+        peers: Vec::new(),
+        channels: Vec::new(),
+        grants: crate::grants::Limits { frames: 1, mappings: 1 },
         kernel: PaRange::new(Pa(0), 1).expect("a range"),
         bootargs: Some("console=ttyAMA0".into()),
         ramdisk: None,
@@ -56,6 +60,15 @@ fn a_guest_is_told_what_xen_tells() {
     assert_eq!(chosen.string("bootargs"), Some("console=ttyAMA0"));
     assert_eq!(chosen.bytes("linux,initrd-end"), Some(&0x4700_1234_u64.to_be_bytes()[..]));
     assert_eq!(chosen.bytes("rng-seed"), Some(&[9; SEED][..]));
+    let hypervisor = tree.node("/hypervisor").expect("hypervisor");
+    assert_eq!(hypervisor.strings("compatible").collect::<Vec<_>>(), ["xen,xen-4.20", "xen,xen"]);
+    let cells = crate::tree::Cells { address: 2, size: 2 };
+    let reg: Vec<_> =
+        hypervisor.ranges(cells).expect("ranges").map(|r| (r.base().0, r.size())).collect();
+    // The first bank is full, the second has two of its GiB.
+    assert_eq!(reg, [(0x3800_0000, 0x100_0000), (0x2_8000_0000, (1 << 39) - 0x2_8000_0000)]);
+    let interrupt: Vec<_> = hypervisor.words("interrupts").expect("an interrupt").collect();
+    assert_eq!(interrupt, [1, 15, 0xf08]);
     let cpus: Vec<_> =
         tree.node("/cpus").expect("cpus").children().filter_map(|cpu| cpu.number("reg")).collect();
     assert_eq!((cpus.len(), cpus[15], cpus[16]), (17, 15, 0x100));

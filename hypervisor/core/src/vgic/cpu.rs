@@ -166,8 +166,8 @@ impl Cpu {
     pub fn list_new(&mut self, groups: Groups, lrs: &mut impl ListRegisters) -> bool {
         let empty = lrs.empty();
         self.reclaim(empty);
-        if self.bank.again != 0 {
-            // Pending anew while still held: its list register must be rewritten.
+        if self.bank.again != 0 && !self.merge_again(lrs) {
+            // Pending anew while still active: its list register must be rewritten.
             return false;
         }
         let mut new = self.bank.due(self.groups(groups)) & !self.bank.listed;
@@ -180,6 +180,19 @@ impl Cpu {
             lrs.set(n as usize, register);
         }
         true
+    }
+
+    /// What is pending anew while its list register still says so is pending once. `false` if there is more to it.
+    fn merge_again(&mut self, lrs: &impl ListRegisters) -> bool {
+        let mut used = self.used;
+        while let Some(n) = take_lowest(&mut used) {
+            let Some(&intid) = self.lr.get(n as usize) else { continue };
+            let again = intid.is_private() && self.bank.again & intid.mask() != 0;
+            if again && self.bank.hw & intid.mask() == 0 && lrs.get(n as usize).is_pending() {
+                self.bank.again &= !intid.mask();
+            }
+        }
+        self.bank.again == 0
     }
 
     /// Takes back private interrupts that the guest has ended.

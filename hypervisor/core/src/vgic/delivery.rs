@@ -84,6 +84,9 @@ impl VGic {
         notify: &mut VcpuSet,
     ) {
         let groups = self.groups;
+        if self.cpu(vcpu).is_some_and(|cpu| cpu.used == 0 && cpu.control == Hcr::BASE) {
+            return;
+        }
         self.end_uncounted(vcpu, lrs, notify);
         let Some(cpu) = self.cpu_mut(vcpu) else {
             return;

@@ -23,7 +23,7 @@ impl Session<'_> {
     /// `EVTCHNOP_send`, the one that must be fast.
     #[inline]
     pub(super) fn send_event(&mut self, at: u64) -> Result<(), Errno> {
-        let Port { port } = self.read(at)?;
+        let port = self.read_word(at)?;
         let sent = self.domain.events.lock().send(port)?;
         match sent {
             Sent::Here(raised) => self.announce(raised),

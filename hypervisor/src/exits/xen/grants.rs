@@ -167,6 +167,9 @@ impl Session<'_> {
         }
         let usage = if asked.flags & map::READ_ONLY != 0 { Use::Read } else { Use::Write };
         let ipa = Ipa(asked.host_addr);
+        if asked.dom == domid::SELF {
+            return Err(GrantStatus::BadDomain);
+        }
         let granter = self.granter(Action::UseGrants, asked.dom)?;
         let handle = self.domain.grants.lock().take_handle()?;
         let mapped = pin(&granter, asked.gref, self.domain, usage).and_then(|page| {
@@ -219,43 +222,58 @@ impl Session<'_> {
     }
 
     fn copy_grant(&mut self, asked: &Copy) -> Granted {
-        let source_granted = asked.flags & option::SOURCE_GREF != 0;
-        let dest_granted = asked.flags & option::DEST_GREF != 0;
-        let source = self.copy_end(&asked.source, source_granted, Use::Read)?;
-        let dest = match self.copy_end(&asked.dest, dest_granted, Use::Write) {
-            Ok(dest) => dest,
-            Err(status) => {
-                source.release();
-                return Err(status);
-            }
-        };
-        let fits = |end: &CopyEnd| u64::from(end.offset) + u64::from(asked.len) <= PAGE_SIZE;
-        let copied = if fits(&asked.source) && fits(&asked.dest) {
-            let from = source.page.base().0 + u64::from(asked.source.offset);
-            let to = dest.page.base().0 + u64::from(asked.dest.offset);
-            memory::copy(from, to, asked.len.into()).map_err(|_| GrantStatus::GeneralError)
-        } else {
-            Err(GrantStatus::BadCopyArgument)
-        };
-        dest.release();
-        source.release();
+        let source = self.copy_end(&asked.source, asked.flags & option::SOURCE_GREF, Use::Read)?;
+        let dest = self.copy_end(&asked.dest, asked.flags & option::DEST_GREF, Use::Write);
+        let copied = dest.and_then(|dest| {
+            let copied = self.copy_held(asked, &source, &dest);
+            self.release(dest, Use::Write);
+            copied
+        });
+        self.release(source, Use::Read);
         copied
     }
 
+    fn copy_held(&self, asked: &Copy, source: &Held, dest: &Held) -> Granted {
+        let fits = |end: &CopyEnd| u64::from(end.offset) + u64::from(asked.len) <= PAGE_SIZE;
+        if !fits(&asked.source) || !fits(&asked.dest) {
+            return Err(GrantStatus::BadCopyArgument);
+        }
+        let mut memory = self.domain.memory.lock();
+        let mut place = |held: &Held, usage| match &held.page {
+            Place::Own(ipa) => {
+                memory.own_page(*ipa, access(usage)).map_err(|_| GrantStatus::BadPage)
+            }
+            Place::Other(page) => Ok(page.base()),
+        };
+        let from = place(source, Use::Read)?.0 + u64::from(asked.source.offset);
+        let to = place(dest, Use::Write)?.0 + u64::from(asked.dest.offset);
+        memory::copy(from, to, asked.len.into()).map_err(|_| GrantStatus::GeneralError)
+    }
+
     /// One end of a copy: a page of the caller's, or one that somebody granted it.
-    fn copy_end(&self, end: &CopyEnd, granted: bool, usage: Use) -> Granted<Held> {
-        if !granted && end.domid != domid::SELF {
-            return Err(GrantStatus::PermissionDenied);
+    fn copy_end(&self, end: &CopyEnd, granted: u16, usage: Use) -> Granted<Held> {
+        if granted == 0 {
+            if end.domid != domid::SELF {
+                return Err(GrantStatus::PermissionDenied);
+            }
+            let ipa = end.place.checked_mul(PAGE_SIZE).ok_or(GrantStatus::BadPage)?;
+            return Ok(Held { page: Place::Own(Ipa(ipa)), pinned: None });
+        }
+        let reference = end.place as u32;
+        if end.domid == domid::SELF || end.domid == self.domain.id.get() {
+            let ipa = self.domain.grants.lock().pin(reference, self.domain.id, usage)?;
+            return Ok(Held { page: Place::Own(ipa), pinned: Some((None, reference)) });
         }
         let granter = self.granter(Action::UseGrants, end.domid)?;
-        if granted {
-            let reference = end.place as u32;
-            let page = pin(&granter, reference, self.domain, usage)?;
-            return Ok(Held { page, pinned: Some((granter, reference, usage)) });
+        let page = Place::Other(pin(&granter, reference, self.domain, usage)?);
+        Ok(Held { page, pinned: Some((Some(granter), reference)) })
+    }
+
+    /// Ends what [`Session::copy_end`] began.
+    fn release(&self, held: Held, usage: Use) {
+        if let Some((granter, reference)) = held.pinned {
+            granter.as_ref().unwrap_or(self.domain).grants.lock().unpin(reference, usage);
         }
-        let ipa = end.place.checked_mul(PAGE_SIZE).ok_or(GrantStatus::BadPage)?;
-        let page = self.domain.memory.lock().share(Ipa(ipa), access(usage));
-        Ok(Held { page: page.map_err(|_| GrantStatus::BadPage)?, pinned: None })
     }
 
     /// Has memory agree with what the CPUs' caches say of it, and these forget it. What a guest may only forget is written back
@@ -282,18 +300,17 @@ impl Session<'_> {
     }
 }
 
-/// A page for the time of a copy.
-struct Held {
-    page: FrameRef,
-    pinned: Option<(Arc<Domain>, u32, Use)>,
+/// Where a page is for the time of a copy.
+enum Place {
+    /// In the caller's own memory, which will be locked.
+    Own(Ipa),
+    Other(FrameRef),
 }
 
-impl Held {
-    fn release(self) {
-        if let Some((granter, reference, usage)) = self.pinned {
-            granter.grants.lock().unpin(reference, usage);
-        }
-    }
+/// A page for the time of a copy, and the grant that it is used by: the granter, if it is not the caller, and its number.
+struct Held {
+    page: Place,
+    pinned: Option<(Option<Arc<Domain>>, u32)>,
 }
 
 /// Begins the use of a grant: its page, which stays until it is dropped.

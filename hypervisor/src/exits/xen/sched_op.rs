@@ -2,7 +2,7 @@
 
 use mote_core::policy::Action;
 use mote_core::sched::Leaving;
-use mote_core::timer::ticks;
+use mote_core::timer::{earliest, ticks};
 use mote_platform::guest::After;
 use mote_platform::timer;
 use xen_abi::errno::Errno;
@@ -71,8 +71,7 @@ impl Session<'_> {
         let timeout = (asked.timeout != 0).then(|| ticks(asked.timeout, timer::frequency()));
         Ok(match self.wait_reply() {
             Reply::Leave(Leaving::Blocked { deadline }) => {
-                let deadline = [deadline, timeout].into_iter().flatten().min();
-                Reply::Leave(Leaving::Blocked { deadline })
+                Reply::Leave(Leaving::Blocked { deadline: earliest(deadline, timeout) })
             }
             reply => {
                 self.domain.events.lock().end_poll(self.vcpu.id);

@@ -22,6 +22,10 @@ pub struct Source(&'static str);
 impl Source {
     /// The key of Linux' way to its first program.
     pub const LINUX: &'static str = "linux_to_init";
+    /// The key of the round trip between two guests that each have a pCPU.
+    pub const TWO_PCPUS: &'static str = "event_round_trip_2";
+    /// The key of that between two guests on one.
+    pub const ONE_PCPU: &'static str = "event_round_trip";
     /// The key of the hypervisor's image.
     pub const IMAGE: &'static str = "image_bytes";
     /// The key of the memory that the hypervisor itself holds.
@@ -42,14 +46,26 @@ enum Goal {
     AtMost(u64),
     /// So many per cent of what it takes without a hypervisor.
     OfBare(u64),
+    /// So many per cent of what it takes on Xen.
+    OfXen(u64),
 }
 
 /// All figures, as they are shown.
-pub const ROWS: [Measurement; 9] = [
+pub const ROWS: [Measurement; 19] = [
     row("PSCI_VERSION by HVC, instructions", "psci_version", Goal::AtMost(100)),
     row("read of GICD_TYPER, instructions", "gicd_typer", Goal::AtMost(200)),
     row("SGI to self, instructions", "self_sgi", Goal::AtMost(350)),
     row("virtual timer interrupt, instructions", "vtimer", Goal::AtMost(400)),
+    row("null hypercall (XENVER_version), instructions", "xen_version", Goal::AtMost(100)),
+    row("event send, pending already, instructions", "event_send", Goal::AtMost(250)),
+    row("event send that tells the vCPU, instructions", "event_send_new", Goal::OfXen(50)),
+    row("event round trip on one pCPU, instructions", "event_round_trip", Goal::OfXen(50)),
+    row("event round trip on two pCPUs, instructions", Source::TWO_PCPUS, Goal::OfXen(50)),
+    row("grant map and unmap, instructions", "grant_map_unmap", Goal::OfXen(50)),
+    row("grant copy of 4 KiB, instructions", "grant_copy_4k", Goal::OfXen(50)),
+    row("grant copy of 64 KiB, instructions", "grant_copy_64k", Goal::OfXen(50)),
+    row("switch between two vCPUs, instructions", "context_switch", Goal::OfXen(50)),
+    row("page populated and touched, instructions", "populate", Goal::OfXen(50)),
     row("power-on to a small guest, instructions", "boot", Goal::AtMost(5_000_000)),
     row("power-on to Linux' first program, instructions", Source::LINUX, Goal::OfBare(103)),
     row("hypervisor's image, bytes", Source::IMAGE, Goal::AtMost(200_000)),
@@ -71,15 +87,21 @@ impl Measurement {
     ) -> Figure {
         let key = self.source.key();
         let bare = linux_bare.filter(|_| key == Source::LINUX);
+        let on_xen = xen.get(key).copied();
+        let part = |whole: u64, per_cent| whole.saturating_mul(per_cent) / 100;
         Figure {
             key: key.into(),
             title: self.title.into(),
             goal: match self.goal {
                 Goal::AtMost(most) => Some(most),
-                Goal::OfBare(per_cent) => bare.map(|bare| bare.saturating_mul(per_cent) / 100),
+                Goal::OfBare(per_cent) => bare.map(|bare| part(bare, per_cent)),
+                Goal::OfXen(per_cent) => on_xen.map(|xen| part(xen, per_cent)),
             },
             mote: mote.get(key).copied(),
-            xen: xen.get(key).copied(),
+            xen: on_xen,
+            ratio_permille: on_xen
+                .zip(mote.get(key).copied().filter(|&own| own > 0))
+                .map(|(xen, own)| xen.saturating_mul(1000) / own),
             bare,
         }
     }
@@ -98,6 +120,8 @@ pub struct Figure {
     pub mote: Option<u64>,
     /// On Xen.
     pub xen: Option<u64>,
+    /// Xen's divided by Mote's, in thousandths.
+    pub ratio_permille: Option<u64>,
     /// Without a hypervisor.
     pub bare: Option<u64>,
 }
@@ -139,5 +163,14 @@ impl Figure {
     #[must_use]
     pub fn cells(&self) -> [String; 3] {
         [self.mote, self.xen, self.bare].map(|value| value.map_or_else(|| "-".into(), written))
+    }
+
+    /// How many times Mote's value is in Xen's, for people.
+    #[must_use]
+    pub fn ratio(&self) -> String {
+        match (self.mote, self.xen) {
+            (Some(mote @ 1..), Some(xen)) => format!("{:.1}×", xen as f64 / mote as f64),
+            _ => "-".into(),
+        }
     }
 }
