@@ -7,6 +7,7 @@ use mote_tests::{Guest, Until, boot_configuration, configuration, elf, machine};
 use mote_tools::cli::Hypervisor;
 use mote_tools::config::source::Source;
 use mote_tools::config::{Config, Role};
+use mote_tools::session::Wish;
 use mote_tools::setup::{self, Linux, Need};
 
 /// A mistake: the guest's name, how it is made, and a word of EL2's answer.
@@ -62,7 +63,8 @@ fn a_bad_domain_is_named_and_left_out_and_the_others_run() {
         replace_kernel(&mut config, name, &path);
     }
 
-    let run = boot_configuration(&config, &machine, Hypervisor::Mote, Until::AllEnded, |_| false);
+    let run =
+        boot_configuration(&config, &machine, Hypervisor::Mote, Until::AllEnded, |_| Wish::GoOn);
     for name in good {
         run.assert_finished(name, "hello: a unikernel");
     }

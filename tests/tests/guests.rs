@@ -8,6 +8,7 @@ use mote_tools::build;
 use mote_tools::cli::Hypervisor;
 use mote_tools::console::Line;
 use mote_tools::report::State;
+use mote_tools::session::Wish;
 
 /// What `guests/rogue` tries and survives.
 const MISBEHAVIOURS: [&str; 13] = [
@@ -98,10 +99,10 @@ fn time_is_shared_by_weight() {
     // A second of virtual time is enough for slices of milliseconds.
     let seen_enough = |line: &Line| {
         let Some((done, time)) = line.text.strip_prefix("spinner: ").and_then(progress) else {
-            return false;
+            return Wish::GoOn;
         };
         units.insert(line.speaker.clone().unwrap_or_default(), done);
-        time >= 1000
+        if time >= 1000 { Wish::Finish } else { Wish::GoOn }
     };
     let run = boot_configuration(&config, &machine, Hypervisor::Mote, Until::AllEnded, seen_enough);
     let (light, heavy) = (units["light"], units["heavy"]);
@@ -121,6 +122,36 @@ fn an_elf_file_is_loaded_and_entered_where_it_says() {
     run.assert_finished("raw", "raw: ok");
 }
 
+/// One image each, which two hypervisors run.
+#[test]
+fn unikernels_talk_through_a_grant_and_an_event_channel_here_as_on_xen() {
+    let guest = |name: &str, peer: u32, properties: &str| {
+        let properties = format!("xen,enhanced = \"no-xenstore\"; {properties}");
+        let guest = Guest::unikernel(name, name).memory(8 << 10).properties(&properties);
+        guest.arguments(&format!("peer={peer} rounds=50"))
+    };
+    let (ping, pong) = (guest("ping", 2, "mote,peers = \"pong\";"), guest("pong", 1, ""));
+    let machine = machine(2, 1024);
+    let config = configuration(&[ping, pong], &machine);
+    for hypervisor in [Hypervisor::Mote, Hypervisor::Xen] {
+        let run =
+            boot_configuration(&config, &machine, hypervisor, Until::AllEnded, |_| Wish::GoOn);
+        assert!(run.said("ping", "ping: ok"), "{hypervisor:?}\n{run}");
+        assert!(run.said("pong", "pong: 50 rounds"), "{hypervisor:?}\n{run}");
+        assert!(run.said("pong", "pong: ok"), "{hypervisor:?}\n{run}");
+    }
+}
+
+/// What the configuration did not join stays apart.
+#[test]
+fn strangers_cannot_talk() {
+    let ping = Guest::unikernel("ping", "ping").properties("xen,enhanced;").arguments("peer=2");
+    let stranger = Guest::unikernel("stranger", "spinner");
+    let run = boot(&[ping, stranger], &machine(1, 1024), Until::Ended(1));
+    assert_eq!(run.report("ping").state, State::Crashed, "{run}");
+    assert!(run.said("ping", "panic: a port: Errno(1)"), "{run}");
+}
+
 /// Of `N units in M ms`, N and M.
 fn progress(text: &str) -> Option<(u64, u64)> {
     let (done, rest) = text.split_once(" units in ")?;
@@ -134,7 +165,8 @@ fn an_image_that_knows_only_xen_s_memory_map_runs_here_as_on_xen() {
     let machine = machine(1, 1024);
     let config = configuration(&guests, &machine);
     for hypervisor in [Hypervisor::Mote, Hypervisor::Xen] {
-        let run = boot_configuration(&config, &machine, hypervisor, Until::AllEnded, |_| false);
+        let run =
+            boot_configuration(&config, &machine, hypervisor, Until::AllEnded, |_| Wish::GoOn);
         assert!(run.said("raw", "raw: ok"), "{hypervisor:?}\n{run}");
     }
 }

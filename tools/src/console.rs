@@ -81,8 +81,8 @@ enum View {
     Screen(Screen),
 }
 
-/// Called with every line; answers whether the run may end.
-pub type Watcher<'a> = Box<dyn FnMut(&Line) -> bool + 'a>;
+/// Called with every line; answers what it wants done.
+pub type Watcher<'a> = Box<dyn FnMut(&Line) -> Wish + 'a>;
 
 /// The console of one run.
 pub struct Console<'a> {
@@ -92,6 +92,7 @@ pub struct Console<'a> {
     verbose: bool,
     xen: Option<Xen>,
     watcher: Option<Watcher<'a>>,
+    to_type: Vec<u8>,
     heard: Heard,
     enough: Option<usize>,
     finished: bool,
@@ -109,6 +110,7 @@ impl<'a> Console<'a> {
             verbose: false,
             xen,
             watcher: None,
+            to_type: Vec::new(),
             heard: Heard::default(),
             enough: None,
             finished: false,
@@ -131,9 +133,9 @@ impl<'a> Console<'a> {
         self
     }
 
-    /// Has `watcher` see every line, and ends the run when it answers true.
+    /// Has `watcher` see every line, and does what it wishes.
     #[must_use]
-    pub fn watched(mut self, watcher: impl FnMut(&Line) -> bool + 'a) -> Self {
+    pub fn watched(mut self, watcher: impl FnMut(&Line) -> Wish + 'a) -> Self {
         self.watcher = Some(Box::new(watcher));
         self
     }
@@ -204,7 +206,11 @@ impl<'a> Console<'a> {
         }
         self.out.flush()?;
         if let Some(watcher) = &mut self.watcher {
-            self.finished |= watcher(line);
+            match watcher(line) {
+                Wish::GoOn => {}
+                Wish::Type(bytes) => self.to_type.extend(bytes),
+                Wish::Finish => self.finished = true,
+            }
         }
         Ok(())
     }
@@ -258,6 +264,9 @@ impl Listener for Console<'_> {
         if self.finished || self.end_by.is_some_and(|end| now >= end) {
             return Wish::Finish;
         }
+        if !self.to_type.is_empty() {
+            return Wish::Type(std::mem::take(&mut self.to_type));
+        }
         self.xen.as_mut().map_or(Wish::GoOn, |xen| xen.wish(now))
     }
 }
@@ -300,7 +309,7 @@ mod tests {
         let console =
             Console::new(Hypervisor::Mote, vec!["a".into()], io::sink()).watched(|line| {
                 lines.push(line.clone());
-                false
+                Wish::GoOn
             });
         hear(console, "a: b: c\nx: y\n(mote) a: gone\na:\n");
         let speakers: Vec<_> = lines.iter().map(|line| line.speaker.as_deref()).collect();

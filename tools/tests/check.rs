@@ -15,7 +15,11 @@ const BAD: &str = r#"/dts-v1/;
         memory = <0x40>;                              // 4 bytes instead of 8
         vpl011 = "yes";                               // takes no value
         mote,wieght = <2>;                            // did you mean `mote,weight`?
-        xen,enhanced;                                 // Mote has no xen,enhanced yet
+        direct-map;                                   // Mote has no direct-map yet
+        xen,enhanced = "yes";                         // is nothing that Mote knows
+        mote,peers = "nobody";                        // there is no other guest `nobody`
+        channel { compatible = "xen,evtchn-v1";
+            xen,evtchn = <1024 0>; };                 // there is no port 1024
         module@0 { compatible = "multiboot,kernel", "multiboot,module";
             mote,file = "missing"; };                 // there is no file
     };

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::console::{Heard, Line};
 use crate::failure::{Failure, Result};
 use crate::progress::Step;
-use crate::session::End;
+use crate::session::{End, Wish};
 use crate::setup::{self, Need};
 use crate::workspace;
 
@@ -38,7 +38,7 @@ pub(super) fn boot(
     let console = boot.console(io::sink()).watched(|line| {
         step.detail(&line.text);
         watch(line);
-        false
+        Wish::GoOn
     });
     let (end, heard) = boot.run(Some(PATIENCE), console)?;
     drop(step);

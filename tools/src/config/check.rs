@@ -388,7 +388,7 @@ struct Joint {
 
 impl Joint {
     fn of(node: &DeviceTreeNode) -> Option<Self> {
-        let [_, peer] = cells(node, "xen,evtchn")?.ok()?;
+        let Ok([1..=MAX_PORT, peer]) = cells(node, "xen,evtchn")? else { return None };
         let phandle = cells(node, "phandle").and_then(Result::ok).map(|[phandle]| phandle);
         Some(Self { phandle, peer })
     }

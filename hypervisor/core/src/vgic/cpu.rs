@@ -190,6 +190,8 @@ impl Cpu {
             let again = intid.is_private() && self.bank.again & intid.mask() != 0;
             if again && self.bank.hw & intid.mask() == 0 && lrs.get(n as usize).is_pending() {
                 self.bank.again &= !intid.mask();
+                // It may have been listed for its line alone.
+                self.bank.latch |= intid.mask();
             }
         }
         self.bank.again == 0

@@ -8,7 +8,7 @@ use crate::command::measure::{PATIENCE, check_end};
 use crate::console::Console;
 use crate::failure::Result;
 use crate::progress::Step;
-use crate::session;
+use crate::session::{self, Wish};
 use crate::setup::{self, Linux, Need};
 
 /// What the first program prints: the counter at its first instruction.
@@ -38,7 +38,7 @@ pub fn linux_to_init(like: &Machine) -> Result<Option<u64>> {
         if let Some(ticks) = line.text.strip_prefix(READY) {
             ready = ticks.trim().parse().ok();
         }
-        false
+        Wish::GoOn
     });
     check_end(session::run(&arguments, false, Some(PATIENCE), &mut console)?)?;
     drop(console);

@@ -149,6 +149,21 @@ fn a_level_pended_by_software_is_taken_once_if_its_line_is_low() {
 }
 
 #[test]
+fn a_level_raised_by_software_while_listed_outlives_its_line() {
+    let mut machine = Machine::new(1, 32, 4);
+    let timer = machine.enable(0, 27, 0xa0);
+    machine.set_line(0, timer, true);
+    machine.settle();
+    machine.raise(0, timer);
+    machine.settle();
+    machine.set_line(0, timer, false);
+    machine.settle();
+    assert_eq!(machine.acknowledge(0), Some(timer));
+    machine.end(0, timer);
+    assert_eq!(machine.acknowledge(0), None);
+}
+
+#[test]
 fn clearing_pending_does_not_silence_a_high_line() {
     let mut machine = Machine::new(1, 32, 4);
     let uart = machine.enable(0, 32, 0xa0);
