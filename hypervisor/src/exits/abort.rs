@@ -52,6 +52,9 @@ impl Session<'_> {
             }
             (Outcome::Retry(others), _) => self.notify(others),
             (Outcome::Abort | Outcome::Value(_), _) => {
+                if abort.kind() == FaultKind::Translation && self.is_there_now(ipa) {
+                    return After::Resume;
+                }
                 self.state.exits.count(ExitReason::Fault);
                 let origin = origin();
                 let esr = origin.data_abort(syndrome::esr());
@@ -64,12 +67,26 @@ impl Session<'_> {
 
     #[inline(never)]
     pub(super) fn instruction_abort(&mut self, kind: FaultKind) -> After {
+        let ipa = faulting_ipa();
         if kind == FaultKind::AccessFlag {
-            return self.first_touch(faulting_ipa());
+            return self.first_touch(ipa);
+        }
+        if kind == FaultKind::Translation && self.is_there_now(ipa) {
+            return After::Resume;
         }
         self.state.exits.count(ExitReason::Fault);
         let origin = origin();
         take_exception(origin, origin.instruction_abort(), Some(syndrome::far()))
+    }
+
+    /// Whether there is memory at `ipa` after all: a translation fault may have met the moment in which another vCPU's call
+    /// had a block made a table, when neither was there (break-before-make).
+    fn is_there_now(&mut self, ipa: Ipa) -> bool {
+        let is_there = self.domain.memory.lock().touch(ipa).is_ok();
+        if is_there {
+            self.state.exits.count(ExitReason::AccessFlag);
+        }
+        is_there
     }
 
     fn first_touch(&mut self, ipa: Ipa) -> After {
