@@ -232,8 +232,8 @@ impl Configuration {
 /// Whether a domain may be called so: as nodes are, without a unit address.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
-    let fits = |c: char| c.is_ascii_alphanumeric() || NAME_PUNCTUATION.contains(c);
-    !name.is_empty() && name.len() <= MAX_NAME && name.chars().all(fits)
+    let fits = |c: u8| c.is_ascii_alphanumeric() || NAME_PUNCTUATION.as_bytes().contains(&c);
+    !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(fits)
 }
 
 /// Properties that would make another machine of the domain than the one it gets.

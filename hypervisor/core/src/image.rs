@@ -169,7 +169,8 @@ fn parse_elf(head: &[u8], size: u64) -> Result<Kernel, ImageError> {
     for index in 0..usize::from(half_word(56)?) {
         let at = table.checked_add(index * PROGRAM_HEADER).ok_or(ImageError::Truncated)?;
         if let Some(segment) = program_header(head, at, size)? {
-            segments.push(segment);
+            let above = segments.partition_point(|lower: &Segment| lower.target <= segment.target);
+            segments.insert(above, segment);
         }
     }
     arrange(segments, entry)
@@ -194,9 +195,8 @@ fn program_header(head: &[u8], at: usize, size: u64) -> Result<Option<Segment>, 
     Ok(Some(segment))
 }
 
-/// Makes segments relative to the lowest.
+/// Makes segments, which are in order, relative to the lowest.
 fn arrange(mut segments: Vec<Segment>, entry: u64) -> Result<Kernel, ImageError> {
-    segments.sort_by_key(|segment| segment.target);
     let base = segments.first().ok_or(ImageError::Segments)?.target;
     let is_apart = |pair: &[Segment]| match pair {
         [lower, upper] => lower.target + lower.size <= upper.target,

@@ -4,8 +4,8 @@
 //! another domain's. A machine without a seed gives none: a guest that knows it has no entropy is better off than one
 //! that believes it has.
 
-use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
+use chacha20::ChaCha20Rng;
+use chacha20::rand_core::{Rng, SeedableRng};
 
 use crate::tree::{Properties, Tree};
 
