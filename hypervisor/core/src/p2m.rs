@@ -4,6 +4,8 @@
 //! becomes another valid one only through an invalid one and an invalidation (break-before-make, D8.17.1), except for the
 //! access flag, which may be set in place together with the bits that are for software.
 
+use core::cell::Cell;
+
 use crate::addr::{Ipa, PAGE_SIZE, Pa};
 use crate::frames::{Extent, Order};
 
@@ -161,8 +163,17 @@ impl Level {
         }
     }
 
+    /// Bits of the offset into what a descriptor of this level describes.
+    const fn shift(self) -> u32 {
+        match self {
+            Self::L1 => 30,
+            Self::L2 => 21,
+            Self::L3 => 12,
+        }
+    }
+
     const fn index(self, ipa: Ipa) -> usize {
-        (ipa.0 / self.order().size()) as usize % ENTRIES
+        (ipa.0 >> self.shift()) as usize % ENTRIES
     }
 
     const fn leaf_bits(self) -> u64 {
@@ -195,7 +206,12 @@ impl Descriptor {
 pub struct P2m {
     root: Pa,
     tables: u64,
+    /// The block whose table of pages was walked to last, and the table, which stays as long as the map.
+    recent: Cell<(u64, Pa)>,
 }
+
+/// No block.
+const NOWHERE: (u64, Pa) = (u64::MAX, Pa(0));
 
 impl P2m {
     /// A map of nothing.
@@ -204,7 +220,7 @@ impl P2m {
     /// If there is no memory for the root table.
     pub fn new(memory: &mut impl TableMemory) -> Result<Self, P2mError> {
         let root = memory.allocate().ok_or(P2mError::OutOfMemory)?;
-        Ok(Self { root, tables: 1 })
+        Ok(Self { root, tables: 1, recent: Cell::new(NOWHERE) })
     }
 
     /// The root table.
@@ -373,6 +389,20 @@ impl P2m {
     }
 
     fn find_leaf(&self, memory: &impl TableMemory, ipa: Ipa) -> Option<(Pa, usize, Level, u64)> {
+        let Some(table) = self.recent_table(ipa) else { return self.walk(memory, ipa) };
+        let index = Level::L3.index(ipa);
+        let raw = memory.read(table, index);
+        (raw & VALID != 0).then_some((table, index, Level::L3, raw))
+    }
+
+    /// The table of the page at `ipa`, if it is the one that was walked to last.
+    const fn recent_table(&self, ipa: Ipa) -> Option<Pa> {
+        let (block, table) = self.recent.get();
+        if block == ipa.0 >> Level::L2.shift() { Some(table) } else { None }
+    }
+
+    #[inline(never)]
+    fn walk(&self, memory: &impl TableMemory, ipa: Ipa) -> Option<(Pa, usize, Level, u64)> {
         if ipa.0 >> IPA_BITS != 0 {
             return None;
         }
@@ -384,6 +414,9 @@ impl P2m {
                 Descriptor::Leaf(raw) => return Some((table, index, level, raw)),
                 Descriptor::Table(next) => (table, level) = (next, level.below()?),
             }
+            if level == Level::L3 {
+                self.recent.set((ipa.0 >> Level::L2.shift(), table));
+            }
         }
     }
 
@@ -394,6 +427,9 @@ impl P2m {
         ipa: Ipa,
         target: Level,
     ) -> Result<(Pa, usize), P2mError> {
+        if let (Level::L3, Some(table)) = (target, self.recent_table(ipa)) {
+            return Ok((table, target.index(ipa)));
+        }
         let (mut table, mut level) = (self.root, Level::L1);
         while level != target {
             let index = level.index(ipa);
