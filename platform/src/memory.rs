@@ -25,8 +25,8 @@ struct Banks {
 
 static BANKS: Once<Banks> = Once::new();
 
-/// The bank of RAM in which nearly all accesses are: where it begins, and where it ends.
-static MAIN: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
+/// The bank of RAM in which nearly all accesses are: where it begins, where in it EL2's own begins and ends, where it ends.
+static MAIN: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
 
 /// An access to what is not RAM, or is EL2's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +47,11 @@ pub fn init(ram: &[Range<usize>]) -> Result<(), mmu::MapError> {
         *banks.ranges.get_mut(slot).ok_or(mmu::MapError)? = (bank.start, bank.end);
     }
     if let Some(main) = ram.iter().max_by_key(|bank| bank.len()) {
-        // An end of 0 lets nothing through before it is set.
-        MAIN[0].store(main.start, Ordering::Relaxed);
-        MAIN[1].store(main.end, Ordering::Release);
+        let own = image::region();
+        // An end of 0 lets nothing through before it is set. No other CPU runs yet.
+        for (slot, place) in MAIN.iter().zip([main.start, own.start, own.end, main.end]) {
+            slot.store(place, Ordering::Relaxed);
+        }
     }
     BANKS.call_once(|| banks);
     Ok(())
@@ -70,20 +72,22 @@ fn zero_block_size() -> Option<usize> {
 #[inline]
 fn check(base: u64, length: usize) -> Result<usize, NotRam> {
     let start = base as usize;
-    let end = start.checked_add(length).ok_or(NotRam)?;
-    let own = image::region();
-    if end > own.start && own.end > start {
-        return Err(NotRam);
-    }
-    let inside = end <= MAIN[1].load(Ordering::Acquire) && start >= MAIN[0].load(Ordering::Relaxed);
-    if inside || in_any_bank(start, end) { Ok(start) } else { Err(NotRam) }
+    let place = |at: usize| MAIN[at].load(Ordering::Relaxed);
+    let end = start.wrapping_add(length);
+    let is_main = place(0) <= start && start <= end && end <= place(3);
+    let is_own = start < place(2) && place(1) < end;
+    if is_main && !is_own || is_elsewhere(start, length) { Ok(start) } else { Err(NotRam) }
 }
 
+/// Whether a range is in any bank, and outside EL2's own.
 #[cold]
 #[inline(never)]
-fn in_any_bank(start: usize, end: usize) -> bool {
+fn is_elsewhere(start: usize, length: usize) -> bool {
+    let Some(end) = start.checked_add(length) else { return false };
+    let own = image::region();
     let within = |&&(from, to): &&(usize, usize)| from <= start && end <= to;
-    BANKS.get().is_some_and(|banks| banks.ranges.iter().take(banks.count).any(|bank| within(&bank)))
+    let in_bank = |banks: &Banks| banks.ranges.iter().take(banks.count).any(|bank| within(&bank));
+    (end <= own.start || own.end <= start) && BANKS.get().is_some_and(in_bank)
 }
 
 /// Zeroes `length` bytes from `base`, for EL2 and its tables.
@@ -150,15 +154,15 @@ fn zero_blocks<const CLEAN: bool>(start: usize, length: usize) {
 }
 
 /// Bytes that [`copy_blocks`] copies at a turn.
-const COPY_TURN: usize = 256;
+const COPY_TURN: usize = 512;
 
-/// Copies turns of 256 bytes by way of four vector registers, whose values, a guest's, are put back.
+/// Copies turns of 512 bytes by way of four vector registers, whose values, a guest's, are put back.
 fn copy_blocks(from: usize, to: usize, length: usize) {
     if length == 0 {
         return;
     }
     let mut saved = [0_u128; 4];
-    // SAFETY: the caller checked that both ranges are RAM outside EL2's own, apart from each other, and a multiple of 256
+    // SAFETY: the caller checked that both ranges are RAM outside EL2's own, apart from each other, and a multiple of 512
     // bytes, not 0. EL2 uses no vector registers elsewhere, so the compiler need not know of these.
     unsafe {
         core::arch::asm!(
@@ -167,14 +171,12 @@ fn copy_blocks(from: usize, to: usize, length: usize) {
             "stp q0, q1, [{saved}]",
             "stp q2, q3, [{saved}, #32]",
             "1:",
-            ".irp offset, 0, 64, 128, 192",
-            "ldp q0, q1, [{from}, #\\offset]",
-            "ldp q2, q3, [{from}, #\\offset + 32]",
-            "stp q0, q1, [{to}, #\\offset]",
-            "stp q2, q3, [{to}, #\\offset + 32]",
+            ".rept {turn} / 64",
+            "ldp q0, q1, [{from}], #32",
+            "ldp q2, q3, [{from}], #32",
+            "stp q0, q1, [{to}], #32",
+            "stp q2, q3, [{to}], #32",
             ".endr",
-            "add {from}, {from}, #{turn}",
-            "add {to}, {to}, #{turn}",
             "cmp {from}, {end}",
             "b.lo 1b",
             "ldp q0, q1, [{saved}]",
@@ -215,7 +217,7 @@ pub fn copy(from: u64, to: u64, length: usize) -> Result<(), NotRam> {
 pub fn read(base: u64, into: &mut [u8]) -> Result<(), NotRam> {
     let source = check(base, into.len())?;
     // SAFETY: RAM outside EL2's own, so it does not overlap `into`.
-    unsafe { core::ptr::copy_nonoverlapping(source as *const u8, into.as_mut_ptr(), into.len()) };
+    unsafe { copy_few(source, into.as_mut_ptr() as usize, into.len()) };
     Ok(())
 }
 
@@ -226,8 +228,39 @@ pub fn read(base: u64, into: &mut [u8]) -> Result<(), NotRam> {
 pub fn write(base: u64, bytes: &[u8]) -> Result<(), NotRam> {
     let target = check(base, bytes.len())?;
     // SAFETY: RAM outside EL2's own, where no reference points, so it does not overlap `bytes`.
-    unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), target as *mut u8, bytes.len()) };
+    unsafe { copy_few(bytes.as_ptr() as usize, target, bytes.len()) };
     Ok(())
+}
+
+/// Copies the bytes of a structure or two: with less ado than the `memcpy` for all sizes.
+///
+/// # Safety
+/// `from` may be read and `to` be written, and they do not overlap.
+#[inline]
+unsafe fn copy_few(from: usize, to: usize, length: usize) {
+    // SAFETY: the caller's to say.
+    unsafe {
+        core::arch::asm!(
+            "subs {left}, {left}, #8",
+            "b.lo 2f",
+            "1: ldr {bytes}, [{from}], #8",
+            "str {bytes}, [{to}], #8",
+            "subs {left}, {left}, #8",
+            "b.hs 1b",
+            "2: adds {left}, {left}, #8",
+            "b.eq 4f",
+            "3: ldrb {bytes:w}, [{from}], #1",
+            "strb {bytes:w}, [{to}], #1",
+            "subs {left}, {left}, #1",
+            "b.ne 3b",
+            "4:",
+            bytes = out(reg) _,
+            from = inout(reg) from => _,
+            to = inout(reg) to => _,
+            left = inout(reg) length => _,
+            options(nostack)
+        );
+    }
 }
 
 /// Makes what was written here visible to a guest that runs with its caches off, and to instruction fetch.

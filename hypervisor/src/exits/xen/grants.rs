@@ -4,25 +4,35 @@
 //! reference each hold by themselves whatever happens in between.
 
 use alloc::sync::Arc;
+use core::mem::offset_of;
+use core::ops::Range;
 
 use mote_core::addr::{Ipa, PAGE_SIZE};
 use mote_core::grants::{Mapping, Use};
 use mote_core::p2m::Access;
 use mote_core::policy::Action;
 use mote_platform::memory;
-use xen_abi::Wire;
 use xen_abi::errno::Errno;
 use xen_abi::grant_table::{
     CacheFlush, Copy, CopyEnd, GetStatusFrames, GetVersion, GrantStatus, Map, QuerySize,
     SetVersion, SetupTable, SwapGrantRef, Unmap, UnmapAndReplace, map, op, option,
 };
 use xen_abi::xen::domid;
+use xen_abi::{Bytes, Wire};
 
 use super::super::Session;
-use super::{Answer, Arguments, BATCH, Reply};
+use super::{Answer, Arguments, BATCH, Reply, room};
 use crate::domain::Domain;
 use crate::machine::machine;
 use crate::memory::FrameRef;
+
+/// Structures of a guest's list that are read at once.
+const AT_ONCE: usize = 4;
+
+/// All bytes of a structure.
+const fn whole<T>() -> Range<usize> {
+    0..size_of::<T>()
+}
 
 /// What a grant operation comes to, which its structure tells the guest.
 type Granted<T = ()> = Result<T, GrantStatus>;
@@ -51,15 +61,16 @@ impl Session<'_> {
             return Err(Errno::EINVAL);
         }
         match op {
-            op::MAP => self.each(arguments, |session, map: &mut Map| {
+            op::MAP => self.each(arguments, whole::<Map>(), |session, map: &mut Map| {
                 let mapped = session.map_grant(map);
                 map.status = status(mapped.map(|handle| map.handle = handle));
             }),
-            op::UNMAP => self.each(arguments, |session, unmap: &mut Unmap| {
+            op::UNMAP => self.each(arguments, whole::<Unmap>(), |session, unmap: &mut Unmap| {
                 unmap.status = status(session.unmap_grant(unmap.handle, unmap.host_addr));
             }),
             op::UNMAP_AND_REPLACE => {
-                self.each(arguments, |session, unmap: &mut UnmapAndReplace| {
+                let written = whole::<UnmapAndReplace>();
+                self.each(arguments, written, |session, unmap: &mut UnmapAndReplace| {
                     // As on Xen where a guest's memory is translated: nothing can take its place.
                     let mapped = session.domain.grants.lock().mapping(unmap.handle);
                     unmap.status = status(mapped.and(Err(GrantStatus::GeneralError)));
@@ -68,13 +79,19 @@ impl Session<'_> {
             op::SETUP_TABLE => self.setup_table(at),
             op::QUERY_SIZE => self.query_size(at),
             op::GET_STATUS_FRAMES => self.status_frames(at),
-            op::COPY => self.each(arguments, |session, copy: &mut Copy| {
-                copy.status = status(session.copy_grant(copy));
-            }),
-            op::SWAP_GRANT_REF => self.each(arguments, |session, swap: &mut SwapGrantRef| {
-                let swapped = session.domain.grants.lock().swap(swap.ref_a, swap.ref_b);
-                swap.status = status(swapped);
-            }),
+            op::COPY => {
+                let written = offset_of!(Copy, status)..offset_of!(Copy, status) + size_of::<i16>();
+                self.each(arguments, written, |session, copy: &mut Copy| {
+                    copy.status = status(session.copy_grant(copy));
+                })
+            }
+            op::SWAP_GRANT_REF => {
+                let written = whole::<SwapGrantRef>();
+                self.each(arguments, written, |session, swap: &mut SwapGrantRef| {
+                    let swapped = session.domain.grants.lock().swap(swap.ref_a, swap.ref_b);
+                    swap.status = status(swapped);
+                })
+            }
             op::CACHE_FLUSH => self.flush_caches(arguments),
             op::TRANSFER => Err(Errno::EOPNOTSUPP),
             op::SET_VERSION => {
@@ -95,22 +112,33 @@ impl Session<'_> {
         }
     }
 
-    /// Does an operation to each structure of the guest's list, some at a time.
+    /// Does an operation to each structure of the guest's list, some at a time. The guest gets the bytes `written` back.
     fn each<T: Wire>(
         &mut self,
         arguments: &mut Arguments,
+        written: Range<usize>,
         mut operation: impl FnMut(&mut Self, &mut T),
     ) -> Answer {
         let [op, mut at, count, ..] = *arguments;
-        let now = u64::from(count as u32).min(BATCH);
-        for _ in 0..now {
-            let mut element: T = self.read(at)?;
-            operation(self, &mut element);
-            self.write(at, &element)?;
-            at = at.wrapping_add(size_of::<T>() as u64);
+        let mut left = u64::from(count as u32);
+        let mut now = left.min(BATCH) as usize;
+        let mut elements = [T::new_zeroed(); AT_ONCE];
+        while now > 0 {
+            // Those of one page are all there or not.
+            let few = (room(at) / size_of::<T>()).clamp(1, AT_ONCE.min(now));
+            let read = elements.get_mut(..few).unwrap_or_default();
+            self.read_bytes(at, read.as_mut_bytes())?;
+            for element in read {
+                operation(self, element);
+                let answer = element.as_bytes().get(written.clone()).unwrap_or_default();
+                self.write_bytes(at.wrapping_add(written.start as u64), answer)?;
+                at = at.wrapping_add(size_of::<T>() as u64);
+            }
+            now -= few;
+            left -= few as u64;
         }
-        *arguments = [op, at, u64::from(count as u32) - now, 0, 0];
-        Ok(if arguments[2] == 0 { Reply::DONE } else { Reply::Again })
+        *arguments = [op, at, left, 0, 0];
+        Ok(if left == 0 { Reply::DONE } else { Reply::Again })
     }
 
     /// A domain whose grants are concerned.
@@ -223,13 +251,16 @@ impl Session<'_> {
 
     fn copy_grant(&mut self, asked: &Copy) -> Granted {
         let source = self.copy_end(&asked.source, asked.flags & option::SOURCE_GREF, Use::Read)?;
-        let dest = self.copy_end(&asked.dest, asked.flags & option::DEST_GREF, Use::Write);
-        let copied = dest.and_then(|dest| {
-            let copied = self.copy_held(asked, &source, &dest);
-            self.release(dest, Use::Write);
-            copied
-        });
-        self.release(source, Use::Read);
+        let copied = match &self.copy_end(&asked.dest, asked.flags & option::DEST_GREF, Use::Write)
+        {
+            Ok(dest) => {
+                let copied = self.copy_held(asked, &source, dest);
+                self.release(dest, Use::Write);
+                copied
+            }
+            Err(status) => Err(*status),
+        };
+        self.release(&source, Use::Read);
         copied
     }
 
@@ -270,9 +301,9 @@ impl Session<'_> {
     }
 
     /// Ends what [`Session::copy_end`] began.
-    fn release(&self, held: Held, usage: Use) {
-        if let Some((granter, reference)) = held.pinned {
-            granter.as_ref().unwrap_or(self.domain).grants.lock().unpin(reference, usage);
+    fn release(&self, held: &Held, usage: Use) {
+        if let Some((granter, reference)) = &held.pinned {
+            granter.as_ref().unwrap_or(self.domain).grants.lock().unpin(*reference, usage);
         }
     }
 
