@@ -72,8 +72,7 @@ fn start_platform(description: &Description) {
     });
     let banks: Vec<Range<usize>> = description.ram.iter().copied().map(range).collect();
     ram::init(&banks).expect("all RAM can be mapped");
-    let redistributors: Vec<Range<usize>> =
-        description.gic.redistributors.iter().copied().map(range).collect();
+    let redistributors: Vec<Range<usize>> = description.gic.redistributors.iter().copied().map(range).collect();
     gic::init(range(description.gic.distributor), &redistributors).expect("the GIC can be set up");
 }
 

@@ -108,8 +108,7 @@ pub fn build(
         pcpus: machine.pcpus(),
     };
     let mut domain = Domain::new(parts);
-    domain.structure_bytes =
-        (heap::used().saturating_sub(heap_before) + size_of::<Domain>()) as u64;
+    domain.structure_bytes = (heap::used().saturating_sub(heap_before) + size_of::<Domain>()) as u64;
     if config.enhanced
         && let Err(error) = domain.add_console()
     {
@@ -126,9 +125,7 @@ pub fn build(
 /// Connects two ports, as the configuration asks for it. What cannot be, is said.
 pub fn connect(machine: &Machine, ends: [(Option<DomainId>, u32); 2]) {
     let [(first, port), (second, peer)] = ends;
-    let domains = first
-        .zip(second)
-        .and_then(|(first, second)| Some((machine.domain(first)?, machine.domain(second)?)));
+    let domains = first.zip(second).and_then(|(first, second)| Some((machine.domain(first)?, machine.domain(second)?)));
     let Some((first, second)) = domains else { return };
     let connected = first.events.lock().connect(port, second.id, peer);
     let connected = connected.and_then(|()| second.events.lock().connect(peer, first.id, port));
@@ -155,14 +152,11 @@ impl Plan {
     fn new(config: &DomainConfig, seeds: &mut Seeds) -> Result<Self, BuildError> {
         let kernel = read_kernel(config.kernel)?;
         let partial = config.device_tree.map(read_module).transpose()?;
-        let partial =
-            partial.as_deref().map(Tree::check).transpose().map_err(BuildError::PartialTree)?;
+        let partial = partial.as_deref().map(Tree::check).transpose().map_err(BuildError::PartialTree)?;
         let size = guest_tree::size(config, partial.as_ref()).map_err(BuildError::Tree)?;
         let ramdisk = config.ramdisk.map(PaRange::size);
-        let layout =
-            Layout::new(config.memory, &kernel, ramdisk, size).map_err(BuildError::Layout)?;
-        let tree = guest_tree::build(config, &layout, partial.as_ref(), seeds.draw())
-            .map_err(BuildError::Tree)?;
+        let layout = Layout::new(config.memory, &kernel, ramdisk, size).map_err(BuildError::Layout)?;
+        let tree = guest_tree::build(config, &layout, partial.as_ref(), seeds.draw()).map_err(BuildError::Tree)?;
         Ok(Self { kernel, layout, tree })
     }
 
@@ -203,11 +197,7 @@ fn read_module(module: PaRange) -> Result<Vec<u8>, BuildError> {
     memory::boot_bytes(module.base().0, size).map_err(|_| MemoryError::BadAddress.into())
 }
 
-fn make_vcpus(
-    machine: &Machine,
-    config: &DomainConfig,
-    created: u64,
-) -> Result<Box<[Vcpu]>, BuildError> {
+fn make_vcpus(machine: &Machine, config: &DomainConfig, created: u64) -> Result<Box<[Vcpu]>, BuildError> {
     let mut vcpus = Vec::new();
     for number in 0..config.vcpus {
         let Some(slot) = machine.reserve_slot(config.weight) else {

@@ -184,8 +184,7 @@ impl Domain {
 
     /// A vCPU has left for good. The last one takes the domain with it.
     pub fn let_go(self: &Arc<Self>, vcpu: &Vcpu) {
-        if !vcpu.gone.swap(true, Ordering::AcqRel) && self.alive.fetch_sub(1, Ordering::AcqRel) == 1
-        {
+        if !vcpu.gone.swap(true, Ordering::AcqRel) && self.alive.fetch_sub(1, Ordering::AcqRel) == 1 {
             machine().bury(self);
         }
     }

@@ -31,11 +31,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 
 /// A fault in EL2 itself.
 pub fn report(report: &FaultReport) -> ! {
-    say(format_args!(
-        "fault in the hypervisor on pcpu {}: {}",
-        cpu::this(),
-        esr::Described(report.esr)
-    ));
+    say(format_args!("fault in the hypervisor on pcpu {}: {}", cpu::this(), esr::Described(report.esr)));
     say(format_args!("pc  {}", Address(report.pc)));
     say(format_args!("lr  {}", Address(report.x[30])));
     say(format_args!("sp  {:#018x}  far {:#018x}", report.sp, report.far));

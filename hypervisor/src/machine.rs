@@ -70,12 +70,7 @@ pub fn machine() -> &'static Machine {
 
 impl Machine {
     /// Sets the machine up with the CPUs of these affinities; the first is the calling one.
-    pub fn init(
-        affinities: Vec<u64>,
-        wiring: Wiring,
-        ram_bytes: u64,
-        entered: u64,
-    ) -> &'static Self {
+    pub fn init(affinities: Vec<u64>, wiring: Wiring, ram_bytes: u64, entered: u64) -> &'static Self {
         let slice = timer::frequency() / SLICES_PER_SECOND;
         let scheduler = Scheduler::new(affinities.len(), slice);
         MACHINE.call_once(|| Self {

@@ -173,8 +173,7 @@ impl GuestMemory {
     fn allocate_for(&self, ipa: Ipa, wanted: u64) -> Result<Extent, MemoryError> {
         let largest = Order::largest(wanted, ipa.0).ok_or(MemoryError::BadAddress)?;
         let orders = [Order::Gib, Order::Block, Order::Page];
-        let allocate =
-            |order| with_pools(|pools| pools.frames.allocate(self.tables.owner, order)).ok();
+        let allocate = |order| with_pools(|pools| pools.frames.allocate(self.tables.owner, order)).ok();
         let mut fitting = orders.into_iter().filter(|&order| order <= largest);
         fitting.find_map(allocate).ok_or(MemoryError::OutOfMemory)
     }
@@ -330,12 +329,7 @@ impl GuestMemory {
     /// # Errors
     /// If it cannot be there, or there is no memory for tables.
     #[inline(never)]
-    pub fn map_shared(
-        &mut self,
-        ipa: Ipa,
-        page: FrameRef,
-        access: Access,
-    ) -> Result<(), MemoryError> {
+    pub fn map_shared(&mut self, ipa: Ipa, page: FrameRef, access: Access) -> Result<(), MemoryError> {
         match self.remove(ipa) {
             Ok(_) | Err(MemoryError::NotMapped) => {}
             Err(error) => return Err(error),

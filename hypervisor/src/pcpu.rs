@@ -112,14 +112,7 @@ impl Pcpu {
         for ppi in [wiring.alarm, virtual_timer, wiring.maintenance] {
             redistributor.enable(ppi).expect("the device tree names PPIs");
         }
-        Self {
-            id: machine.this(),
-            wiring,
-            redistributor,
-            timer_active: false,
-            alarm: None,
-            timer_deadline: None,
-        }
+        Self { id: machine.this(), wiring, redistributor, timer_active: false, alarm: None, timer_deadline: None }
     }
 
     /// Serves the domains, for good.
@@ -135,11 +128,7 @@ impl Pcpu {
                 continue;
             };
             let vcpu = domain.vcpu(index);
-            let leaving = if domain.has_ended() {
-                Leaving::Offline
-            } else {
-                self.run(&domain, vcpu, next.ready)
-            };
+            let leaving = if domain.has_ended() { Leaving::Offline } else { self.run(&domain, vcpu, next.ready) };
             next = machine.next(self.id, Some((vcpu.slot, leaving)));
             if domain.has_ended() && machine.retire(vcpu.slot) {
                 stage2::leave_guest();
@@ -206,8 +195,7 @@ impl Pcpu {
         state.machine.runstate.enter(nanoseconds(ready), nanoseconds(timer::now()));
         vcpu.show_runstate(&state.machine.runstate, domain.marks_updates());
         let VcpuState { context, machine: rest } = &mut *state;
-        let mut session =
-            Session { pcpu: self, domain, vcpu, state: rest, leaving: Leaving::Preempted };
+        let mut session = Session { pcpu: self, domain, vcpu, state: rest, leaving: Leaving::Preempted };
         session.settle();
         guest::run(context, &mut session);
         let leaving = session.leaving;

@@ -77,8 +77,7 @@ pub struct RunstateArea {
 impl RunstateArea {
     fn write(&self, at: usize, bytes: &[u8]) {
         let at = self.offset as usize + at;
-        let (first, second) =
-            bytes.split_at(bytes.len().min((PAGE_SIZE as usize).saturating_sub(at)));
+        let (first, second) = bytes.split_at(bytes.len().min((PAGE_SIZE as usize).saturating_sub(at)));
         let [page, next] = &self.pages;
         // Pages are RAM for as long as they are referred to.
         let _ = memory::write(page.base().0 + at as u64, first);
@@ -99,11 +98,7 @@ impl Vcpu {
             fence(Ordering::SeqCst);
             area.write(
                 0,
-                RunstateInfo {
-                    state_entry_time: info.state_entry_time | runstate::UPDATE,
-                    ..*info
-                }
-                .as_bytes(),
+                RunstateInfo { state_entry_time: info.state_entry_time | runstate::UPDATE, ..*info }.as_bytes(),
             );
             fence(Ordering::SeqCst);
             area.write(since, &info.state_entry_time.to_le_bytes());

@@ -43,14 +43,9 @@ pub fn wait_for_interrupt() {
 pub fn start(mpidr: u64, pcpu: usize) -> Result<(), StartError> {
     let stack = heap::allocate_guarded(STACK_SIZE).ok_or(StartError::OutOfMemory)?;
     mmu::unmap_page(stack.start);
-    let start = Box::leak(Box::new(crate::boot::SecondaryStart {
-        mmu: mmu::registers(),
-        stack_top: stack.end,
-        pcpu,
-    }));
+    let start = Box::leak(Box::new(crate::boot::SecondaryStart { mmu: mmu::registers(), stack_top: stack.end, pcpu }));
     clean_to_coherency(start);
-    firmware::cpu_on(mpidr, crate::boot::secondary_entry(), &raw const *start as u64)
-        .map_err(StartError::Firmware)
+    firmware::cpu_on(mpidr, crate::boot::secondary_entry(), &raw const *start as u64).map_err(StartError::Firmware)
 }
 
 /// Why a CPU did not start.

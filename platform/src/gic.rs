@@ -7,8 +7,7 @@ use core::ptr::NonNull;
 use aarch64_cpu::asm::barrier;
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{
-    GicCpuInterface, GicDistributor, GicRedistributor, GicRedistributorIterator, SgiTarget,
-    SgiTargetGroup,
+    GicCpuInterface, GicDistributor, GicRedistributor, GicRedistributorIterator, SgiTarget, SgiTargetGroup,
 };
 use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
 use spin::Once;
@@ -109,8 +108,7 @@ fn find_redistributor() -> Result<Redistributor, GicError> {
         let frames = NonNull::new(region as *mut GicrSgi).ok_or(GicError::Map)?;
         // SAFETY: `init` mapped the region as device memory; each CPU makes a driver only for
         // the redistributor whose affinity is its own, and reads no more than the others' type.
-        let iterator =
-            unsafe { GicRedistributorIterator::new(frames) }.map_err(GicError::Driver)?;
+        let iterator = unsafe { GicRedistributorIterator::new(frames) }.map_err(GicError::Driver)?;
         let mut base = region;
         for driver in iterator {
             let typer = driver.typer();
@@ -183,8 +181,7 @@ pub fn kick(mpidr: u64) {
     let [aff0, affinity1, affinity2, _, affinity3, ..] = mpidr.to_le_bytes();
     // What the waker wrote must be seen by whom it wakes.
     barrier::dsb(barrier::ISHST);
-    let target =
-        SgiTarget::List { affinity3, affinity2, affinity1, target_list: 1 << (aff0 & 0xf) };
+    let target = SgiTarget::List { affinity3, affinity2, affinity1, target_list: 1 << (aff0 & 0xf) };
     // It cannot fail: KICK is an SGI.
     let _ = GicCpuInterface::send_sgi(IntId::sgi(KICK), target, SgiTargetGroup::CurrentGroup1);
     barrier::isb(barrier::SY);

@@ -140,11 +140,7 @@ pub fn run<H: ExitHandler>(context: &mut GuestContext, handler: &mut H) {
     // `handler` to the functions of `handlers`, which take just these types, and never both at once to two of
     // them. The guest it enters sees memory through stage 2 only.
     unsafe {
-        guest_run(
-            (&raw mut *context).cast(),
-            (&raw mut *handler).cast(),
-            (&raw const *handlers).cast(),
-        );
+        guest_run((&raw mut *context).cast(), (&raw mut *handler).cast(), (&raw const *handlers).cast());
     }
 }
 

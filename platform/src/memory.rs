@@ -37,11 +37,7 @@ pub struct NotRam;
 /// # Errors
 /// If a bank cannot be mapped, or there are more than 16.
 pub fn init(ram: &[Range<usize>]) -> Result<(), mmu::MapError> {
-    let mut banks = Banks {
-        count: ram.len(),
-        zero_block: zero_block_size() == Some(ZERO_BLOCK),
-        ..Banks::default()
-    };
+    let mut banks = Banks { count: ram.len(), zero_block: zero_block_size() == Some(ZERO_BLOCK), ..Banks::default() };
     for (slot, bank) in ram.iter().enumerate() {
         mmu::map_ram(bank.clone())?;
         *banks.ranges.get_mut(slot).ok_or(mmu::MapError)? = (bank.start, bank.end);
@@ -303,18 +299,14 @@ fn clean_lines(start: usize, length: usize) {
 /// Waits for the cleaning, and has all CPUs fetch instructions anew.
 fn forget_instructions() {
     // SAFETY: forgetting cached instructions changes no value.
-    unsafe {
-        core::arch::asm!("dsb sy", "ic ialluis", "dsb sy", "isb", options(nostack, preserves_flags))
-    };
+    unsafe { core::arch::asm!("dsb sy", "ic ialluis", "dsb sy", "isb", options(nostack, preserves_flags)) };
 }
 
 /// Smallest data cache line in bytes (`CTR_EL0.DminLine`).
 fn data_line_size() -> usize {
     let value: u64;
     // SAFETY: reading CTR_EL0 has no effect.
-    unsafe {
-        core::arch::asm!("mrs {}, ctr_el0", out(reg) value, options(nomem, nostack, preserves_flags))
-    };
+    unsafe { core::arch::asm!("mrs {}, ctr_el0", out(reg) value, options(nomem, nostack, preserves_flags)) };
     4 << (value >> 16 & 0xf)
 }
 

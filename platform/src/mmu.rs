@@ -31,8 +31,7 @@ const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 /// `MAIR_EL2`: attribute 0 is Device-nGnRE, attribute 1 Normal write-back (Arm ARM D24.2.109).
 const MAIR: u64 = 0xff << 8 | 0x04;
 /// `TCR_EL2` without VHE: RES1 bits, inner-shareable write-back walks, 4 KiB granule (Arm ARM D24.2.186).
-const TCR: u64 =
-    1 << 31 | 1 << 23 | 0b11 << 12 | 0b01 << 10 | 0b01 << 8 | (64 - ADDRESS_BITS) as u64;
+const TCR: u64 = 1 << 31 | 1 << 23 | 0b11 << 12 | 0b01 << 10 | 0b01 << 8 | (64 - ADDRESS_BITS) as u64;
 /// `SCTLR_EL2`: RES1 bits, and M, C, SA, I, WXN (Arm ARM D24.2.159).
 const SCTLR: u64 = 0x30c5_0830 | 1 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 19;
 
@@ -73,8 +72,7 @@ struct Table([AtomicU64; 512]);
 /// Tables for the image, each RAM bank's ragged ends and the devices of a usual machine.
 const POOL_TABLES: usize = 16;
 
-static POOL: [Table; POOL_TABLES] =
-    [const { Table([const { AtomicU64::new(0) }; 512]) }; POOL_TABLES];
+static POOL: [Table; POOL_TABLES] = [const { Table([const { AtomicU64::new(0) }; 512]) }; POOL_TABLES];
 static USED: AtomicUsize = AtomicUsize::new(1);
 static REGISTERS: MmuRegisters = MmuRegisters {
     mair: AtomicU64::new(MAIR),
@@ -265,7 +263,6 @@ pub(crate) fn device_tree_size(base: usize) -> usize {
     }
     // SAFETY: the boot protocol passes the address of a device tree in RAM, aligned to 8 bytes;
     // memory holds no Rust object there.
-    let [magic, size] =
-        unsafe { core::ptr::read_volatile(base as *const [u32; 2]) }.map(u32::from_be);
+    let [magic, size] = unsafe { core::ptr::read_volatile(base as *const [u32; 2]) }.map(u32::from_be);
     if magic == MAGIC { (size as usize).min(BLOCK_SIZE) } else { 0 }
 }

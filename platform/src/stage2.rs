@@ -4,9 +4,7 @@
 use core::sync::atomic::AtomicU64;
 
 use aarch64_cpu::asm::barrier;
-use aarch64_cpu::registers::{
-    ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, Readable, VTCR_EL2, VTTBR_EL2, Writeable,
-};
+use aarch64_cpu::registers::{ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, Readable, VTCR_EL2, VTTBR_EL2, Writeable};
 
 /// Bits of an IPA.
 pub const IPA_BITS: u32 = 39;
@@ -46,13 +44,7 @@ impl Stage2Root {
         self.with_loaded(|| {
             // SAFETY: as above.
             unsafe {
-                core::arch::asm!(
-                    "dsb ishst",
-                    "tlbi vmalls12e1is",
-                    "dsb ish",
-                    "isb",
-                    options(nostack, preserves_flags)
-                );
+                core::arch::asm!("dsb ishst", "tlbi vmalls12e1is", "dsb ish", "isb", options(nostack, preserves_flags));
             }
         });
     }
@@ -83,13 +75,7 @@ pub fn leave_guest() {
 pub fn forget_stage1() {
     // SAFETY: dropping cached translations never changes what the tables say.
     unsafe {
-        core::arch::asm!(
-            "tlbi vmalle1",
-            "ic iallu",
-            "dsb nsh",
-            "isb",
-            options(nostack, preserves_flags)
-        );
+        core::arch::asm!("tlbi vmalle1", "ic iallu", "dsb nsh", "isb", options(nostack, preserves_flags));
     }
 }
 
@@ -102,13 +88,7 @@ pub fn publish() {
 pub fn invalidate_everything() {
     // SAFETY: dropping cached translations never changes what the tables say.
     unsafe {
-        core::arch::asm!(
-            "dsb ishst",
-            "tlbi alle1is",
-            "dsb ish",
-            "isb",
-            options(nostack, preserves_flags)
-        );
+        core::arch::asm!("dsb ishst", "tlbi alle1is", "dsb ish", "isb", options(nostack, preserves_flags));
     }
 }
 

@@ -1,9 +1,7 @@
 //! The generic timer: the machine's clock and EL2's own alarm (Arm ARM D12).
 
 use aarch64_cpu::asm::barrier;
-use aarch64_cpu::registers::{
-    CNTFRQ_EL0, CNTHP_CTL_EL2, CNTPCT_EL0, CNTV_CTL_EL0, CNTV_CVAL_EL0, Readable, Writeable,
-};
+use aarch64_cpu::registers::{CNTFRQ_EL0, CNTHP_CTL_EL2, CNTPCT_EL0, CNTV_CTL_EL0, CNTV_CVAL_EL0, Readable, Writeable};
 
 /// Ticks of the physical counter since the machine was reset.
 #[must_use]

@@ -154,11 +154,8 @@ pub fn configuration(guests: &[Guest], machine: &Machine) -> Config {
         let _ = writeln!(nodes, "{}", guest.node());
         nodes
     });
-    std::fs::write(
-        &path,
-        format!("/dts-v1/; / {{ chosen {{ xen,xen-bootargs = \"xsm=dummy\"; {nodes} }}; }};"),
-    )
-    .expect("written");
+    std::fs::write(&path, format!("/dts-v1/; / {{ chosen {{ xen,xen-bootargs = \"xsm=dummy\"; {nodes} }}; }};"))
+        .expect("written");
     Config::load(&path, machine.memory).unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }
 
@@ -216,8 +213,7 @@ pub fn elf(address: u64, bytes: &[u8]) -> Vec<u8> {
     put(54, &56u16.to_le_bytes());
     put(56, &1u16.to_le_bytes());
     put(64, &1u32.to_le_bytes()); // one segment to load
-    for (at, value) in [(72, HEADERS as u64), (80, address), (88, address), (96, size), (104, size)]
-    {
+    for (at, value) in [(72, HEADERS as u64), (80, address), (88, address), (96, size), (104, size)] {
         put(at, &u64::to_le_bytes(value));
     }
     elf.extend(bytes);

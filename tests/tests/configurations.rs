@@ -56,15 +56,13 @@ fn a_bad_domain_is_named_and_left_out_and_the_others_run() {
         make(node(&mut config, name));
     }
     let directory = tempfile::tempdir().expect("a directory");
-    for (name, bytes) in [("text", text()), ("truncated", truncated()), ("elsewhere", elsewhere())]
-    {
+    for (name, bytes) in [("text", text()), ("truncated", truncated()), ("elsewhere", elsewhere())] {
         let path = directory.path().join(name);
         std::fs::write(&path, bytes).expect("written");
         replace_kernel(&mut config, name, &path);
     }
 
-    let run =
-        boot_configuration(&config, &machine, Hypervisor::Mote, Until::AllEnded, |_| Wish::GoOn);
+    let run = boot_configuration(&config, &machine, Hypervisor::Mote, Until::AllEnded, |_| Wish::GoOn);
     for name in good {
         run.assert_finished(name, "hello: a unikernel");
     }

@@ -64,8 +64,7 @@ fn everything_is_answered_as_the_architecture_says_on_a_server_s_cpu() {
 /// On a machine whose ticks are instructions, so that every moment there is comes.
 #[test]
 fn a_timer_wakes_its_vcpu_whenever_it_fires() {
-    let run =
-        boot(&[Guest::unikernel("timer", "timer")], &Machine::for_measuring(), Until::AllEnded);
+    let run = boot(&[Guest::unikernel("timer", "timer")], &Machine::for_measuring(), Until::AllEnded);
     run.assert_finished("timer", "timer: deadlines at every moment fired");
 }
 
@@ -117,8 +116,7 @@ fn an_elf_file_is_loaded_and_entered_where_it_says() {
     let path = directory.path().join("raw.elf");
     // Not where an Image would go.
     std::fs::write(&path, elf(0x4020_3000, &bytes)).expect("written");
-    let run =
-        boot(&[Guest::file("raw", &path).memory(8 << 10)], &machine(1, 1024), Until::AllEnded);
+    let run = boot(&[Guest::file("raw", &path).memory(8 << 10)], &machine(1, 1024), Until::AllEnded);
     run.assert_finished("raw", "raw: ok");
 }
 
@@ -134,8 +132,7 @@ fn unikernels_talk_through_a_grant_and_an_event_channel_here_as_on_xen() {
     let machine = machine(2, 1024);
     let config = configuration(&[ping, pong], &machine);
     for hypervisor in [Hypervisor::Mote, Hypervisor::Xen] {
-        let run =
-            boot_configuration(&config, &machine, hypervisor, Until::AllEnded, |_| Wish::GoOn);
+        let run = boot_configuration(&config, &machine, hypervisor, Until::AllEnded, |_| Wish::GoOn);
         assert!(run.said("ping", "ping: ok"), "{hypervisor:?}\n{run}");
         assert!(run.said("pong", "pong: 50 rounds"), "{hypervisor:?}\n{run}");
         assert!(run.said("pong", "pong: ok"), "{hypervisor:?}\n{run}");
@@ -165,8 +162,7 @@ fn an_image_that_knows_only_xen_s_memory_map_runs_here_as_on_xen() {
     let machine = machine(1, 1024);
     let config = configuration(&guests, &machine);
     for hypervisor in [Hypervisor::Mote, Hypervisor::Xen] {
-        let run =
-            boot_configuration(&config, &machine, hypervisor, Until::AllEnded, |_| Wish::GoOn);
+        let run = boot_configuration(&config, &machine, hypervisor, Until::AllEnded, |_| Wish::GoOn);
         assert!(run.said("raw", "raw: ok"), "{hypervisor:?}\n{run}");
     }
 }

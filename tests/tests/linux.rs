@@ -35,9 +35,7 @@ fn assert_linux(run: &Run, guest: &str, version: &str, vcpus: u32) {
     let report = run.report(guest);
     assert_eq!(report.vcpus, vcpus);
     assert!(report.ready.is_some_and(|ready| ready > report.first_instruction), "{guest}");
-    assert!(
-        report.touched_bytes > report.image_bytes && report.touched_bytes <= report.memory_bytes
-    );
+    assert!(report.touched_bytes > report.image_bytes && report.touched_bytes <= report.memory_bytes);
 }
 
 #[test]
@@ -119,8 +117,7 @@ fn assert_speaks_xen(run: &Run, version: &str) {
 fn two_linux_guests_and_eight_unikernels_run_at_once() {
     const UNIKERNELS: usize = 8;
     let name = |number| format!("hello-{number}");
-    let mut guests =
-        vec![Guest::linux("old", VERSIONS[0]), Guest::linux("new", VERSIONS[1]).vcpus(2)];
+    let mut guests = vec![Guest::linux("old", VERSIONS[0]), Guest::linux("new", VERSIONS[1]).vcpus(2)];
     guests.extend((0..UNIKERNELS).map(|number| Guest::unikernel(&name(number), "hello")));
     let run = boot(&guests, &machine(2, 2048), Until::AllEnded);
     assert_linux(&run, "old", VERSIONS[0], 1);

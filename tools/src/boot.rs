@@ -43,15 +43,9 @@ impl Boot {
     /// # Errors
     ///
     /// Something cannot be fetched or built, or does not fit the machine.
-    pub fn prepare(
-        config: &Config,
-        machine: &Machine,
-        hypervisor: Hypervisor,
-        interactive: bool,
-    ) -> Result<Self> {
+    pub fn prepare(config: &Config, machine: &Machine, hypervisor: Hypervisor, interactive: bool) -> Result<Self> {
         setup::ensure(&needs(config, hypervisor))?;
-        let scratch =
-            tempfile::tempdir().into_diagnostic().wrap_err("cannot make a temporary directory")?;
+        let scratch = tempfile::tempdir().into_diagnostic().wrap_err("cannot make a temporary directory")?;
         let mut tree = Tree::read(&machine.device_tree(scratch.path())?)?;
         let placed = modules::place(tree.ram()?, files(config)?)?;
         tree.add(config, &placed, hypervisor, interactive);
@@ -62,8 +56,7 @@ impl Boot {
             Hypervisor::Mote => Some(build::hypervisor()?),
             Hypervisor::Xen => None,
         };
-        let image =
-            program.as_ref().map_or_else(|| Paths::of_workspace().xen(), |p| p.image.clone());
+        let image = program.as_ref().map_or_else(|| Paths::of_workspace().xen(), |p| p.image.clone());
         let mut arguments = machine.arguments();
         arguments.extend(["-kernel".into(), image.display().to_string()]);
         arguments.extend(["-dtb".into(), dtb.display().to_string()]);
@@ -138,9 +131,8 @@ fn files(config: &Config) -> Result<Vec<File>> {
         for module in &domain.modules {
             let file = file(module)?;
             if module.role == Role::Kernel && !matches!(module.source, Source::File(_)) {
-                kernel::check(&file.path, domain.memory).map_err(|(what, help)| {
-                    Failure::misused(vec![miette!(help = help, "{}: {what}", module.node)])
-                })?;
+                kernel::check(&file.path, domain.memory)
+                    .map_err(|(what, help)| Failure::misused(vec![miette!(help = help, "{}: {what}", module.node)]))?;
             }
             files.push(file);
         }
@@ -152,8 +144,7 @@ fn files(config: &Config) -> Result<Vec<File>> {
 fn file(module: &Module) -> Result<File> {
     let paths = Paths::of_workspace();
     let linux = |version: &String| {
-        Linux::from_version(version)
-            .ok_or_else(|| Failure::unable(miette!("there is no Debian kernel {version}")))
+        Linux::from_version(version).ok_or_else(|| Failure::unable(miette!("there is no Debian kernel {version}")))
     };
     let path = match &module.source {
         Source::File(path) => path.clone(),

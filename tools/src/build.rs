@@ -63,28 +63,18 @@ pub fn guest(name: &str) -> Result<Program> {
     let known = guests();
     if !known.iter().any(|guest| guest == name) {
         let list = known.join(", ");
-        return Err(miette!(
-            help = format!("there are: {list}"),
-            "there is no guest `{name}` in guests/"
-        ));
+        return Err(miette!(help = format!("there are: {list}"), "there is no guest `{name}` in guests/"));
     }
     let package = Package { name, program: name, target: Target::Guest };
-    make(
-        &package,
-        &format!("the guest {name}"),
-        artefacts().join("guests").join(format!("{name}.img")),
-    )
+    make(&package, &format!("the guest {name}"), artefacts().join("guests").join(format!("{name}.img")))
 }
 
 fn make(package: &Package<'_>, title: &str, image: PathBuf) -> Result<Program> {
     setup::ensure(&[Need::Target(package.target)])?;
     let step = Step::in_silence(format!("building {title}"));
     let elf = compile(package, &step)?;
-    let bytes = fs::read(&elf)
-        .into_diagnostic()
-        .wrap_err_with(|| format!("cannot read {}", elf.display()))?;
-    let flat = image::flatten(&bytes)
-        .wrap_err_with(|| format!("cannot make an Image of {}", elf.display()))?;
+    let bytes = fs::read(&elf).into_diagnostic().wrap_err_with(|| format!("cannot read {}", elf.display()))?;
+    let flat = image::flatten(&bytes).wrap_err_with(|| format!("cannot make an Image of {}", elf.display()))?;
     replace_file(&image, &flat)?;
     Ok(Program { image, elf })
 }
@@ -101,8 +91,7 @@ pub(crate) fn compile(package: &Package<'_>, step: &Step) -> Result<PathBuf> {
         }
         step.detail(line);
     };
-    let (status, _, words) =
-        step.finish(&mut cargo, watch).into_diagnostic().wrap_err("cargo does not start")?;
+    let (status, _, words) = step.finish(&mut cargo, watch).into_diagnostic().wrap_err("cargo does not start")?;
     if !status.success() {
         step.announce();
         words.lines().filter(|line| !is_routine(line)).for_each(|line| eprintln!("{line}"));
@@ -120,9 +109,7 @@ fn cargo_build(package: &Package<'_>) -> Command {
         .args(["--color", if io::stderr().is_terminal() { "always" } else { "never" }])
         .current_dir(root());
     // What is meant for the programs of this machine: coverage, sanitizers, clippy.
-    for variable in
-        ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET"]
-    {
+    for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET"] {
         cargo.env_remove(variable);
     }
     cargo
@@ -130,8 +117,7 @@ fn cargo_build(package: &Package<'_>) -> Command {
 
 /// Whether `line`, of cargo's, only says what it is at.
 fn is_routine(line: &str) -> bool {
-    const WORDS: [&str; 6] =
-        ["Compiling ", "Downloading ", "Downloaded ", "Updating ", "Locking ", "Blocking "];
+    const WORDS: [&str; 6] = ["Compiling ", "Downloading ", "Downloaded ", "Updating ", "Locking ", "Blocking "];
     WORDS.iter().any(|word| line.contains(word))
 }
 

@@ -227,8 +227,7 @@ impl<'a> Console<'a> {
     /// Whose line `raw` is, by Mote's prefixes.
     fn attribute(&self, raw: &str) -> Line {
         if !raw.starts_with(MOTE)
-            && let Some((name, text)) =
-                raw.split_once(": ").or_else(|| Some((raw.strip_suffix(':')?, "")))
+            && let Some((name, text)) = raw.split_once(": ").or_else(|| Some((raw.strip_suffix(':')?, "")))
             && self.names.iter().any(|known| known == name)
         {
             return Line { speaker: Some(name.into()), text: text.into() };
@@ -284,8 +283,7 @@ mod tests {
     #[test]
     fn reports_are_collected_and_hidden() {
         let report = crate::report::tests::HELLO.replace('\n', "");
-        let text =
-            format!("(mote) 2 pCPUs\r\nhello: hi\r\n(mote) report {report}\r\n(mote) off\r\n");
+        let text = format!("(mote) 2 pCPUs\r\nhello: hi\r\n(mote) report {report}\r\n(mote) off\r\n");
         let mut shown = Vec::new();
         let heard = hear(Console::new(Hypervisor::Mote, vec!["hello".into()], &mut shown), &text);
         assert_eq!(heard.reports.len(), 1);
@@ -295,10 +293,7 @@ mod tests {
     #[test]
     fn a_report_that_cannot_be_read_is_shown() {
         let mut shown = Vec::new();
-        let heard = hear(
-            Console::new(Hypervisor::Mote, Vec::new(), &mut shown),
-            "(mote) report {\"kind\":\n",
-        );
+        let heard = hear(Console::new(Hypervisor::Mote, Vec::new(), &mut shown), "(mote) report {\"kind\":\n");
         assert!(heard.reports.is_empty());
         assert_eq!(String::from_utf8_lossy(&shown), "(mote) report {\"kind\":\n");
     }
@@ -306,11 +301,10 @@ mod tests {
     #[test]
     fn lines_belong_to_the_guest_that_prefixes_them() {
         let mut lines = Vec::new();
-        let console =
-            Console::new(Hypervisor::Mote, vec!["a".into()], io::sink()).watched(|line| {
-                lines.push(line.clone());
-                Wish::GoOn
-            });
+        let console = Console::new(Hypervisor::Mote, vec!["a".into()], io::sink()).watched(|line| {
+            lines.push(line.clone());
+            Wish::GoOn
+        });
         hear(console, "a: b: c\nx: y\n(mote) a: gone\na:\n");
         let speakers: Vec<_> = lines.iter().map(|line| line.speaker.as_deref()).collect();
         assert_eq!(speakers, [Some("a"), None, None, Some("a")]);

@@ -117,11 +117,7 @@ impl Style {
     #[must_use]
     pub fn of_stderr() -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        if wanted && std::io::IsTerminal::is_terminal(&std::io::stderr()) {
-            Self::Colour
-        } else {
-            Self::Plain
-        }
+        if wanted && std::io::IsTerminal::is_terminal(&std::io::stderr()) { Self::Colour } else { Self::Plain }
     }
 
     fn handler(self) -> GraphicalReportHandler {

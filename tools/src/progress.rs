@@ -45,9 +45,7 @@ impl Step {
                 return eprintln!("mote: {}", self.title);
             }
             let spinner = ProgressBar::new_spinner();
-            if let Ok(style) =
-                ProgressStyle::with_template("{spinner} {prefix} ({elapsed})  {wide_msg:.dim}")
-            {
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} ({elapsed})  {wide_msg:.dim}") {
                 spinner.set_style(style);
             }
             spinner.set_prefix(self.title.clone());
@@ -81,8 +79,7 @@ impl Step {
         }
         let words = if errors.trim().is_empty() { &output } else { &errors };
         let words: Vec<&str> = words.trim().lines().collect();
-        let words =
-            words.get(words.len().saturating_sub(LAST_WORDS)..).unwrap_or_default().join("\n");
+        let words = words.get(words.len().saturating_sub(LAST_WORDS)..).unwrap_or_default().join("\n");
         Err(miette!(help = help, "{}: {name} failed ({status})\n{words}", self.title))
     }
 
@@ -97,8 +94,7 @@ impl Step {
         command: &mut Command,
         watch: impl Fn(&str) + Sync,
     ) -> std::io::Result<(std::process::ExitStatus, String, String)> {
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let (output, errors) = (child.stdout.take(), child.stderr.take());
         let watch = &watch;
         let (output, errors) = thread::scope(|scope| {
@@ -150,32 +146,21 @@ mod tests {
 
     #[test]
     fn a_program_s_output_is_returned() {
-        let output = Step::in_silence("test")
-            .run(&mut shell("echo one; echo two >&2"), "")
-            .expect("it runs");
+        let output = Step::in_silence("test").run(&mut shell("echo one; echo two >&2"), "").expect("it runs");
         assert_eq!(output, "one\n");
     }
 
     #[test]
     fn a_failure_carries_the_last_words_and_the_remedy() {
-        let error = Step::in_silence("test")
-            .run(&mut shell("seq 100 >&2; exit 3"), "do this")
-            .expect_err("fails");
+        let error = Step::in_silence("test").run(&mut shell("seq 100 >&2; exit 3"), "do this").expect_err("fails");
         let text = error.to_string();
-        assert!(
-            text.contains("exit status: 3")
-                && text.ends_with("99\n100")
-                && !text.contains("\n85\n"),
-            "{text}"
-        );
+        assert!(text.contains("exit status: 3") && text.ends_with("99\n100") && !text.contains("\n85\n"), "{text}");
         assert_eq!(error.help().map(|help| help.to_string()).as_deref(), Some("do this"));
     }
 
     #[test]
     fn a_missing_program_is_named() {
-        let error = Step::in_silence("test")
-            .run(&mut Command::new("no-such-program"), "")
-            .expect_err("missing");
+        let error = Step::in_silence("test").run(&mut Command::new("no-such-program"), "").expect_err("missing");
         assert!(error.to_string().contains("no-such-program does not start"));
     }
 }

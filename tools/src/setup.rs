@@ -202,9 +202,7 @@ impl Turn {
             fs::create_dir_all(&scratch)?;
             Ok::<_, std::io::Error>(Self { scratch, _lock: lock })
         };
-        take()
-            .into_diagnostic()
-            .wrap_err_with(|| format!("cannot write to {}", paths.artefacts.display()))
+        take().into_diagnostic().wrap_err_with(|| format!("cannot write to {}", paths.artefacts.display()))
     }
 }
 

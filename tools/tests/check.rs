@@ -95,11 +95,7 @@ fn every_mistake_is_told_with_its_line_and_a_remedy() {
             let told = told.unwrap_or_else(|| panic!("`{what}` is not told:\n{said}"));
             assert!(told.contains(&format!("bad.dts:{number}:")), "line {number}:\n{told}");
         }
-        assert_eq!(
-            said.matches(" x ").count(),
-            expected + 1,
-            "the unit address too, no more\n{said}"
-        );
+        assert_eq!(said.matches(" x ").count(), expected + 1, "the unit address too, no more\n{said}");
         assert_eq!(said.matches("help: ").count(), expected + 1, "{said}");
     }
 }

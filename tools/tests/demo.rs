@@ -3,11 +3,8 @@
 use std::process::{Command, Stdio};
 
 fn mote(arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_mote"))
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .expect("it starts");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_mote")).args(arguments).stdin(Stdio::null()).output().expect("it starts");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     (output.status.code(), said + &String::from_utf8_lossy(&output.stderr))
 }
@@ -18,16 +15,11 @@ fn without_arguments_linux_and_a_unikernel_run_and_their_costs_are_shown() {
     let json = directory.path().join("costs.json");
     let (status, said) = mote(&["run", "--json", json.to_str().expect("text")]);
     assert_eq!(status, Some(0), "{said}");
-    for text in
-        ["linux: Linux linux 6.12", "linux: CPUs: 2", "hello: hello: a unikernel", "memory touched"]
-    {
+    for text in ["linux: Linux linux 6.12", "linux: CPUs: 2", "hello: hello: a unikernel", "memory touched"] {
         assert!(said.contains(text), "`{text}` is missing:\n{said}");
     }
     let costs = std::fs::read_to_string(json).expect("written");
-    assert!(
-        costs.contains("\"name\": \"linux\"") && costs.contains("\"kind\": \"machine\""),
-        "{costs}"
-    );
+    assert!(costs.contains("\"name\": \"linux\"") && costs.contains("\"kind\": \"machine\""), "{costs}");
 }
 
 #[test]

@@ -127,8 +127,7 @@ fn grants(me: u16) {
         dev_bus_addr: 0,
     };
     let at = address(&mut mapping);
-    let mut unmapping =
-        Unmap { host_addr: mapping.host_addr, dev_bus_addr: 0, handle: 0, status: 0, pad: 0 };
+    let mut unmapping = Unmap { host_addr: mapping.host_addr, dev_bus_addr: 0, handle: 0, status: 0, pad: 0 };
     let unmap_at = address(&mut unmapping);
     let ticks = median(|| {
         let call = |op, at| timed_hypercall(hypercall::GRANT_TABLE_OP, [op, at, 1, 0, 0]);

@@ -14,12 +14,6 @@ mote_unikernel::entry!(main);
 fn main(machine: Machine) {
     let created = Instant::now().ticks();
     let entered = Timer::Physical.count() - machine.first_instruction();
-    println!(
-        "hello: a unikernel with {} vCPU and {} KiB",
-        machine.vcpus(),
-        machine.memory_size() >> 10
-    );
-    println!(
-        "hello: main began {created} ticks after creation, {entered} after the first instruction"
-    );
+    println!("hello: a unikernel with {} vCPU and {} KiB", machine.vcpus(), machine.memory_size() >> 10);
+    println!("hello: main began {created} ticks after creation, {entered} after the first instruction");
 }

@@ -67,10 +67,7 @@ async fn play(port: &Port, page: &Page, rounds: u64) {
         port.event().await;
         assert_eq!(page.double(NUMBER).load(Ordering::Acquire), round * 2 + 1);
     }
-    println!(
-        "ping: {rounds} rounds, {} ns each",
-        began.elapsed().as_nanos() as u64 / rounds.max(1)
-    );
+    println!("ping: {rounds} rounds, {} ns each", began.elapsed().as_nanos() as u64 / rounds.max(1));
     page.double(NUMBER).store(END, Ordering::Release);
     port.notify().expect("connected");
 }

@@ -68,9 +68,6 @@ impl Answers {
 impl fmt::Display for Answers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { read, undefined, written, strange } = self;
-        write!(
-            f,
-            "{read} readable, {written} of them writable, {undefined} undefined, {strange} strange"
-        )
+        write!(f, "{read} readable, {written} of them writable, {undefined} undefined, {strange} strange")
     }
 }

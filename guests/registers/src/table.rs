@@ -53,9 +53,7 @@ impl Register {
         // SAFETY: the entry reads a register into x0, which has a value before, and returns.
         let fault = unsafe {
             let entry = (&raw const register_reads[self.0 as usize]) as usize;
-            attempt(
-                || asm!("blr {}", in(reg) entry, inout("x0") value, out("x30") _, options(nostack)),
-            )
+            attempt(|| asm!("blr {}", in(reg) entry, inout("x0") value, out("x30") _, options(nostack)))
         };
         fault.map_or(Ok(value), Err)
     }
@@ -65,9 +63,7 @@ impl Register {
         // SAFETY: the entry writes x0 to a register, which has that value, and returns.
         let fault = unsafe {
             let entry = (&raw const register_writes[self.0 as usize]) as usize;
-            attempt(
-                || asm!("blr {}", in(reg) entry, in("x0") value, out("x30") _, options(nostack)),
-            )
+            attempt(|| asm!("blr {}", in(reg) entry, in("x0") value, out("x30") _, options(nostack)))
         };
         fault.map_or(Ok(()), Err)
     }

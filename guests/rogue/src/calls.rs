@@ -51,20 +51,12 @@ pub fn hypercalls(_: &Machine) {
 
 /// Functions that do not exist, and vCPUs that do not.
 pub fn psci(machine: &Machine) {
-    for function in
-        [0x8400_001f, 0xc400_001f, 0x8300_0000, 0xc300_0000, 0xbf00_0000, 0x0, u32::MAX.into()]
-    {
+    for function in [0x8400_001f, 0xc400_001f, 0x8300_0000, 0xc300_0000, 0xbf00_0000, 0x0, u32::MAX.into()] {
         let answer = wild::hvc(function, [0; 3]) as i32;
         assert_eq!(answer, NOT_SUPPORTED, "HVC {function:#x}");
-        assert_eq!(
-            wild::hvc(PSCI_FEATURES, [function, 0, 0]) as i32,
-            NOT_SUPPORTED,
-            "features {function:#x}"
-        );
+        assert_eq!(wild::hvc(PSCI_FEATURES, [function, 0, 0]) as i32, NOT_SUPPORTED, "features {function:#x}");
     }
-    for affinity in
-        [machine.vcpus() as u64, 0xff, 0x0100, 0xff_ffff, 1 << 32, 0xff << 32, 1 << 31, u64::MAX]
-    {
+    for affinity in [machine.vcpus() as u64, 0xff, 0x0100, 0xff_ffff, 1 << 32, 0xff << 32, 1 << 31, u64::MAX] {
         // Xen overlooks the upper fields, which makes some of these vCPU 0, and takes a vCPU that does
         // not exist for one that is off. Neither is worse than the refusal that PSCI asks for.
         let answer = wild::hvc(CPU_ON, [affinity, 0x4000_0000, 0]) as i32;
@@ -74,16 +66,9 @@ pub fn psci(machine: &Machine) {
         let known = [INVALID_PARAMETERS, ON, OFF].contains(&answer);
         assert!(known, "AFFINITY_INFO {affinity:#x} gives {answer}");
     }
-    assert_eq!(
-        wild::hvc(AFFINITY_INFO, [0, 9, 0]) as i32,
-        INVALID_PARAMETERS,
-        "an affinity level of 9"
-    );
+    assert_eq!(wild::hvc(AFFINITY_INFO, [0, 9, 0]) as i32, INVALID_PARAMETERS, "an affinity level of 9");
     let answer = wild::hvc(CPU_ON, [0, 0x4000_0000, 0]) as i32;
-    assert!(
-        [ALREADY_ON, INVALID_ADDRESS].contains(&answer),
-        "CPU_ON of the running vCPU gives {answer}"
-    );
+    assert!([ALREADY_ON, INVALID_ADDRESS].contains(&answer), "CPU_ON of the running vCPU gives {answer}");
 }
 
 /// A hint ends by itself, and a sleep when its time has come.

@@ -30,9 +30,7 @@ pub fn mmio(machine: &Machine) {
     let uart = machine.device("arm,sbsa-uart").next().expect("a UART");
     let uart = uart.start + UART_DATA..uart.start + 0x1000;
     interrupts::masked(|| {
-        for (name, range) in
-            [("distributor", &distributor), ("redistributor", &redistributor), ("UART", &uart)]
-        {
+        for (name, range) in [("distributor", &distributor), ("redistributor", &redistributor), ("UART", &uart)] {
             sweep(machine, name, range, stride);
         }
         for frame in [distributor.start, redistributor.start + SGI_FRAME] {

@@ -41,17 +41,11 @@ fn all_abort(addresses: impl Iterator<Item = Wild>) {
 pub fn fetch(machine: &Machine) {
     let beyond = [1 << 40, 1 << 47].into_iter().filter_map(|address| Wild::new(machine, address));
     for address in outside_addresses(machine).chain(beyond) {
-        let load =
-            wild::untranslated(address, Untranslated::Load).expect("the load was carried out");
+        let load = wild::untranslated(address, Untranslated::Load).expect("the load was carried out");
         assert!(load.is_data_abort(), "load at {address:?}: {load:x?}");
-        let jump =
-            wild::untranslated(address, Untranslated::Jump).expect("there was an instruction");
+        let jump = wild::untranslated(address, Untranslated::Jump).expect("there was an instruction");
         assert!(jump.is_instruction_abort(), "jump to {address:?}: {jump:x?}");
-        println!(
-            "rogue: {address:x?}: load status {:#x}, fetch status {:#x}",
-            load.status(),
-            jump.status()
-        );
+        println!("rogue: {address:x?}: load status {:#x}, fetch status {:#x}", load.status(), jump.status());
     }
 }
 

@@ -69,10 +69,7 @@ impl Wild {
     /// `address`, or `None` if it is in the domain's memory.
     pub fn new(machine: &Machine, address: usize) -> Option<Self> {
         let end = address.checked_add(64)?;
-        machine
-            .memory()
-            .all(|bank| end <= bank.start || bank.end <= address)
-            .then_some(Self(address))
+        machine.memory().all(|bank| end <= bank.start || bank.end <= address).then_some(Self(address))
     }
 
     /// Touches the address. A load's value, or 0; a store's data is `value`.
@@ -122,10 +119,7 @@ impl Wild {
                     instruction!("str {value:w}, [{address}], #4 // {result}")
                 }
                 Access::StoreExclusive => {
-                    instruction!(
-                        "ldxr {result:w}, [{address}]",
-                        "stxr {result:w}, {value:w}, [{address}]"
-                    )
+                    instruction!("ldxr {result:w}, [{address}]", "stxr {result:w}, {value:w}, [{address}]")
                 }
                 Access::CleanLine => instruction!("dc civac, {address} // {value} {result}"),
                 Access::InvalidateLine => instruction!("dc ivac, {address} // {value} {result}"),
@@ -161,14 +155,10 @@ pub fn maintain_by_set_and_way() -> Option<Fault> {
 /// Instructions that concern every CPU's translations and caches, and those of EL2 that a guest has no right to.
 pub fn maintain_translations() -> [Option<Fault>; 2] {
     // SAFETY: drops cached translations and instructions, which come back.
-    let own = unsafe {
-        attempt(|| {
-            asm!("tlbi vmalle1is", "tlbi vmalle1", "ic ialluis", "dsb sy", "isb", options(nostack))
-        })
-    };
+    let own =
+        unsafe { attempt(|| asm!("tlbi vmalle1is", "tlbi vmalle1", "ic ialluis", "dsb sy", "isb", options(nostack))) };
     // SAFETY: undefined at EL1.
-    let foreign =
-        unsafe { attempt(|| asm!("tlbi alle1", "tlbi alle2", "at s12e1r, xzr", options(nostack))) };
+    let foreign = unsafe { attempt(|| asm!("tlbi alle1", "tlbi alle2", "at s12e1r, xzr", options(nostack))) };
     [own, foreign]
 }
 
@@ -204,18 +194,10 @@ pub fn hvc_immediates() -> [Option<Fault>; 4] {
     // SAFETY: x0 to x3 are declared, and nobody answers.
     unsafe {
         [
-            attempt(
-                || asm!("hvc #1", out("x0") _, out("x1") _, out("x2") _, out("x3") _, options(nostack)),
-            ),
-            attempt(
-                || asm!("hvc #0xea0", out("x0") _, out("x1") _, out("x2") _, out("x3") _, options(nostack)),
-            ),
-            attempt(
-                || asm!("hvc #0xea2", out("x0") _, out("x1") _, out("x2") _, out("x3") _, options(nostack)),
-            ),
-            attempt(
-                || asm!("hvc #0xffff", out("x0") _, out("x1") _, out("x2") _, out("x3") _, options(nostack)),
-            ),
+            attempt(|| asm!("hvc #1", out("x0") _, out("x1") _, out("x2") _, out("x3") _, options(nostack))),
+            attempt(|| asm!("hvc #0xea0", out("x0") _, out("x1") _, out("x2") _, out("x3") _, options(nostack))),
+            attempt(|| asm!("hvc #0xea2", out("x0") _, out("x1") _, out("x2") _, out("x3") _, options(nostack))),
+            attempt(|| asm!("hvc #0xffff", out("x0") _, out("x1") _, out("x2") _, out("x3") _, options(nostack))),
         ]
     }
 }
@@ -266,7 +248,5 @@ pub fn undefined() {
 /// Makes every exception lead to the next: the vectors lie where nothing is.
 pub fn break_vectors(address: Wild) -> ! {
     // SAFETY: this is the end of Rust in this domain.
-    unsafe {
-        asm!("msr vbar_el1, {}", "isb", "udf #0", in(reg) address.0 & !0x7ff, options(noreturn))
-    };
+    unsafe { asm!("msr vbar_el1, {}", "isb", "udf #0", in(reg) address.0 & !0x7ff, options(noreturn)) };
 }

@@ -48,18 +48,10 @@ fn bring_up(count: usize) {
     READY.store(1, Ordering::Release);
     LEAVE.store(0, Ordering::Release);
     for number in 1..count {
-        assert_eq!(
-            cpus::state(number),
-            Ok(AffinityState::Off),
-            "vCPU {number} before it is started"
-        );
+        assert_eq!(cpus::state(number), Ok(AffinityState::Off), "vCPU {number} before it is started");
         cpus::start(number, secondary).expect("a vCPU that is off can be started");
         wait("it to be ready", || READY.load(Ordering::Acquire) > number);
-        assert_eq!(
-            cpus::state(number),
-            Ok(AffinityState::On),
-            "vCPU {number} after it was started"
-        );
+        assert_eq!(cpus::state(number), Ok(AffinityState::On), "vCPU {number} after it was started");
         assert_eq!(cpus::start(number, secondary), Err(Error::AlreadyOn));
     }
     assert_eq!(cpus::start(0, secondary), Err(Error::AlreadyOn));

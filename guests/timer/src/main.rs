@@ -88,10 +88,7 @@ fn polled(timer: Timer) {
         let due = timer.count() + time::ticks(PERIOD);
         timer.arm(due);
         while !timer.has_fired() {
-            assert!(
-                time::duration(timer.count().saturating_sub(due)) < LATE_AT_MOST,
-                "no status bit"
-            );
+            assert!(time::duration(timer.count().saturating_sub(due)) < LATE_AT_MOST, "no status bit");
         }
         assert!(timer.count() >= due, "the status bit came before its time");
         timer.disarm();

@@ -43,11 +43,7 @@ unsafe impl Source for Unclaimed {
 }
 
 /// Calls `found` with each part of `bank` that is mapped and not `reserved`.
-fn each_gap(
-    bank: Range<usize>,
-    mut reserved: [Range<usize>; 4],
-    mut found: impl FnMut(Range<usize>),
-) {
+fn each_gap(bank: Range<usize>, mut reserved: [Range<usize>; 4], mut found: impl FnMut(Range<usize>)) {
     reserved.sort_unstable_by_key(|range| range.start);
     let end = bank.end.min(MAPPED);
     let mut free = bank.start;

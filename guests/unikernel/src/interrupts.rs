@@ -9,8 +9,7 @@ use aarch64_cpu::{
 use arm_gic::{
     InterruptGroup, UniqueMmioPointer,
     gicv3::{
-        GicCpuInterface, GicDistributor, GicRedistributor, GicRedistributorIterator, Group,
-        SgiTarget, SgiTargetGroup,
+        GicCpuInterface, GicDistributor, GicRedistributor, GicRedistributorIterator, Group, SgiTarget, SgiTargetGroup,
         registers::{Gicd, GicdCtlr, GicrSgi},
     },
 };
@@ -40,8 +39,7 @@ static HANDLERS: Mutex<[Option<(IntId, Handler)>; HANDLERS_MAX]> = Mutex::new([N
 pub fn register(interrupt: IntId, handler: Handler) {
     masked(|| {
         let mut handlers = HANDLERS.lock();
-        let same =
-            |slot: &&mut Option<(IntId, Handler)>| slot.is_none_or(|(id, _)| id == interrupt);
+        let same = |slot: &&mut Option<(IntId, Handler)>| slot.is_none_or(|(id, _)| id == interrupt);
         *handlers.iter_mut().find(same).expect("too many handlers") = Some((interrupt, handler));
         enable(interrupt);
     });
@@ -53,8 +51,7 @@ pub fn register(interrupt: IntId, handler: Handler) {
 ///
 /// If there is no such vCPU, or `interrupt` is no SGI.
 pub fn send(interrupt: IntId, cpu: usize) {
-    let affinity =
-        Machine::get().and_then(|machine| machine.affinities().nth(cpu)).expect("no such vCPU");
+    let affinity = Machine::get().and_then(|machine| machine.affinities().nth(cpu)).expect("no such vCPU");
     let [aff0, affinity1, affinity2, _, affinity3, ..] = affinity.to_le_bytes();
     let target = SgiTarget::List { affinity3, affinity2, affinity1, target_list: 1 << aff0 };
     barrier::dsb(barrier::ISHST);
@@ -84,9 +81,7 @@ pub(crate) fn unmask() {
 
 /// Calls the handlers of all pending interrupts. The vectors' way in.
 pub(crate) extern "C" fn dispatch() {
-    while let Some(interrupt) =
-        GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1)
-    {
+    while let Some(interrupt) = GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1) {
         let handler = HANDLERS.lock().iter().flatten().find(|(id, _)| *id == interrupt).copied();
         if let Some((_, handler)) = handler {
             handler(interrupt);

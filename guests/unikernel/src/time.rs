@@ -9,8 +9,8 @@ use core::time::Duration;
 use aarch64_cpu::{
     asm::barrier,
     registers::{
-        CNTFRQ_EL0, CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTPCT_EL0, CNTV_CTL_EL0, CNTV_CVAL_EL0,
-        CNTVCT_EL0, Readable, Writeable,
+        CNTFRQ_EL0, CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTPCT_EL0, CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVCT_EL0, Readable,
+        Writeable,
     },
 };
 use spin::Mutex;
@@ -128,8 +128,7 @@ fn wake_sleepers() {
 
 /// Has the virtual timer's interrupt handled on this vCPU, once.
 fn wake_on_virtual_timer() {
-    static READY: [AtomicBool; MAX_VCPUS as usize] =
-        [const { AtomicBool::new(false) }; MAX_VCPUS as usize];
+    static READY: [AtomicBool; MAX_VCPUS as usize] = [const { AtomicBool::new(false) }; MAX_VCPUS as usize];
     if READY[cpus::current()].swap(true, Ordering::Relaxed) {
         return;
     }

@@ -58,8 +58,7 @@ pub mod virq {
     /// How many numbers there are.
     pub const COUNT: u32 = 24;
     /// Those of which a domain has one and not each vCPU, as a mask.
-    pub const GLOBAL: u32 =
-        1 << 2 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
+    pub const GLOBAL: u32 = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
 }
 
 /// Aids (`VMASST_*`).

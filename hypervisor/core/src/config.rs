@@ -115,10 +115,7 @@ pub enum ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name => write!(
-                f,
-                "its name is not one to {MAX_NAME} of a-z, A-Z, 0-9 and {NAME_PUNCTUATION}"
-            ),
+            Self::Name => write!(f, "its name is not one to {MAX_NAME} of a-z, A-Z, 0-9 and {NAME_PUNCTUATION}"),
             Self::Duplicate => f.write_str("another domain has the same name"),
             Self::TooMany => write!(f, "there are more than {MAX_DOMAINS} domains"),
             Self::Missing(what) => write!(f, "{what} is missing"),
@@ -127,11 +124,9 @@ impl fmt::Display for ConfigError {
             }
             Self::Unsupported(what) => write!(f, "{what} is not supported"),
             Self::Range("cpus") => write!(f, "cpus is not 1 to {MAX_VCPUS}"),
-            Self::Range("memory") => write!(
-                f,
-                "memory is less than {} KiB or more than a domain can have",
-                MIN_MEMORY >> 10
-            ),
+            Self::Range("memory") => {
+                write!(f, "memory is less than {} KiB or more than a domain can have", MIN_MEMORY >> 10)
+            }
             Self::Range(what) => write!(f, "{what} is out of range"),
             Self::ModuleAddress(kind) => write!(f, "the {kind} module has no reg that can be read"),
             Self::ModulePlace(kind) => write!(f, "the {kind} module does not lie in free RAM"),
@@ -173,21 +168,13 @@ impl Configuration {
         };
         ends().enumerate().flat_map(move |(number, (at, end))| {
             let others = ends().skip(number + 1);
-            let is_other = move |&(_, other): &(usize, &StaticChannel)| {
-                other.phandle == end.peer && other.peer == end.phandle
-            };
-            others
-                .filter(is_other)
-                .map(move |(to, other)| [(at, end.port), (to, other.port)])
-                .take(1)
+            let is_other =
+                move |&(_, other): &(usize, &StaticChannel)| other.phandle == end.peer && other.peer == end.phandle;
+            others.filter(is_other).map(move |(to, other)| [(at, end.port), (to, other.port)]).take(1)
         })
     }
 
-    fn domain(
-        &self,
-        node: FdtNode<'_, '_>,
-        is_free: &impl Fn(PaRange) -> bool,
-    ) -> Result<DomainConfig, ConfigError> {
+    fn domain(&self, node: FdtNode<'_, '_>, is_free: &impl Fn(PaRange) -> bool) -> Result<DomainConfig, ConfigError> {
         let name = node.name;
         if !is_name(name) {
             return Err(ConfigError::Name);
@@ -212,12 +199,7 @@ impl Configuration {
             grants: Limits {
                 frames: number(node, "max_grant_frames", GRANT_FRAMES, 1..=GRANT_FRAMES)?,
                 mappings: MAPPINGS_PER_FRAME
-                    * number(
-                        node,
-                        "max_maptrack_frames",
-                        MAPTRACK_FRAMES,
-                        0..=MAX_MAPTRACK_FRAMES,
-                    )?,
+                    * number(node, "max_maptrack_frames", MAPTRACK_FRAMES, 0..=MAX_MAPTRACK_FRAMES)?,
             },
             kernel: modules.kernel.ok_or(ConfigError::Missing("the kernel module"))?,
             bootargs: modules.bootargs,
@@ -239,15 +221,8 @@ pub fn is_name(name: &str) -> bool {
 /// Properties that would make another machine of the domain than the one it gets.
 #[inline(never)]
 fn refuse_unsupported(node: FdtNode<'_, '_>) -> Result<(), ConfigError> {
-    const UNSUPPORTED: [&str; 7] = [
-        "xen,static-mem",
-        "xen,static-heap",
-        "direct-map",
-        "xen,passthrough",
-        "llc-colors",
-        "sve",
-        "domain-cpupool",
-    ];
+    const UNSUPPORTED: [&str; 7] =
+        ["xen,static-mem", "xen,static-heap", "direct-map", "xen,passthrough", "llc-colors", "sve", "domain-cpupool"];
     if let Some(property) = UNSUPPORTED.into_iter().find(|property| node.has(property)) {
         return Err(ConfigError::Unsupported(property));
     }
@@ -338,15 +313,11 @@ struct Modules {
 }
 
 impl Modules {
-    fn read(
-        node: FdtNode<'_, '_>,
-        is_free: &impl Fn(PaRange) -> bool,
-    ) -> Result<Self, ConfigError> {
+    fn read(node: FdtNode<'_, '_>, is_free: &impl Fn(PaRange) -> bool) -> Result<Self, ConfigError> {
         let mut modules = Self::default();
         for module in node.children().filter(|node| node.is_compatible("multiboot,module")) {
             let place = |kind: &'static str, slot: &mut Option<PaRange>| {
-                let mut reg =
-                    module.ranges(node.cells()).ok_or(ConfigError::ModuleAddress(kind))?;
+                let mut reg = module.ranges(node.cells()).ok_or(ConfigError::ModuleAddress(kind))?;
                 let range = reg.next().ok_or(ConfigError::ModuleAddress(kind))?;
                 if range.is_empty() || !is_free(range) {
                     return Err(ConfigError::ModulePlace(kind));

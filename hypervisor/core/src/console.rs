@@ -100,12 +100,7 @@ impl Console {
     ///
     /// # Errors
     /// The wire's.
-    pub fn send(
-        &mut self,
-        domain: DomainId,
-        byte: u8,
-        wire: &mut impl Wire,
-    ) -> Result<bool, fmt::Error> {
+    pub fn send(&mut self, domain: DomainId, byte: u8, wire: &mut impl Wire) -> Result<bool, fmt::Error> {
         let focused = self.focus == Some(domain);
         if focused {
             wire.write_byte(byte);
@@ -190,9 +185,7 @@ impl Console {
     /// # Errors
     /// The wire's.
     pub fn move_focus(&mut self, wire: &mut impl Wire) -> fmt::Result {
-        let next = self
-            .focus
-            .map_or(0, |focus| self.channels.partition_point(|channel| channel.domain <= focus));
+        let next = self.focus.map_or(0, |focus| self.channels.partition_point(|channel| channel.domain <= focus));
         self.focus = self.channels.get(next).map(|channel| channel.domain);
         self.announce(wire)?;
         // What it has written of a line, a prompt perhaps.
@@ -207,10 +200,7 @@ impl Console {
         self.start_line(wire)?;
         let focused = self.focus.and_then(|focus| self.channel(focus));
         let name = focused.map_or("the hypervisor", |channel| &channel.name);
-        write!(
-            wire,
-            "{OWN_PREFIX}*** Serial input to {name} (type 'CTRL-a' three times to switch input)\r\n"
-        )
+        write!(wire, "{OWN_PREFIX}*** Serial input to {name} (type 'CTRL-a' three times to switch input)\r\n")
     }
 }
 
@@ -220,9 +210,7 @@ impl Channel {
         let reached = match &self.ready {
             Ready::Reached => false,
             Ready::FirstLine => self.line.iter().any(|byte| !byte.is_ascii_whitespace()),
-            Ready::Text(text) => {
-                !text.is_empty() && self.line.windows(text.len()).any(|at| at == text.as_bytes())
-            }
+            Ready::Text(text) => !text.is_empty() && self.line.windows(text.len()).any(|at| at == text.as_bytes()),
         };
         if reached {
             self.ready = Ready::Reached;
@@ -294,9 +282,7 @@ mod tests {
     }
 
     fn send(console: &mut Console, number: u16, text: &str, wire: &mut String) -> bool {
-        text.bytes().fold(false, |ready, byte| {
-            ready | console.send(domain(number), byte, wire).expect("a string")
-        })
+        text.bytes().fold(false, |ready, byte| ready | console.send(domain(number), byte, wire).expect("a string"))
     }
 
     #[test]
@@ -380,10 +366,7 @@ mod tests {
                 Typed::ForGuest(domain(2), 0, b'c')
             ]
         );
-        assert!(
-            wire.contains("Serial input to one (")
-                && wire.contains("Serial input to the hypervisor (")
-        );
+        assert!(wire.contains("Serial input to one (") && wire.contains("Serial input to the hypervisor ("));
     }
 
     #[test]

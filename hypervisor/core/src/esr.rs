@@ -413,8 +413,7 @@ mod tests {
     #[test]
     fn an_abort_tells_whether_it_was_a_write() {
         let origin = Origin { pstate: 0x3c5, vbar: 0, sctlr: 0 };
-        let esr =
-            origin.data_abort(class::DATA_LOWER << CLASS_SHIFT | LONG_INSTRUCTION | 1 << 6 | 7);
+        let esr = origin.data_abort(class::DATA_LOWER << CLASS_SHIFT | LONG_INSTRUCTION | 1 << 6 | 7);
         assert_eq!(esr, 0x9600_0050);
         assert_eq!(Described(esr).to_string(), "data abort on a write, external abort");
         assert_eq!(Origin { pstate: 0, vbar: 0, sctlr: 0 }.instruction_abort(), 0x8200_0010);

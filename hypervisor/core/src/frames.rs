@@ -295,11 +295,7 @@ impl FramePool {
     }
 
     /// Makes of the page at `base` what `f` makes of it, and says what it is now.
-    fn change(
-        &mut self,
-        base: Pa,
-        f: impl FnOnce(Frame) -> Option<Frame>,
-    ) -> Result<Frame, NotOwned> {
+    fn change(&mut self, base: Pa, f: impl FnOnce(Frame) -> Option<Frame>) -> Result<Frame, NotOwned> {
         let block = self.block_index(base).and_then(|index| self.blocks.get_mut(index));
         let block = block.ok_or(NotOwned)?;
         let before = block.frame(frame_index(base));
@@ -363,8 +359,7 @@ impl FramePool {
     fn block_with_free_frame(&self) -> Result<usize, OutOfMemory> {
         let count = self.blocks.len();
         let mut around = (0..count).map(|i| (self.next_split + i) % count);
-        let has_free =
-            |index: &usize| matches!(&self.blocks[*index], Block::Split(s) if s.free > 0);
+        let has_free = |index: &usize| matches!(&self.blocks[*index], Block::Split(s) if s.free > 0);
         around.find(has_free).or_else(|| self.find_blocks(1)).ok_or(OutOfMemory)
     }
 
@@ -382,9 +377,9 @@ impl FramePool {
         let start = (count as u64 - self.first % count as u64) % count as u64;
         let places = || (start as usize..self.blocks.len()).step_by(count);
         let is_free = |&place: &usize| {
-            self.blocks.get(place..place + count).is_some_and(|blocks| {
-                blocks.iter().all(|block| matches!(block, Block::Whole(Frame::Free)))
-            })
+            self.blocks
+                .get(place..place + count)
+                .is_some_and(|blocks| blocks.iter().all(|block| matches!(block, Block::Whole(Frame::Free))))
         };
         let skip = self.next_block.saturating_sub(start as usize) / count;
         places().skip(skip).chain(places().take(skip)).find(is_free)
@@ -394,12 +389,7 @@ impl FramePool {
         (base.0 / BLOCK_SIZE).checked_sub(self.first).and_then(|index| usize::try_from(index).ok())
     }
 
-    fn mark(
-        &mut self,
-        range: PaRange,
-        frame: Frame,
-        rounding: Rounding,
-    ) -> Result<(), OutOfMemory> {
+    fn mark(&mut self, range: PaRange, frame: Frame, rounding: Rounding) -> Result<(), OutOfMemory> {
         let (mut at, end) = rounding.pages(range);
         while at < end {
             let block_end = (at / BLOCK_SIZE + 1) * BLOCK_SIZE;
@@ -476,12 +466,8 @@ mod tests {
     fn ragged_ram_gives_its_whole_pages() {
         let mut pool = FramePool::new(&[range(0x4000_0800, 0x3800)]).expect("a small pool");
         assert_eq!(pool.free_bytes(), 3 * PAGE_SIZE);
-        let pages: Vec<_> =
-            core::iter::from_fn(|| pool.allocate(domain(1), Order::Page).ok()).collect();
-        assert_eq!(
-            pages.iter().map(|p| p.base().0).collect::<Vec<_>>(),
-            [0x4000_1000, 0x4000_2000, 0x4000_3000]
-        );
+        let pages: Vec<_> = core::iter::from_fn(|| pool.allocate(domain(1), Order::Page).ok()).collect();
+        assert_eq!(pages.iter().map(|p| p.base().0).collect::<Vec<_>>(), [0x4000_1000, 0x4000_2000, 0x4000_3000]);
         assert_eq!(pool.allocate(domain(1), Order::Block), Err(OutOfMemory));
     }
 
@@ -533,10 +519,7 @@ mod tests {
         assert_eq!(pool.free_bytes(), PAGE_SIZE);
         assert_eq!(pool.share(page), Err(NotOwned));
         let own = pool.allocate_left().expect("one is free");
-        assert_eq!(
-            (own, pool.share(own), pool.unshare(own), pool.unshare(own)),
-            (page, Ok(()), false, true)
-        );
+        assert_eq!((own, pool.share(own), pool.unshare(own), pool.unshare(own)), (page, Ok(()), false, true));
         assert!(pool.free_bytes() < total);
     }
 

@@ -149,8 +149,7 @@ impl<P: Page> GrantTable<P> {
             Use::Write => &mut pins.writers,
         };
         let more = count.checked_add(1).ok_or(GrantStatus::GeneralError)?;
-        let (page, offset) =
-            entry(&self.frames, reference).ok_or(GrantStatus::BadGrantReference)?;
+        let (page, offset) = entry(&self.frames, reference).ok_or(GrantStatus::BadGrantReference)?;
         note_use(page, offset, user, usage)?;
         // Read behind the header, whose writer set it last.
         let frame = page.word(offset + FRAME).load(Ordering::Acquire);
@@ -299,12 +298,7 @@ fn entry<P>(frames: &[Frame<P>], reference: u32) -> Option<(&P, usize)> {
 }
 
 /// Checks that an entry permits this, and notes in it that it is used.
-fn note_use<P: Page>(
-    page: &P,
-    offset: usize,
-    user: DomainId,
-    usage: Use,
-) -> Result<(), GrantStatus> {
+fn note_use<P: Page>(page: &P, offset: usize, user: DomainId, usage: Use) -> Result<(), GrantStatus> {
     let noted = match usage {
         Use::Read => flags::READING,
         Use::Write => flags::READING | flags::WRITING,

@@ -5,9 +5,8 @@ use alloc::vec::Vec;
 
 use vm_fdt::FdtWriter;
 use xen_abi::arch_arm::{
-    EVENT_CHANNEL_INTID, GICV3_DISTRIBUTOR, GICV3_REDISTRIBUTOR_STRIDE, GICV3_REDISTRIBUTORS,
-    GRANT_TABLE, TIMER_PHYSICAL_INTID, TIMER_PHYSICAL_SECURE_INTID, TIMER_VIRTUAL_INTID, VPL011,
-    VPL011_INTID,
+    EVENT_CHANNEL_INTID, GICV3_DISTRIBUTOR, GICV3_REDISTRIBUTOR_STRIDE, GICV3_REDISTRIBUTORS, GRANT_TABLE,
+    TIMER_PHYSICAL_INTID, TIMER_PHYSICAL_SECURE_INTID, TIMER_VIRTUAL_INTID, VPL011, VPL011_INTID,
 };
 
 use crate::config::DomainConfig;
@@ -37,8 +36,7 @@ pub fn size(config: &DomainConfig, partial: Option<&Tree<'_>>) -> Result<u64, Tr
     // Some nodes' names have an address in them: no other is longer.
     let nowhere = IpaRange { base: crate::addr::Ipa(u64::MAX), size: 0 };
     let two_banks = alloc::vec![nowhere; 2];
-    let layout =
-        Layout { banks: two_banks, kernel: nowhere, ramdisk: Some(nowhere), tree: nowhere };
+    let layout = Layout { banks: two_banks, kernel: nowhere, ramdisk: Some(nowhere), tree: nowhere };
     Ok(build(config, &layout, partial, Some([0; SEED]))?.len() as u64)
 }
 
@@ -140,10 +138,7 @@ fn hypervisor(tree: &mut FdtWriter, layout: &Layout) -> Result<(), TreeError> {
 
 fn psci(tree: &mut FdtWriter) -> Result<(), TreeError> {
     let node = tree.begin_node("psci")?;
-    tree.property_string_list(
-        "compatible",
-        compatibles(&["arm,psci-1.0", "arm,psci-0.2", "arm,psci"]),
-    )?;
+    tree.property_string_list("compatible", compatibles(&["arm,psci-1.0", "arm,psci-0.2", "arm,psci"]))?;
     tree.property_string("method", "hvc")?;
     tree.end_node(node)?;
     Ok(())
@@ -177,8 +172,7 @@ fn memory(tree: &mut FdtWriter, layout: &Layout) -> Result<(), TreeError> {
 }
 
 fn gic(tree: &mut FdtWriter, config: &DomainConfig) -> Result<(), TreeError> {
-    let node =
-        tree.begin_node(&alloc::format!("interrupt-controller@{:x}", GICV3_DISTRIBUTOR.base))?;
+    let node = tree.begin_node(&alloc::format!("interrupt-controller@{:x}", GICV3_DISTRIBUTOR.base))?;
     tree.property_string("compatible", "arm,gic-v3")?;
     tree.property_u32("#interrupt-cells", 3)?;
     tree.property_u32("#address-cells", 0)?;
@@ -186,12 +180,7 @@ fn gic(tree: &mut FdtWriter, config: &DomainConfig) -> Result<(), TreeError> {
     let redistributors = u64::from(config.vcpus) * GICV3_REDISTRIBUTOR_STRIDE;
     tree.property_array_u64(
         "reg",
-        &[
-            GICV3_DISTRIBUTOR.base,
-            GICV3_DISTRIBUTOR.size,
-            GICV3_REDISTRIBUTORS.base,
-            redistributors,
-        ],
+        &[GICV3_DISTRIBUTOR.base, GICV3_DISTRIBUTOR.size, GICV3_REDISTRIBUTORS.base, redistributors],
     )?;
     tree.property_phandle(GIC_PHANDLE)?;
     tree.end_node(node)?;

@@ -124,8 +124,7 @@ fn guest_value(crm: u8, op2: u8, host: u64) -> u64 {
         return host;
     }
     let of_register = FIELDS.iter().filter(|field| (field.0, field.1) == (crm, op2));
-    of_register
-        .fold(0, |value, &(_, _, shift, show)| value | shown(show, host >> shift & 0xf) << shift)
+    of_register.fold(0, |value, &(_, _, shift, show)| value | shown(show, host >> shift & 0xf) << shift)
 }
 
 fn shown(show: Show, host: u64) -> u64 {
@@ -149,9 +148,7 @@ mod tests {
         assert_eq!(guest_value(4, 1, u64::MAX), 0xff, "no MTE, SME, RNDR trap, NMI");
         assert_eq!(guest_value(5, 0, u64::MAX), 0x10_1006, "no PMU, SPE, trace");
         assert_eq!(guest_value(7, 1, u64::MAX) & 0xf_0fff, 0, "no HAFDBS, VMIDBits, VH, LOR");
-        for (crm, op2) in
-            [(4, 4), (4, 5), (5, 1), (6, 2), (6, 3), (7, 3), (7, 4), (1, 2), (3, 3), (3, 7)]
-        {
+        for (crm, op2) in [(4, 4), (4, 5), (5, 1), (6, 2), (6, 3), (7, 3), (7, 4), (1, 2), (3, 3), (3, 7)] {
             assert_eq!(guest_value(crm, op2, u64::MAX), 0, "{crm} {op2}");
         }
     }

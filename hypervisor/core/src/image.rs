@@ -110,20 +110,14 @@ fn parse_image(head: &[u8], size: u64) -> Result<Kernel, ImageError> {
     if field(header::FLAGS)? & header::BIG_ENDIAN != 0 && image_size != 0 {
         return Err(ImageError::BigEndian);
     }
-    let text_offset =
-        if image_size == 0 { LEGACY_TEXT_OFFSET } else { field(header::TEXT_OFFSET)? };
+    let text_offset = if image_size == 0 { LEGACY_TEXT_OFFSET } else { field(header::TEXT_OFFSET)? };
     if size <= header::SIZE as u64 || efi_end(head).is_some_and(|end| end > size) {
         return Err(ImageError::Truncated);
     }
     let memory = image_size.max(size);
     text_offset.checked_add(memory).ok_or(ImageError::Segments)?;
     let whole = Segment { offset: 0, length: size, target: 0, size: memory };
-    Ok(Kernel {
-        base: Base::Ram(text_offset),
-        segments: alloc::vec![whole],
-        entry: 0,
-        size: memory,
-    })
+    Ok(Kernel { base: Base::Ram(text_offset), segments: alloc::vec![whole], entry: 0, size: memory })
 }
 
 /// Where the last section of an Image ends that is an EFI application as well, as Linux is. Nothing else in an Image tells how
@@ -160,8 +154,7 @@ fn parse_elf(head: &[u8], size: u64) -> Result<Kernel, ImageError> {
         return Err(ImageError::OtherElf);
     }
     let entry = double(head, 24).ok_or(ImageError::Truncated)?;
-    let table =
-        double(head, 32).and_then(|at| usize::try_from(at).ok()).ok_or(ImageError::Truncated)?;
+    let table = double(head, 32).and_then(|at| usize::try_from(at).ok()).ok_or(ImageError::Truncated)?;
     if half_word(56)? > MAX_SEGMENTS {
         return Err(ImageError::Segments);
     }
@@ -182,8 +175,7 @@ fn program_header(head: &[u8], at: usize, size: u64) -> Result<Option<Segment>, 
     let header = head.get(at..).ok_or(ImageError::Truncated)?;
     let field = |at| double(header, at).ok_or(ImageError::Truncated);
     let kind = header.get(..4).and_then(|kind| kind.try_into().ok()).map(u32::from_le_bytes);
-    let segment =
-        Segment { offset: field(8)?, length: field(32)?, target: field(24)?, size: field(40)? };
+    let segment = Segment { offset: field(8)?, length: field(32)?, target: field(24)?, size: field(40)? };
     if kind != Some(LOAD) || segment.size == 0 {
         return Ok(None);
     }
@@ -202,8 +194,7 @@ fn arrange(mut segments: Vec<Segment>, entry: u64) -> Result<Kernel, ImageError>
         [lower, upper] => lower.target + lower.size <= upper.target,
         _ => true,
     };
-    let holds_entry =
-        |segment: &Segment| (segment.target..segment.target + segment.size).contains(&entry);
+    let holds_entry = |segment: &Segment| (segment.target..segment.target + segment.size).contains(&entry);
     if !segments.windows(2).all(is_apart) || !segments.iter().any(holds_entry) {
         return Err(ImageError::Segments);
     }

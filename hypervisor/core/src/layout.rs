@@ -56,9 +56,7 @@ impl fmt::Display for LayoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooMuch => f.write_str("memory is more than a domain can have"),
-            Self::KernelPlace => {
-                f.write_str("the kernel wants to be loaded where the domain has no RAM")
-            }
+            Self::KernelPlace => f.write_str("the kernel wants to be loaded where the domain has no RAM"),
             Self::TooLittle(needed) => {
                 write!(
                     f,
@@ -80,12 +78,7 @@ impl Layout {
     ///
     /// # Errors
     /// If something does not fit.
-    pub fn new(
-        memory: u64,
-        kernel: &Kernel,
-        ramdisk: Option<u64>,
-        tree: u64,
-    ) -> Result<Self, LayoutError> {
+    pub fn new(memory: u64, kernel: &Kernel, ramdisk: Option<u64>, tree: u64) -> Result<Self, LayoutError> {
         let banks = banks(memory)?;
         let bank = *banks.first().ok_or(LayoutError::TooMuch)?;
         let base = match kernel.base {
@@ -94,9 +87,7 @@ impl Layout {
         };
         let end = base.checked_add(kernel.size).ok_or(LayoutError::KernelPlace)?;
         let tree_size = tree.next_multiple_of(PAGE_SIZE);
-        let needed = (end - bank.base.0.min(base))
-            .saturating_add(ramdisk.unwrap_or(0))
-            .saturating_add(tree_size);
+        let needed = (end - bank.base.0.min(base)).saturating_add(ramdisk.unwrap_or(0)).saturating_add(tree_size);
         if base < bank.base.0 {
             return Err(LayoutError::KernelPlace);
         }
@@ -105,9 +96,8 @@ impl Layout {
         }
         let kernel = IpaRange { base: Ipa(base), size: kernel.size };
         let mut free = Free { bank, kernel, taken: Vec::new() };
-        let place = |free: &mut Free, size, alignment| {
-            free.place(size, alignment).ok_or(LayoutError::TooLittle(needed))
-        };
+        let place =
+            |free: &mut Free, size, alignment| free.place(size, alignment).ok_or(LayoutError::TooLittle(needed));
         let tree = place(&mut free, tree_size, TREE_ALIGNMENT.min(tree_size.next_power_of_two()))?;
         let ramdisk = ramdisk.map(|size| place(&mut free, size, PAGE_SIZE)).transpose()?;
         Ok(Self { banks, kernel, ramdisk, tree })

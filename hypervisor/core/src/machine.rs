@@ -83,14 +83,10 @@ impl fmt::Display for Unusable {
         f.write_str(match self {
             Self::Memory => "the device tree names no memory",
             Self::Cpus => "the device tree names no CPUs",
-            Self::Psci => {
-                "the device tree names no PSCI firmware (compatible arm,psci-0.2 or later)"
-            }
+            Self::Psci => "the device tree names no PSCI firmware (compatible arm,psci-0.2 or later)",
             Self::Gic => "the device tree names no GICv3 with a maintenance interrupt",
             Self::GicV2 => "the machine's GIC is a GICv2; only GICv3 and later are supported",
-            Self::Timer => {
-                "the device tree names no generic timer with the interrupts of EL1 and EL2"
-            }
+            Self::Timer => "the device tree names no generic timer with the interrupts of EL1 and EL2",
         })
     }
 }
@@ -121,8 +117,7 @@ pub fn console(tree: &Tree<'_>) -> Option<Uart> {
         Some(aliases) if !path.starts_with('/') => aliases.string(path).unwrap_or(path),
         _ => path,
     });
-    let named =
-        path.and_then(|path| tree.node(path)).filter(|node| node.is_compatible("arm,pl011"));
+    let named = path.and_then(|path| tree.node(path)).filter(|node| node.is_compatible("arm,pl011"));
     let first = || tree.nodes().find(|node| node.is_compatible("arm,pl011") && node.is_enabled());
     let node = named.or_else(first)?;
     // Only devices right below the root are looked for, whose addresses are the machine's.
@@ -151,8 +146,7 @@ fn cpus(tree: &Tree<'_>) -> Option<Vec<u64>> {
     let node = tree.node("/cpus")?;
     let cells = node.cells();
     let cpus = node.children().filter(|cpu| cpu.string("device_type") == Some("cpu"));
-    let affinities =
-        cpus.filter(|cpu| cpu.is_enabled()).filter_map(|cpu| cpu.ranges(cells)?.next());
+    let affinities = cpus.filter(|cpu| cpu.is_enabled()).filter_map(|cpu| cpu.ranges(cells)?.next());
     let affinities: Vec<u64> = affinities.map(|reg| reg.base().0).collect();
     (!affinities.is_empty()).then_some(affinities)
 }

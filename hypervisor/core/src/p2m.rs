@@ -259,8 +259,7 @@ impl P2m {
         if memory.read(table, index) & VALID != 0 {
             return Err((P2mError::Occupied, extent));
         }
-        let attributes =
-            MEMORY_NORMAL_WRITE_BACK | INNER_SHAREABLE | access.bits() | content.bits();
+        let attributes = MEMORY_NORMAL_WRITE_BACK | INNER_SHAREABLE | access.bits() | content.bits();
         memory.write(table, index, extent.base().0 | attributes | level.leaf_bits());
         Ok(())
     }
@@ -284,9 +283,7 @@ impl P2m {
     #[must_use]
     pub fn first_touch(&self, memory: &impl TableMemory, ipa: Ipa) -> FirstTouch {
         match self.find_leaf(memory, ipa) {
-            Some((_, _, level, raw)) if raw & STALE != 0 => {
-                FirstTouch::Scrub(Pa(raw & ADDRESS), level.order())
-            }
+            Some((_, _, level, raw)) if raw & STALE != 0 => FirstTouch::Scrub(Pa(raw & ADDRESS), level.order()),
             _ => FirstTouch::Nothing,
         }
     }
@@ -302,12 +299,7 @@ impl P2m {
 
     /// Lets the guest touch the leaf at `ipa`, which counts as touched from now on; what is stale in it `scrub` removes before.
     /// `false` if nothing is mapped there.
-    pub fn touch(
-        &mut self,
-        memory: &mut impl TableMemory,
-        ipa: Ipa,
-        scrub: impl FnOnce(Pa, Order),
-    ) -> bool {
+    pub fn touch(&mut self, memory: &mut impl TableMemory, ipa: Ipa, scrub: impl FnOnce(Pa, Order)) -> bool {
         let Some((table, index, level, raw)) = self.find_leaf(memory, ipa) else { return false };
         if raw & STALE != 0 {
             scrub(Pa(raw & ADDRESS), level.order());
@@ -322,11 +314,7 @@ impl P2m {
     ///
     /// # Errors
     /// If nothing is mapped there or a block cannot be split; the map says what it said.
-    pub fn unmap_page(
-        &mut self,
-        memory: &mut impl TableMemory,
-        ipa: Ipa,
-    ) -> Result<(Extent, Content), P2mError> {
+    pub fn unmap_page(&mut self, memory: &mut impl TableMemory, ipa: Ipa) -> Result<(Extent, Content), P2mError> {
         if !is_mappable(ipa, Order::Page) {
             return Err(P2mError::BadAddress);
         }
@@ -376,11 +364,7 @@ impl P2m {
 
     /// Takes everything apart: every leaf goes to `reclaim`, with what is in it, every table back to `memory`. No CPU may
     /// use the map any more, and no TLB remember it.
-    pub fn release<M: TableMemory>(
-        self,
-        memory: &mut M,
-        mut reclaim: impl FnMut(&mut M, Extent, Content),
-    ) {
+    pub fn release<M: TableMemory>(self, memory: &mut M, mut reclaim: impl FnMut(&mut M, Extent, Content)) {
         release_table(memory, self.root, Level::L1, &mut reclaim);
     }
 
@@ -421,12 +405,7 @@ impl P2m {
     }
 
     /// The place for a leaf of `target`'s size, with the tables on the way to it.
-    fn make_path(
-        &mut self,
-        memory: &mut impl TableMemory,
-        ipa: Ipa,
-        target: Level,
-    ) -> Result<(Pa, usize), P2mError> {
+    fn make_path(&mut self, memory: &mut impl TableMemory, ipa: Ipa, target: Level) -> Result<(Pa, usize), P2mError> {
         if let (Level::L3, Some(table)) = (target, self.recent_table(ipa)) {
             return Ok((table, target.index(ipa)));
         }
@@ -582,10 +561,9 @@ mod tests {
     fn a_first_touch_is_noticed_once() {
         let memory = &mut Checker::default();
         let mut p2m = P2m::new(memory).expect("memory");
-        for (ipa, pa, order, content) in [
-            (0, 0x20_0000, Order::Block, Content::Stale),
-            (0x20_0000, 0x1000, Order::Page, Content::Ready),
-        ] {
+        for (ipa, pa, order, content) in
+            [(0, 0x20_0000, Order::Block, Content::Stale), (0x20_0000, 0x1000, Order::Page, Content::Ready)]
+        {
             p2m.map(memory, Ipa(ipa), extent(pa, order), Access::Full, content).expect("room");
         }
         assert_eq!(p2m.touched_bytes(memory), 0);
@@ -609,8 +587,7 @@ mod tests {
             (0x20_0000, 0x40_0000, Order::Block),
             (0x1000, 0x7000, Order::Page),
         ] {
-            p2m.map(memory, Ipa(ipa), extent(pa, order), Access::Full, Content::Ready)
-                .expect("room");
+            p2m.map(memory, Ipa(ipa), extent(pa, order), Access::Full, Content::Ready).expect("room");
         }
         let page = p2m.unmap_page(memory, Ipa(0x4000_5000)).expect("mapped");
         assert_eq!(page, (extent(0x8000_5000, Order::Page), Content::Ready));

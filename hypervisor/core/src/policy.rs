@@ -55,9 +55,7 @@ pub const POLICY: [(Action, [bool; 3]); 8] = [
 #[must_use]
 pub fn allows(action: Action, relation: Relation) -> bool {
     let row = POLICY.iter().find(|(of, _)| *of == action);
-    row.is_some_and(|(_, allowed)| {
-        RELATIONS.iter().zip(allowed).any(|(of, allowed)| *of == relation && *allowed)
-    })
+    row.is_some_and(|(_, allowed)| RELATIONS.iter().zip(allowed).any(|(of, allowed)| *of == relation && *allowed))
 }
 
 /// The table, as text.

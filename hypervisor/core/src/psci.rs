@@ -176,20 +176,12 @@ impl Power {
 
 /// A 32-bit function takes the low halves of its arguments.
 fn narrow(function_id: u32, arguments: [u64; 3]) -> [u64; 3] {
-    if function_id & function::WIDE != 0 {
-        arguments
-    } else {
-        arguments.map(|argument| argument & 0xffff_ffff)
-    }
+    if function_id & function::WIDE != 0 { arguments } else { arguments.map(|argument| argument & 0xffff_ffff) }
 }
 
 /// Only the architectural warm reset, type 0, is there.
 fn reset2([kind, ..]: [u64; 3]) -> Action {
-    if kind as u32 == 0 {
-        Action::SystemReset
-    } else {
-        Action::Return(Code::InvalidParameters.value())
-    }
+    if kind as u32 == 0 { Action::SystemReset } else { Action::Return(Code::InvalidParameters.value()) }
 }
 
 /// The answer to a call that looks at nothing but its first argument, or `None` if it is one for [`Power::call`].
@@ -211,10 +203,7 @@ pub fn immediate(function_id: u32, argument: u64) -> Option<Action> {
 fn features(function_id: u32) -> u64 {
     let has_wide_form = matches!(
         function_id & !function::WIDE,
-        function::CPU_SUSPEND
-            | function::CPU_ON
-            | function::AFFINITY_INFO
-            | function::SYSTEM_RESET2
+        function::CPU_SUSPEND | function::CPU_ON | function::AFFINITY_INFO | function::SYSTEM_RESET2
     );
     let narrow_only = matches!(
         function_id,
@@ -263,10 +252,7 @@ mod tests {
     fn targets_and_entries_that_do_not_exist_are_refused() {
         let mut power = Power::new(18);
         for target in [18, 0x102, 0x1_0000, 0x1_0000_0000, u64::MAX] {
-            assert_eq!(
-                power.call(VcpuId(0), CPU_ON_64, [target, 0, 0]),
-                returned(Code::InvalidParameters)
-            );
+            assert_eq!(power.call(VcpuId(0), CPU_ON_64, [target, 0, 0]), returned(Code::InvalidParameters));
         }
         for entry in [2, 1, 1 << IPA_BITS, u64::MAX - 3] {
             let on = power.call(VcpuId(0), CPU_ON_64, [1, entry, 0]);
@@ -274,10 +260,7 @@ mod tests {
         }
         assert_eq!(power.call(VcpuId(0), CPU_ON_64, [0, 0, 0]), returned(Code::AlreadyOn));
         // Aff1 = 1, Aff0 = 1 is vCPU 17.
-        assert!(matches!(
-            power.call(VcpuId(0), CPU_ON_64, [0x101, 0, 0]),
-            Action::PowerOn { vcpu: VcpuId(17), .. }
-        ));
+        assert!(matches!(power.call(VcpuId(0), CPU_ON_64, [0x101, 0, 0]), Action::PowerOn { vcpu: VcpuId(17), .. }));
     }
 
     #[test]
@@ -315,11 +298,7 @@ mod tests {
     #[test]
     fn a_32_bit_call_does_not_see_the_high_halves() {
         let mut power = Power::new(2);
-        let call = power.call(
-            VcpuId(0),
-            function::CPU_ON,
-            [0xff_0000_0001, 0xff_0000_1000, 0xff_0000_0007],
-        );
+        let call = power.call(VcpuId(0), function::CPU_ON, [0xff_0000_0001, 0xff_0000_1000, 0xff_0000_0007]);
         assert_eq!(call, Action::PowerOn { vcpu: VcpuId(1), entry: 0x1000, context: 7 });
     }
 
@@ -328,8 +307,7 @@ mod tests {
         for base in [0x8000_0000_u32, 0x8400_0000, 0xc400_0000, 0x8600_0000, 0xc000_0000] {
             for id in base..base + 0x40 {
                 let promised = features(id) == Code::Success.value();
-                let answered = immediate(id, 0)
-                    .unwrap_or_else(|| Power::new(2).call(VcpuId(0), id, [1, 0, 0]));
+                let answered = immediate(id, 0).unwrap_or_else(|| Power::new(2).call(VcpuId(0), id, [1, 0, 0]));
                 let missing = answered == returned(Code::NotSupported);
                 assert_eq!(promised, !missing || id == function::PSCI_FEATURES, "{id:#x}");
             }

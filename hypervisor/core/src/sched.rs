@@ -239,8 +239,7 @@ impl Scheduler {
     /// to, the caller sees to what the vCPU was woken for until now.
     pub fn must_leave(&mut self, pcpu: PcpuId, now: u64) -> bool {
         let came = self.wake_sleepers(pcpu, now);
-        let running =
-            self.pcpus.get(usize::from(pcpu.0)).and_then(|cpu| Some((cpu.runs?, cpu.slice_end)));
+        let running = self.pcpus.get(usize::from(pcpu.0)).and_then(|cpu| Some((cpu.runs?, cpu.slice_end)));
         let Some((slot, slice_end)) = running else { return true };
         let in_vain = self.call_idle(pcpu);
         let current = self.virtual_time_now(slot, now);
@@ -280,8 +279,7 @@ impl Scheduler {
             Leaving::Offline if !vcpu.started => vcpu.state = State::Offline,
             Leaving::Blocked { deadline } if !vcpu.woken => {
                 vcpu.state = State::Blocked;
-                if let Some((deadline, cpu)) = deadline.zip(self.pcpus.get_mut(usize::from(pcpu.0)))
-                {
+                if let Some((deadline, cpu)) = deadline.zip(self.pcpus.get_mut(usize::from(pcpu.0))) {
                     cpu.sleepers.insert(deadline, slot.0);
                 }
             }
@@ -357,8 +355,7 @@ impl Scheduler {
 
     /// One that runs alone may have come far since its turn began.
     fn raise_floor(&mut self, now: u64) {
-        let running =
-            self.pcpus.iter().filter_map(|cpu| Some(self.virtual_time_now(cpu.runs?, now)));
+        let running = self.pcpus.iter().filter_map(|cpu| Some(self.virtual_time_now(cpu.runs?, now)));
         let waiting = self.queue.first().map(|(first, _)| first);
         if let Some(least) = running.chain(waiting).min() {
             self.floor = self.floor.max(least);
@@ -370,9 +367,7 @@ impl Scheduler {
         for woken in 0..WAKES_AT_ONCE {
             let first = self.pcpus.get(usize::from(pcpu.0)).and_then(|cpu| cpu.sleepers.first());
             match first {
-                Some((deadline, slot)) if deadline <= now => {
-                    self.make_runnable(VcpuSlot(slot), now)
-                }
+                Some((deadline, slot)) if deadline <= now => self.make_runnable(VcpuSlot(slot), now),
                 _ => return woken,
             }
         }

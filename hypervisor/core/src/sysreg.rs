@@ -130,19 +130,8 @@ mod tests {
     #[test]
     fn what_is_not_listed_is_undefined() {
         let byte = |number: u32, from: u32, bits: u32| (number >> from & ((1 << bits) - 1)) as u8;
-        let every = |n| {
-            Encoding::new(
-                byte(n, 14, 2),
-                byte(n, 11, 3),
-                byte(n, 7, 4),
-                byte(n, 3, 4),
-                byte(n, 0, 3),
-            )
-        };
-        let defined = (0..1 << 16)
-            .map(every)
-            .filter(|&register| meaning(register) != Meaning::Undefined)
-            .count();
+        let every = |n| Encoding::new(byte(n, 14, 2), byte(n, 11, 3), byte(n, 7, 4), byte(n, 3, 4), byte(n, 0, 3));
+        let defined = (0..1 << 16).map(every).filter(|&register| meaning(register) != Meaning::Undefined).count();
         // 7 * 8 ID registers, 7 others, and the debug group: 64 breakpoint and watchpoint registers and 8 more.
         assert_eq!(defined, 56 + 9 + 64 + 8);
     }

@@ -124,9 +124,7 @@ impl<'a> Tree<'a> {
 
     /// What the tree's memory reservations name.
     pub fn reservations(&self) -> impl Iterator<Item = PaRange> + 'a {
-        self.fdt
-            .memory_reservations()
-            .filter_map(|entry| PaRange::new(Pa(entry.address() as u64), entry.size() as u64))
+        self.fdt.memory_reservations().filter_map(|entry| PaRange::new(Pa(entry.address() as u64), entry.size() as u64))
     }
 }
 
@@ -263,10 +261,7 @@ pub trait Properties<'a>: Copy {
     /// The cells that its children's addresses and sizes take.
     #[inline(never)]
     fn cells(self) -> Cells {
-        Cells {
-            address: self.number("#address-cells").unwrap_or(2),
-            size: self.number("#size-cells").unwrap_or(1),
-        }
+        Cells { address: self.number("#address-cells").unwrap_or(2), size: self.number("#size-cells").unwrap_or(1) }
     }
 
     /// The ranges of its `reg`, as its parent counts cells; `None` if there is none or it cannot be read so.
@@ -280,9 +275,8 @@ pub trait Properties<'a>: Copy {
         if !count.is_multiple_of(entry) {
             return None;
         }
-        let mut take = move |cells: u32| {
-            (0..cells).fold(0, |value, _| value << 32 | u64::from(words.next().unwrap_or(0)))
-        };
+        let mut take =
+            move |cells: u32| (0..cells).fold(0, |value, _| value << 32 | u64::from(words.next().unwrap_or(0)));
         let ranges = (0..count / entry).map(move |_| {
             let base = take(cells.address);
             PaRange::new(Pa(base), take(cells.size))

@@ -38,9 +38,7 @@ impl VmidPool {
     /// A VMID that no domain has, or `None` if all are taken.
     pub fn allocate(&mut self) -> Option<Vmid> {
         let words = self.used.len();
-        let word = (0..words)
-            .map(|i| (self.next + i) % words)
-            .find(|&word| self.used[word] != u64::MAX)?;
+        let word = (0..words).map(|i| (self.next + i) % words).find(|&word| self.used[word] != u64::MAX)?;
         let bit = self.used[word].trailing_ones();
         self.used[word] |= 1 << bit;
         self.next = (word + 1) % words;
@@ -64,8 +62,7 @@ mod tests {
     fn every_vmid_but_zero_is_given_once() {
         for (bits, count) in [(8, 255), (16, 65_535)] {
             let mut pool = VmidPool::new(bits);
-            let given: BTreeSet<u16> =
-                core::iter::from_fn(|| pool.allocate()).map(|v| v.get()).collect();
+            let given: BTreeSet<u16> = core::iter::from_fn(|| pool.allocate()).map(|v| v.get()).collect();
             assert_eq!(given.len(), count);
             assert!(!given.contains(&0));
         }

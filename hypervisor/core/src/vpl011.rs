@@ -102,10 +102,7 @@ impl Vpl011 {
             }
             Register::Mask => self.mask = (self.mask & !bits(size) | value) & ALL_INTERRUPTS,
             Register::Clear => self.raised &= !value,
-            Register::ReceiveStatus
-            | Register::Flags
-            | Register::RawStatus
-            | Register::MaskedStatus => {}
+            Register::ReceiveStatus | Register::Flags | Register::RawStatus | Register::MaskedStatus => {}
         }
         Ok(None)
     }

@@ -53,11 +53,7 @@ impl Domain {
     }
 
     /// Does something to the event channels of this domain and another, which may be the same.
-    pub fn with_events_of<R>(
-        &self,
-        other: &Self,
-        f: impl FnOnce(&mut Pair<'_, FrameRef>) -> R,
-    ) -> R {
+    pub fn with_events_of<R>(&self, other: &Self, f: impl FnOnce(&mut Pair<'_, FrameRef>) -> R) -> R {
         // Whoever takes two takes the one of the lower number first.
         if self.id == other.id {
             f(&mut Pair::Same(&mut self.events.lock()))
@@ -198,9 +194,7 @@ impl Domain {
         match index {
             param::CALLBACK_IRQ => Some(CALLBACK),
             param::STORE_PFN | param::STORE_EVTCHN => Some(0),
-            param::CONSOLE_PFN => {
-                Some(self.console.get().map_or(0, |_| CONSOLE_PAGE.0 / PAGE_SIZE))
-            }
+            param::CONSOLE_PFN => Some(self.console.get().map_or(0, |_| CONSOLE_PAGE.0 / PAGE_SIZE)),
             param::CONSOLE_EVTCHN => Some(self.console.get().map_or(0, |c| c.port.into())),
             _ => None,
         }
@@ -262,9 +256,7 @@ impl Domain {
             reason::SUSPEND => End::Crashed("it asked to be saved, and nobody is there to do it"),
             reason::CRASH => End::Crashed("it says that it crashed"),
             reason::WATCHDOG => End::Crashed("its watchdog ran out"),
-            reason::SOFT_RESET => {
-                End::Crashed("it asked for a soft reset, and nobody is there to do it")
-            }
+            reason::SOFT_RESET => End::Crashed("it asked for a soft reset, and nobody is there to do it"),
             _ => End::Crashed("it gave a reason for its end that there is not"),
         }
     }

@@ -7,9 +7,7 @@ use mote_core::mmio::Width;
 use mote_core::vgic::{Access, Operation, Outcome, VcpuSet};
 use mote_platform::guest::{After, GuestContext};
 use mote_platform::syndrome;
-use xen_abi::arch_arm::{
-    GICV3_DISTRIBUTOR, GICV3_REDISTRIBUTOR_STRIDE, GICV3_REDISTRIBUTORS, VPL011, Window,
-};
+use xen_abi::arch_arm::{GICV3_DISTRIBUTOR, GICV3_REDISTRIBUTOR_STRIDE, GICV3_REDISTRIBUTORS, VPL011, Window};
 
 use super::{Session, origin, take_exception};
 use crate::interface::Live;
@@ -107,8 +105,7 @@ impl Session<'_> {
             return self.domain.vgic.lock().distributor_access(self.vcpu.id, access, &Live);
         }
         if let Some(offset) = offset_in(GICV3_REDISTRIBUTORS, ipa) {
-            let (frame, offset) =
-                (offset / GICV3_REDISTRIBUTOR_STRIDE, offset % GICV3_REDISTRIBUTOR_STRIDE);
+            let (frame, offset) = (offset / GICV3_REDISTRIBUTOR_STRIDE, offset % GICV3_REDISTRIBUTOR_STRIDE);
             let access = Access { offset: offset as u32, width, operation };
             return self.redistributor_access(frame, access);
         }

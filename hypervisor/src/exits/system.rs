@@ -14,11 +14,7 @@ use crate::stats::ExitReason;
 
 impl Session<'_> {
     #[inline(never)]
-    pub(super) fn system_register(
-        &mut self,
-        context: &mut GuestContext,
-        access: SystemAccess,
-    ) -> After {
+    pub(super) fn system_register(&mut self, context: &mut GuestContext, access: SystemAccess) -> After {
         self.state.exits.count(ExitReason::SystemRegister);
         let meaning = sysreg::meaning(access.register());
         let done = if access.is_read() {

@@ -107,9 +107,7 @@ impl Session<'_> {
             hypercall::SCHED_OP => self.sched_op(arguments),
             hypercall::EVENT_CHANNEL_OP => self.event_channel_op(arguments),
             hypercall::HVM_OP => self.hvm_op(arguments),
-            hypercall::SYSCTL | hypercall::DOMCTL | hypercall::PLATFORM_OP => {
-                self.control(arguments[0])
-            }
+            hypercall::SYSCTL | hypercall::DOMCTL | hypercall::PLATFORM_OP => self.control(arguments[0]),
             // `PHYSDEV_OP` is one of those that are not there: no guest has a physical device.
             _ => Err(Errno::ENOSYS),
         }

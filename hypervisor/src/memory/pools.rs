@@ -76,9 +76,7 @@ fn scrub_and_free(owner: DomainId, extent: Extent, content: Content) {
 fn note_loss(base: Pa, order: Order, freed: Result<(), NotOwned>) {
     if freed.is_err() {
         let (base, size) = (base.0, order.size());
-        console::log(format_args!(
-            "{size} bytes at {base:#x} are lost: no room to note that they are free"
-        ));
+        console::log(format_args!("{size} bytes at {base:#x} are lost: no room to note that they are free"));
     }
 }
 

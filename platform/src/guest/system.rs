@@ -194,23 +194,8 @@ floating_point_load:
 /// `HCR_EL2` (Arm ARM D24.2.53): stage 2 on; interrupts, SErrors, WFI, WFE, SMC, ID registers, implementation-defined,
 /// auxiliary, LORegion and error-record registers to EL2; EL1 is AArch64. All that later versions
 /// of the architecture added (pointer authentication, tagging, nesting …) stays off, so its use is undefined.
-const HCR: u64 = VM
-    | SWIO
-    | PTW
-    | FMO
-    | IMO
-    | AMO
-    | FB
-    | BSU_INNER
-    | TWI
-    | TWE
-    | TID3
-    | TSC
-    | TIDCP
-    | TACR
-    | RW
-    | TLOR
-    | TERR;
+const HCR: u64 =
+    VM | SWIO | PTW | FMO | IMO | AMO | FB | BSU_INNER | TWI | TWE | TID3 | TSC | TIDCP | TACR | RW | TLOR | TERR;
 const VM: u64 = 1;
 const SWIO: u64 = 1 << 1;
 const PTW: u64 = 1 << 2;
@@ -266,9 +251,7 @@ impl Traps {
         }
         if has_extended_controls() {
             // SAFETY: as above; all extensions that this register can allow stay off.
-            unsafe {
-                asm!("msr s3_4_c1_c2_2, xzr", "isb", options(nomem, nostack, preserves_flags))
-            };
+            unsafe { asm!("msr s3_4_c1_c2_2, xzr", "isb", options(nomem, nostack, preserves_flags)) };
         }
     }
 }
@@ -277,8 +260,6 @@ impl Traps {
 fn has_extended_controls() -> bool {
     let value: u64;
     // SAFETY: reading an ID register has no effect.
-    unsafe {
-        asm!("mrs {}, id_aa64mmfr1_el1", out(reg) value, options(nomem, nostack, preserves_flags))
-    };
+    unsafe { asm!("mrs {}, id_aa64mmfr1_el1", out(reg) value, options(nomem, nostack, preserves_flags)) };
     value >> 40 & 0xf != 0
 }

@@ -129,9 +129,7 @@ impl Machine {
         }
         let (cpus, memory) = (self.cpus.to_string(), self.memory.to_string());
         let mut arguments: Vec<String> =
-            ["-M", &board, "-cpu", &cpu, "-smp", &cpus, "-m", &memory, "-nic", "none"]
-                .map(String::from)
-                .into();
+            ["-M", &board, "-cpu", &cpu, "-smp", &cpus, "-m", &memory, "-nic", "none"].map(String::from).into();
         arguments.extend(["-display", "none", "-monitor", "none"].map(String::from));
         if self.icount {
             arguments.extend(["-icount", "shift=0,sleep=off", "-seed"].map(String::from));
@@ -160,8 +158,7 @@ impl Machine {
                 "QEMU refuses this machine: {words}"
             )]));
         }
-        std::fs::read(&file)
-            .map_err(|error| Failure::unable(miette!("cannot read {}: {error}", file.display())))
+        std::fs::read(&file).map_err(|error| Failure::unable(miette!("cannot read {}: {error}", file.display())))
     }
 }
 

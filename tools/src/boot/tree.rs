@@ -51,13 +51,7 @@ impl Tree {
     /// Adds the configuration, with its modules where they were `placed`.
     ///
     /// `interactive` says whether somebody sits at the console.
-    pub fn add(
-        &mut self,
-        config: &Config,
-        placed: &[Placed],
-        hypervisor: Hypervisor,
-        interactive: bool,
-    ) {
+    pub fn add(&mut self, config: &Config, placed: &[Placed], hypervisor: Hypervisor, interactive: bool) {
         merge(&mut self.0.root, &config.tree.root);
         for domain in &config.domains {
             self.complete(domain, placed, interactive);
@@ -115,8 +109,7 @@ impl Tree {
 /// then prefixes every guest's lines.
 fn xen_arguments(console: &str, interactive: bool, own: Option<&str>) -> String {
     let focus = if interactive { "a" } else { "ax" };
-    let arguments =
-        format!("console=dtuart dtuart={console} conswitch={focus} {}", own.unwrap_or_default());
+    let arguments = format!("console=dtuart dtuart={console} conswitch={focus} {}", own.unwrap_or_default());
     arguments.trim_end().into()
 }
 

@@ -24,11 +24,7 @@ pub fn flatten(elf: &[u8]) -> Result<Vec<u8>> {
             pieces.push((segment.p_vaddr(endian), bytes));
         }
     }
-    let base = pieces
-        .iter()
-        .map(|(address, _)| *address)
-        .min()
-        .ok_or_else(|| miette!("there is nothing to load"))?;
+    let base = pieces.iter().map(|(address, _)| *address).min().ok_or_else(|| miette!("there is nothing to load"))?;
     let mut image = Vec::new();
     for (address, bytes) in pieces {
         put(&mut image, address - base, bytes)?;
@@ -39,8 +35,7 @@ pub fn flatten(elf: &[u8]) -> Result<Vec<u8>> {
 fn put(image: &mut Vec<u8>, offset: u64, bytes: &[u8]) -> Result<()> {
     let end = offset.checked_add(bytes.len() as u64).filter(|end| *end <= LONGEST);
     let end = end.ok_or_else(|| miette!("its segments lie more than {LONGEST} bytes apart"))?;
-    let (start, end) =
-        (usize::try_from(offset).into_diagnostic()?, usize::try_from(end).into_diagnostic()?);
+    let (start, end) = (usize::try_from(offset).into_diagnostic()?, usize::try_from(end).into_diagnostic()?);
     if image.len() < end {
         image.resize(end, 0);
     }

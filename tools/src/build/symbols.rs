@@ -20,8 +20,7 @@ impl Symbols {
     ///
     /// It cannot be read or has none.
     pub fn open(path: &Path) -> Result<Self> {
-        let loader = Loader::new(path)
-            .map_err(|error| miette!("cannot read {}: {error}", path.display()))?;
+        let loader = Loader::new(path).map_err(|error| miette!("cannot read {}: {error}", path.display()))?;
         Ok(Self { loader })
     }
 
@@ -32,10 +31,8 @@ impl Symbols {
         let Ok(mut frames) = self.loader.find_frames(offset) else { return Vec::new() };
         let mut places = Vec::new();
         while let Ok(Some(frame)) = frames.next() {
-            let function =
-                frame.function.as_ref().and_then(|name| name.demangle().ok().map(String::from));
-            let location =
-                frame.location.and_then(|place| Some(format!("{}:{}", place.file?, place.line?)));
+            let function = frame.function.as_ref().and_then(|name| name.demangle().ok().map(String::from));
+            let location = frame.location.and_then(|place| Some(format!("{}:{}", place.file?, place.line?)));
             places.push(match (function, location) {
                 (Some(function), Some(location)) => format!("{function} at {location}"),
                 (Some(text), None) | (None, Some(text)) => text,
@@ -44,9 +41,7 @@ impl Symbols {
         }
         if places.is_empty() {
             let symbol = self.loader.find_symbol(offset);
-            places.extend(
-                symbol.map(|name| addr2line::demangle_auto(name.into(), None).into_owned()),
-            );
+            places.extend(symbol.map(|name| addr2line::demangle_auto(name.into(), None).into_owned()));
         }
         places
     }

@@ -119,9 +119,10 @@ fn read(line: &str) -> Option<(String, u64)> {
 
 /// What Mote says of the space it takes.
 fn space(heard: &Heard) -> Vec<(String, u64)> {
-    let machine = heard.machine().into_iter().flat_map(|machine| {
-        [(Source::IMAGE, machine.image_bytes), (Source::MACHINE, machine.hypervisor_bytes)]
-    });
+    let machine = heard
+        .machine()
+        .into_iter()
+        .flat_map(|machine| [(Source::IMAGE, machine.image_bytes), (Source::MACHINE, machine.hypervisor_bytes)]);
     let domain = heard
         .domains()
         .filter(|domain| domain.vcpus == 1)
@@ -135,8 +136,7 @@ fn as_table(figures: &[Figure]) -> String {
     for figure in figures {
         let [mote, xen, bare] = figure.cells();
         let verdict = figure.verdict().name().to_owned();
-        let goal =
-            figure.goal.map_or_else(String::new, |goal| format!("≤ {}", figures::written(goal)));
+        let goal = figure.goal.map_or_else(String::new, |goal| format!("≤ {}", figures::written(goal)));
         table::row(&mut table, &figure.title, vec![goal, mote, verdict, xen, figure.ratio(), bare]);
     }
     table::finish(&table)
@@ -145,8 +145,7 @@ fn as_table(figures: &[Figure]) -> String {
 fn section(figures: &[Figure]) -> Section {
     let row = |figure: &Figure| {
         let cell = |value: Option<u64>| value.map(|value| (value, figures::written(value)));
-        let xen =
-            figure.xen.map(|xen| (xen, format!("{} ({})", figures::written(xen), figure.ratio())));
+        let xen = figure.xen.map(|xen| (xen, format!("{} ({})", figures::written(xen), figure.ratio())));
         let [mote, bare, goal] = [figure.mote, figure.bare, figure.goal].map(cell);
         let cells = [mote, xen, bare, goal].into();
         Row { title: figure.title.clone(), cells }
@@ -184,8 +183,7 @@ mod tests {
     fn a_missing_figure_fails_and_a_missed_goal_only_the_strict() {
         let values = |of: u64| ROWS.iter().map(|row| (row.source.key().to_owned(), of)).collect();
         let judge = |mote: &Values, strict| {
-            let figures: Vec<_> =
-                ROWS.iter().map(|row| row.figure(mote, &values(9), Some(9))).collect();
+            let figures: Vec<_> = ROWS.iter().map(|row| row.figure(mote, &values(9), Some(9))).collect();
             status(&figures, strict)
         };
         assert_eq!(judge(&values(1), true), Status::Clean);

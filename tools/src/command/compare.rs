@@ -71,9 +71,8 @@ fn sections(domains: &[&DomainReport]) -> [Section; 3] {
 fn rows(domains: &[&DomainReport], unit: Unit) -> Vec<Row> {
     let figures = FIGURES.into_iter().filter(|figure| figure.unit == unit);
     let row = |figure: crate::report::figures::Figure| {
-        let cell = |domain: &&DomainReport| {
-            figure.of(domain).map(|value| (value, written(value, unit, Clock::Instructions)))
-        };
+        let cell =
+            |domain: &&DomainReport| figure.of(domain).map(|value| (value, written(value, unit, Clock::Instructions)));
         Row { title: figure.title.into(), cells: domains.iter().map(cell).collect() }
     };
     figures.map(row).collect()
@@ -83,9 +82,7 @@ fn exits(domains: &[&DomainReport]) -> Vec<Row> {
     let counts: Vec<_> = domains.iter().map(|domain| domain.exits.by_reason()).collect();
     let names = counts.first().map(|counts| counts.map(|(name, _)| name));
     let row = |(index, name): (usize, &str)| {
-        let cell = |counts: &[(&str, u64); 9]| {
-            counts.get(index).map(|(_, count)| (*count, count.to_string()))
-        };
+        let cell = |counts: &[(&str, u64); 9]| counts.get(index).map(|(_, count)| (*count, count.to_string()));
         Row { title: name.replace('_', " "), cells: counts.iter().map(cell).collect() }
     };
     names.into_iter().flatten().enumerate().map(row).collect()

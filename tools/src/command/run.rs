@@ -106,11 +106,7 @@ mod tests {
             Heard { reports: vec![domain("crashed")], ..Heard::default() },
             Heard { reports: vec![domain("shutdown"), refused], ..Heard::default() },
             Heard { reports: vec![domain("shutdown")], panicked: true, ..Heard::default() },
-            Heard {
-                reports: vec![domain("shutdown")],
-                crashed: vec!["x".into()],
-                ..Heard::default()
-            },
+            Heard { reports: vec![domain("shutdown")], crashed: vec!["x".into()], ..Heard::default() },
             Heard::default(),
         ] {
             assert_eq!(after(End::PoweredOff, &heard), Status::Crashed, "{heard:?}");

@@ -54,11 +54,7 @@ impl Check<'_> {
     fn chosen(&mut self, tree: &DeviceTree) -> Vec<Domain> {
         const PATH: &str = "/chosen";
         let Some(chosen) = tree.find_node(PATH) else {
-            self.node(
-                "/",
-                "there is no node /chosen",
-                "guests are nodes in `/ { chosen { … }; };`",
-            );
+            self.node("/", "there is no node /chosen", "guests are nodes in `/ { chosen { … }; };`");
             return Vec::new();
         };
         self.names(PATH, chosen, property::CHOSEN);
@@ -67,11 +63,7 @@ impl Check<'_> {
         for node in chosen.children() {
             let path = format!("{PATH}/{}", node.name());
             if !is_compatible(node, DOMAIN) {
-                self.node(
-                    &path,
-                    "this is no guest",
-                    format!("a guest has compatible = \"{DOMAIN}\";"),
-                );
+                self.node(&path, "this is no guest", format!("a guest has compatible = \"{DOMAIN}\";"));
                 continue;
             }
             if !is_name(node.name()) {
@@ -86,11 +78,7 @@ impl Check<'_> {
             domains.push(self.domain(&path, node));
         }
         if domains.is_empty() && self.mistakes.is_empty() {
-            self.node(
-                PATH,
-                "there is no guest",
-                format!("add a node with compatible = \"{DOMAIN}\";"),
-            );
+            self.node(PATH, "there is no guest", format!("add a node with compatible = \"{DOMAIN}\";"));
         }
         domains
     }
@@ -174,8 +162,7 @@ impl Check<'_> {
             ),
         }
         if node.property("mote,ready").is_some() && strings(node, "mote,ready").len() != 1 {
-            let help =
-                "write the text that the guest prints when it is ready: mote,ready = \"init: \";";
+            let help = "write the text that the guest prints when it is ready: mote,ready = \"init: \";";
             self.property(path, "mote,ready", "is not one text", help);
         }
     }
@@ -189,8 +176,7 @@ impl Check<'_> {
             _ => false,
         };
         if !known {
-            let help =
-                "write xen,enhanced; or with one of \"enabled\", \"no-xenstore\", \"disabled\"";
+            let help = "write xen,enhanced; or with one of \"enabled\", \"no-xenstore\", \"disabled\"";
             self.property(path, "xen,enhanced", "is nothing that Mote knows", help);
         }
         for (name, range) in [("max_grant_frames", 1..=64), ("max_maptrack_frames", 0..=1024)] {
@@ -207,8 +193,7 @@ impl Check<'_> {
     }
 
     fn channels(&mut self, path: &str, node: &DeviceTreeNode) {
-        const HELP: &str =
-            "write xen,evtchn = <10 &other_end>; with this end's port and the other end's label";
+        const HELP: &str = "write xen,evtchn = <10 &other_end>; with this end's port and the other end's label";
         for channel in node.children().filter(|child| is_compatible(child, CHANNEL)) {
             let path = format!("{path}/{}", channel.name());
             self.names(&path, channel, property::CHANNEL);
@@ -218,12 +203,7 @@ impl Check<'_> {
                     self.property(&path, "xen,evtchn", format!("there is no port {port}"), HELP);
                 }
                 Some(Err(length)) => {
-                    self.property(
-                        &path,
-                        "xen,evtchn",
-                        format!("{length} bytes instead of 8"),
-                        HELP,
-                    );
+                    self.property(&path, "xen,evtchn", format!("{length} bytes instead of 8"), HELP);
                 }
                 None => self.node(&path, "the event channel leads nowhere", HELP),
             }
@@ -232,8 +212,7 @@ impl Check<'_> {
 
     /// What joins guests must be there at both ends.
     fn joints(&mut self, tree: &DeviceTree) {
-        let guests: Vec<_> =
-            tree.find_node("/chosen").iter().flat_map(|node| node.children()).collect();
+        let guests: Vec<_> = tree.find_node("/chosen").iter().flat_map(|node| node.children()).collect();
         for guest in &guests {
             let path = format!("/chosen/{}", guest.name());
             for peer in strings(guest, "mote,peers") {
@@ -254,10 +233,7 @@ impl Check<'_> {
         for (path, joint) in &ends {
             let Some(joint) = joint else { continue };
             let others = ends.iter().filter_map(|(_, other)| other.as_ref());
-            if others
-                .filter(|other| other.phandle == Some(joint.peer))
-                .all(|other| Some(other.peer) != joint.phandle)
-            {
+            if others.filter(|other| other.phandle == Some(joint.peer)).all(|other| Some(other.peer) != joint.phandle) {
                 let help = "the two nodes of a channel name each other by their labels";
                 self.property(path, "xen,evtchn", "its other end does not lead back here", help);
             }
@@ -283,8 +259,7 @@ impl Check<'_> {
         let role = Role::ALL.iter().find(|(_, name)| is_compatible(node, name));
         let Some(&(role, _)) = role.filter(|_| is_compatible(node, "multiboot,module")) else {
             let kinds = Role::ALL.map(|(_, name)| format!("\"{name}\"")).join(" or ");
-            let help =
-                format!("a module has compatible = {kinds}, with \"multiboot,module\" after it");
+            let help = format!("a module has compatible = {kinds}, with \"multiboot,module\" after it");
             self.node(path, "this is no module", help);
             return None;
         };
@@ -335,9 +310,7 @@ impl Check<'_> {
             let (given, free) = (given >> 20, free >> 20);
             self.node(
                 "/chosen",
-                format!(
-                    "the guests together have {given} MiB, the machine has {free} MiB for them"
-                ),
+                format!("the guests together have {given} MiB, the machine has {free} MiB for them"),
                 format!(
                     "give them less, or the machine more: --memory {}G",
                     (given + RESERVED_MIB).div_ceil(1024).max(1)
@@ -367,13 +340,7 @@ impl Check<'_> {
         self.mistakes.push(Mistake::in_node(path, what, help));
     }
 
-    fn property(
-        &mut self,
-        path: &str,
-        name: &str,
-        what: impl Into<String>,
-        help: impl Into<String>,
-    ) {
+    fn property(&mut self, path: &str, name: &str, what: impl Into<String>, help: impl Into<String>) {
         let what = what.into();
         let what = if what.contains(name) { what } else { format!("{name}: {what}") };
         self.mistakes.push(Mistake::in_property(path, name, what, help));

@@ -36,8 +36,7 @@ pub fn compile(path: &Path) -> Result<Compiled> {
     // Forced, it writes a tree that breaks a rule too, so that the other mistakes are found as well.
     let output = run(path, &["-f", "-q", "-q", "-O", "dtb"])?;
     let annotated = run(path, &["-f", "-q", "-q", "-O", "dts", "-T", "-T"])?;
-    let mut positions =
-        Positions::read(&String::from_utf8_lossy(&annotated.stdout), directory(path));
+    let mut positions = Positions::read(&String::from_utf8_lossy(&annotated.stdout), directory(path));
     let mut mistakes = Vec::new();
     for line in String::from_utf8_lossy(&output.stderr).lines() {
         if let Some(mistake) = read_error(line) {
@@ -73,8 +72,7 @@ fn run(path: &Path, options: &[&str]) -> Result<Output> {
         .output()
         .map_err(|error| {
             Failure::unable(miette!(
-                help =
-                    "`cargo run -- setup` installs it (Debian: apt install device-tree-compiler)",
+                help = "`cargo run -- setup` installs it (Debian: apt install device-tree-compiler)",
                 "the device-tree compiler {DTC} does not start: {error}"
             ))
         })
@@ -83,8 +81,7 @@ fn run(path: &Path, options: &[&str]) -> Result<Output> {
 /// A line of the compiler's error output as a mistake, or nothing for a line that only says that
 /// there were some.
 fn read_error(line: &str) -> Option<Mistake> {
-    let line =
-        ["Error: ", "Lexical error: "].iter().find_map(|p| line.strip_prefix(p)).unwrap_or(line);
+    let line = ["Error: ", "Lexical error: "].iter().find_map(|p| line.strip_prefix(p)).unwrap_or(line);
     let (location, words) = line.split_once(' ')?;
     let span = parse_location(location.trim_end_matches(':'))?;
     let (what, help) = match words.split_once("): ") {
@@ -96,10 +93,9 @@ fn read_error(line: &str) -> Option<Mistake> {
             (words.into(), "keep one of the two".into())
         }
         Some((_, words)) => (words.into(), String::new()),
-        None if words == "syntax error" => (
-            words.into(),
-            "look just before this place for a missing `;`, `}`, `>` or quotation mark".into(),
-        ),
+        None if words == "syntax error" => {
+            (words.into(), "look just before this place for a missing `;`, `}`, `>` or quotation mark".into())
+        }
         None => (words.into(), String::new()),
     };
     Some(Mistake { place: Place::Text(span), what, help })

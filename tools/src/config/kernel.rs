@@ -18,14 +18,10 @@ const TREE: u64 = 4096;
 /// The file cannot be read, is no kernel, is cut short, or needs more memory.
 pub fn check(file: &Path, memory: u64) -> Result<(), Wrong> {
     let name = file.display();
-    let bytes = std::fs::read(file).map_err(|error| {
-        (format!("cannot read {name}: {error}"), "check its permissions".into())
-    })?;
+    let bytes = std::fs::read(file)
+        .map_err(|error| (format!("cannot read {name}: {error}"), "check its permissions".into()))?;
     if let Some(format) = compressed(&bytes) {
-        return Err((
-            format!("{name} is compressed with {format}"),
-            format!("uncompress it; {FORMATS}"),
-        ));
+        return Err((format!("{name} is compressed with {format}"), format!("uncompress it; {FORMATS}")));
     }
     let kernel = image::parse(&bytes, bytes.len() as u64)
         .map_err(|error| (format!("{name} is no kernel: {error}"), remedy(error)))?;
@@ -39,8 +35,7 @@ pub fn check(file: &Path, memory: u64) -> Result<(), Wrong> {
         )),
         Err(LayoutError::KernelPlace) => Err((
             format!("{name} is linked for an address where guests have no RAM"),
-            "guests' RAM begins at 0x40000000; or make it an arm64 Image, which runs anywhere"
-                .into(),
+            "guests' RAM begins at 0x40000000; or make it an arm64 Image, which runs anywhere".into(),
         )),
     }
 }
@@ -54,11 +49,7 @@ fn remedy(error: ImageError) -> String {
 
 /// The compression whose mark `bytes` start with.
 fn compressed(bytes: &[u8]) -> Option<&'static str> {
-    const MARKS: [(&[u8], &str); 4] = [
-        (b"\x1f\x8b", "gzip"),
-        (b"\xfd7zXZ\0", "xz"),
-        (b"\x28\xb5\x2f\xfd", "zstd"),
-        (b"BZh", "bzip2"),
-    ];
+    const MARKS: [(&[u8], &str); 4] =
+        [(b"\x1f\x8b", "gzip"), (b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2")];
     MARKS.iter().find(|(mark, _)| bytes.starts_with(mark)).map(|(_, name)| *name)
 }

@@ -35,12 +35,7 @@ impl Mistake {
     }
 
     /// `what` is wrong with `property` of the node at `path`.
-    pub fn in_property(
-        path: &str,
-        property: &str,
-        what: impl Into<String>,
-        help: impl Into<String>,
-    ) -> Self {
+    pub fn in_property(path: &str, property: &str, what: impl Into<String>, help: impl Into<String>) -> Self {
         let place = Place::Property(path.into(), property.into());
         Self { place, what: what.into(), help: help.into() }
     }
@@ -67,8 +62,7 @@ impl Mistake {
         match shown {
             Some((span, (name, text))) => {
                 let label = LabeledSpan::underline(span.within(text));
-                Report::new(diagnostic.with_label(label))
-                    .with_source_code(NamedSource::new(name, text.to_owned()))
+                Report::new(diagnostic.with_label(label)).with_source_code(NamedSource::new(name, text.to_owned()))
             }
             None => Report::new(diagnostic),
         }

@@ -139,11 +139,7 @@ fn parse_annotation(text: &str) -> Option<Span> {
     let (rest, end_line) = rest.rsplit_once('-')?;
     let (rest, start_column) = rest.rsplit_once(':')?;
     let (file, start_line) = rest.rsplit_once(':')?;
-    Some(Span {
-        file: file.into(),
-        start: point(start_line, start_column)?,
-        end: point(end_line, end_column)?,
-    })
+    Some(Span { file: file.into(), start: point(start_line, start_column)?, end: point(end_line, end_column)? })
 }
 
 /// Reads what `dtc` puts before an error: `file:line.column-column` or

@@ -49,8 +49,7 @@ pub const DOMAIN: &[(&str, Support)] = &[
 ];
 
 /// What a node of an event channel may say.
-pub const CHANNEL: &[(&str, Support)] =
-    &[("compatible", Both), ("phandle", Both), ("xen,evtchn", Both)];
+pub const CHANNEL: &[(&str, Support)] = &[("compatible", Both), ("phandle", Both), ("xen,evtchn", Both)];
 
 /// What a module's node may say.
 pub const MODULE: &[(&str, Support)] = &[
@@ -94,8 +93,7 @@ mod tests {
     #[test]
     fn misspelt_names_find_what_was_meant() {
         let names = || DOMAIN.iter().map(|(name, _)| *name);
-        for (written, meant) in
-            [("memroy", "memory"), ("cpu", "cpus"), ("vpl01", "vpl011"), ("weight", "mote,weight")]
+        for (written, meant) in [("memroy", "memory"), ("cpu", "cpus"), ("vpl01", "vpl011"), ("weight", "mote,weight")]
         {
             assert_eq!(nearest(written, names()), Some(meant), "{written}");
         }

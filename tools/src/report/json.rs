@@ -58,8 +58,7 @@ impl<'a> Document<'a> {
 ///
 /// The file cannot be written.
 pub fn write(file: &Path, figures: &impl Serialize) -> Result<()> {
-    let mut text =
-        serde_json::to_vec_pretty(figures).map_err(|error| miette::miette!("{error}"))?;
+    let mut text = serde_json::to_vec_pretty(figures).map_err(|error| miette::miette!("{error}"))?;
     text.push(b'\n');
     Ok(workspace::replace_file(file, &text)?)
 }

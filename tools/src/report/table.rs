@@ -13,9 +13,7 @@ pub fn of_guests(domains: &[&DomainReport], icount: bool) -> String {
     for figure in FIGURES {
         let cells = domains.iter().map(|domain| {
             let value = figure.of(domain);
-            value.map_or_else(nothing, |value| {
-                written(value, figure.unit, Clock::of(domain, icount))
-            })
+            value.map_or_else(nothing, |value| written(value, figure.unit, Clock::of(domain, icount)))
         });
         row(&mut table, &title(figure, icount), cells.collect());
     }
@@ -32,9 +30,8 @@ pub fn of_comparison(large: &DomainReport, small: &DomainReport) -> String {
     let mut table = begin(header);
     for figure in FIGURES {
         let (a, b) = (figure.of(large), figure.of(small));
-        let cell = |value: Option<u64>| {
-            value.map_or_else(nothing, |value| written(value, figure.unit, Clock::Instructions))
-        };
+        let cell =
+            |value: Option<u64>| value.map_or_else(nothing, |value| written(value, figure.unit, Clock::Instructions));
         let last = a.zip(b).map_or_else(nothing, |(a, b)| ratio(a, b));
         row(&mut table, &title(figure, true), vec![cell(a), cell(b), last]);
     }
@@ -57,8 +54,7 @@ fn title(figure: Figure, icount: bool) -> String {
 fn exits(table: &mut Table, domains: &[&DomainReport], more: impl Fn(&[u64]) -> Vec<String>) {
     let names = domains.first().map(|domain| domain.exits.by_reason().map(|(name, _)| name));
     for (index, name) in names.into_iter().flatten().enumerate() {
-        let counts: Vec<u64> =
-            domains.iter().map(|domain| domain.exits.by_reason()[index].1).collect();
+        let counts: Vec<u64> = domains.iter().map(|domain| domain.exits.by_reason()[index].1).collect();
         if counts.iter().any(|count| *count > 0) {
             let cells = counts.iter().map(|count| grouped(*count)).chain(more(&counts));
             row(table, &format!("  {}", name.replace('_', " ")), cells.collect());
@@ -109,11 +105,7 @@ mod tests {
         other.name = "linux".into();
         other.ready = None;
         let text = of_guests(&[&other, &hello], false);
-        assert!(
-            text.lines()
-                .next()
-                .is_some_and(|line| line.contains("linux") && line.contains("hello"))
-        );
+        assert!(text.lines().next().is_some_and(|line| line.contains("linux") && line.contains("hello")));
         for figure in FIGURES {
             assert!(text.contains(figure.title), "{text}");
         }
@@ -125,8 +117,7 @@ mod tests {
         let (hello, mut large) = (hello(), hello());
         large.image_bytes *= 100;
         let text = of_comparison(&large, &hello);
-        let image =
-            text.lines().find(|line| line.trim_start().starts_with("image")).expect("a row");
+        let image = text.lines().find(|line| line.trim_start().starts_with("image")).expect("a row");
         assert!(image.ends_with("100x"), "{image}");
     }
 }

@@ -64,10 +64,7 @@ impl Qemu {
         if end != End::PoweredOff {
             return Ok(());
         }
-        let status = self
-            .child
-            .wait()
-            .map_err(|error| Failure::unable(miette!("{QEMU} is lost: {error}")))?;
+        let status = self.child.wait().map_err(|error| Failure::unable(miette!("{QEMU} is lost: {error}")))?;
         if status.success() {
             return Ok(());
         }

@@ -15,10 +15,8 @@ use crate::progress::Step;
 /// The package that has [`keyring`] in it.
 pub const KEYRING_PACKAGE: &str = "debian-archive-keyring";
 /// Where that package puts the keys that Debian signs with, in older and newer versions of it.
-const KEYRINGS: [&str; 2] = [
-    "/usr/share/keyrings/debian-archive-keyring.gpg",
-    "/usr/share/keyrings/debian-archive-keyring.pgp",
-];
+const KEYRINGS: [&str; 2] =
+    ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"];
 
 const ARCHIVE: &str = "http://deb.debian.org/debian";
 const SECURITY: &str = "http://deb.debian.org/debian-security";
@@ -93,19 +91,13 @@ impl<'a> Archive<'a> {
     /// There is no apt or keyring, or the archive cannot be reached or is not signed by Debian.
     pub fn open(release: Release, scratch: &Path, step: &'a Step) -> Result<Self> {
         if !system::has_program("apt-get") || !system::has_program("dpkg-deb") {
-            return Err(miette!(
-                help = system::elsewhere(),
-                "Debian's packages need apt-get and dpkg-deb"
-            ));
+            return Err(miette!(help = system::elsewhere(), "Debian's packages need apt-get and dpkg-deb"));
         }
         if keyring().is_none() {
             system::install_keyring()?;
         }
         let keyring = keyring().ok_or_else(|| {
-            miette!(
-                help = system::elsewhere(),
-                "{KEYRING_PACKAGE} has no keyring where it should be"
-            )
+            miette!(help = system::elsewhere(), "{KEYRING_PACKAGE} has no keyring where it should be")
         })?;
         let archive = Self { directory: scratch.join(release.name()), step };
         archive
@@ -132,8 +124,7 @@ impl<'a> Archive<'a> {
     ///
     /// There is none.
     pub fn dependency(&self, package: &str, prefix: &str) -> Result<String> {
-        let list =
-            self.step.run(self.apt("apt-cache").args(["depends", "--important", package]), HELP)?;
+        let list = self.step.run(self.apt("apt-cache").args(["depends", "--important", package]), HELP)?;
         list.lines()
             .filter_map(|line| line.trim().strip_prefix("Depends: "))
             .find(|name| name.starts_with(prefix))
@@ -158,13 +149,9 @@ impl<'a> Archive<'a> {
             tempfile::tempdir_in(&packages)
         };
         let directory = new().into_diagnostic()?.keep();
-        self.step.run(
-            self.apt("apt-get").args(["-q", "download", package]).current_dir(&directory),
-            HELP,
-        )?;
+        self.step.run(self.apt("apt-get").args(["-q", "download", package]).current_dir(&directory), HELP)?;
         let file = fs::read_dir(&directory).into_diagnostic()?.flatten().next();
-        let file =
-            file.ok_or_else(|| miette!(help = HELP, "apt-get downloaded nothing for {package}"))?;
+        let file = file.ok_or_else(|| miette!(help = HELP, "apt-get downloaded nothing for {package}"))?;
         let root = directory.join("root");
         self.step.run(Command::new("dpkg-deb").arg("-x").arg(file.path()).arg(&root), HELP)?;
         Ok(Package { name: readable(&file.file_name().to_string_lossy()), root })
@@ -228,27 +215,17 @@ mod tests {
     #[test]
     fn every_source_is_checked_against_debian_s_keys() {
         let keyring = Path::new("/keys");
-        for release in [
-            Release::Bookworm,
-            Release::BookwormBackports,
-            Release::Trixie,
-            Release::TrixieBackports,
-            Release::Sid,
-        ] {
+        for release in
+            [Release::Bookworm, Release::BookwormBackports, Release::Trixie, Release::TrixieBackports, Release::Sid]
+        {
             let sources = release.sources(keyring);
-            assert!(
-                sources.lines().all(|line| line.starts_with("deb [signed-by=/keys] ")),
-                "{sources}"
-            );
+            assert!(sources.lines().all(|line| line.starts_with("deb [signed-by=/keys] ")), "{sources}");
         }
         assert_eq!(Release::Bookworm.sources(keyring).lines().count(), 2);
     }
 
     #[test]
     fn a_package_s_file_name_is_readable() {
-        assert_eq!(
-            readable("busybox-static_1%3a1.35.0-4+deb12u1_arm64.deb"),
-            "busybox-static 1:1.35.0-4+deb12u1"
-        );
+        assert_eq!(readable("busybox-static_1%3a1.35.0-4+deb12u1_arm64.deb"), "busybox-static 1:1.35.0-4+deb12u1");
     }
 }

@@ -93,9 +93,7 @@ pub fn fetch_busybox(paths: &Paths) -> Result<()> {
 /// `prefix`.
 fn keep_image(package: &Package, prefix: &str, path: &Path) -> Result<()> {
     let boot = package.root.join("boot");
-    let entries = fs::read_dir(&boot)
-        .into_diagnostic()
-        .wrap_err_with(|| format!("{} has no /boot", package.name))?;
+    let entries = fs::read_dir(&boot).into_diagnostic().wrap_err_with(|| format!("{} has no /boot", package.name))?;
     let mut files: Vec<PathBuf> = entries
         .flatten()
         .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
@@ -103,8 +101,7 @@ fn keep_image(package: &Package, prefix: &str, path: &Path) -> Result<()> {
         .collect();
     files.sort();
     let image = files.iter().find(|file| fs::read(file).is_ok_and(|bytes| is_image(&bytes)));
-    let image = image
-        .ok_or_else(|| miette!("{} has no uncompressed arm64 Image in /boot", package.name))?;
+    let image = image.ok_or_else(|| miette!("{} has no uncompressed arm64 Image in /boot", package.name))?;
     keep(package, image, path)
 }
 

@@ -145,29 +145,14 @@ mod tests {
                 break;
             }
             let entry = reader.entry();
-            seen.push((
-                entry.name().to_owned(),
-                entry.mode(),
-                entry.ino(),
-                entry.rdev_major(),
-                entry.file_size(),
-            ));
+            seen.push((entry.name().to_owned(), entry.mode(), entry.ino(), entry.rdev_major(), entry.file_size()));
             rest = reader.finish().expect("skipped");
         }
-        let expected = [
-            ("bin", 0o040_755, 1, 0, 0),
-            ("dev/console", 0o020_600, 2, 5, 0),
-            ("bin/sh", 0o120_777, 3, 0, 7),
-        ];
+        let expected =
+            [("bin", 0o040_755, 1, 0, 0), ("dev/console", 0o020_600, 2, 5, 0), ("bin/sh", 0o120_777, 3, 0, 7)];
         assert_eq!(
             seen,
-            expected.map(|(name, mode, number, major, size)| (
-                name.to_owned(),
-                mode,
-                number,
-                major,
-                size
-            ))
+            expected.map(|(name, mode, number, major, size)| (name.to_owned(), mode, number, major, size))
         );
     }
 

@@ -29,8 +29,7 @@ fn describe(need: Need, paths: &Paths) -> Result<(String, String)> {
     const MISSING: &str = "missing";
     Ok(match need {
         Need::Qemu => {
-            let version =
-                system::qemu().map_or_else(|| MISSING.into(), |version| version.to_string());
+            let version = system::qemu().map_or_else(|| MISSING.into(), |version| version.to_string());
             (version, program(system::QEMU))
         }
         Need::Dtc => (String::new(), program(system::DTC)),

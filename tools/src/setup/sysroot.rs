@@ -30,8 +30,7 @@ const SHORT_COMMIT: usize = 9;
 /// rustc as cargo sees it while the library is built: with a sysroot that has the source.
 const WRAPPER: &str = "#!/bin/sh\nexec \"$MOTE_RUSTC\" --sysroot \"$MOTE_SYSROOT\" \"$@\"\n";
 /// The library's source is built as the dependency of a crate that has nothing in it.
-const EMPTY_CRATE: &str =
-    "[package]\nname = \"empty\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n";
+const EMPTY_CRATE: &str = "[package]\nname = \"empty\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n";
 
 /// Where the library that was built for `toolchain` is, if it was.
 pub fn path(toolchain: &Toolchain, paths: &Paths) -> PathBuf {
@@ -80,10 +79,8 @@ fn source(toolchain: &Toolchain, scratch: &Path) -> Result<PathBuf> {
 }
 
 fn source_from_debian(toolchain: &Toolchain, scratch: &Path) -> Result<PathBuf> {
-    let step = Step::begin(format!(
-        "fetching the source of Rust's library {} from Debian (some 50 MB)",
-        toolchain.release
-    ));
+    let step =
+        Step::begin(format!("fetching the source of Rust's library {} from Debian (some 50 MB)", toolchain.release));
     let wanted = format!("{}+", toolchain.release);
     for release in RELEASES {
         let archive = Archive::open(release, scratch, &step)?;
@@ -117,10 +114,7 @@ fn imitate(toolchain: &Toolchain, sysroot: &Path) -> std::io::Result<()> {
             symlink(entry.path(), sysroot.join("lib").join(entry.file_name()))?;
         }
     }
-    symlink(
-        toolchain.sysroot.join("lib/rustlib").join(&toolchain.host),
-        rustlib.join(&toolchain.host),
-    )
+    symlink(toolchain.sysroot.join("lib/rustlib").join(&toolchain.host), rustlib.join(&toolchain.host))
 }
 
 /// Lets cargo build the library. `-Zbuild-std` is for nightly compilers, but this is the library of
@@ -152,10 +146,7 @@ fn compile(toolchain: &Toolchain, scratch: &Path, sysroot: &Path, step: &Step) -
         .env("CARGO_ENCODED_RUSTFLAGS", "-Cembed-bitcode=yes")
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .env_remove("CARGO_BUILD_TARGET");
-    step.run(
-        &mut cargo,
-        "the library's dependencies come from crates.io: look whether this machine can reach it",
-    )?;
+    step.run(&mut cargo, "the library's dependencies come from crates.io: look whether this machine can reach it")?;
     Ok(())
 }
 

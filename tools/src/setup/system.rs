@@ -53,9 +53,7 @@ pub fn has_program(program: &str) -> bool {
 /// Where `program` is on the search path.
 pub fn find_program(program: &str) -> Option<std::path::PathBuf> {
     let directories = std::env::var_os("PATH")?;
-    std::env::split_paths(&directories)
-        .map(|directory| directory.join(program))
-        .find(|path| path.is_file())
+    std::env::split_paths(&directories).map(|directory| directory.join(program)).find(|path| path.is_file())
 }
 
 /// Installs the packages that `needs` come from, all at once.
@@ -83,9 +81,7 @@ pub fn require_qemu() -> Result<()> {
             help = "Debian 12, Ubuntu 24.04 and later have one; elsewhere put a newer QEMU on the PATH",
             "QEMU {version}, which this machine has, is too old: {QEMU_MINIMUM} would do"
         )),
-        None => {
-            Err(miette!(help = elsewhere(), "QEMU was installed, but {QEMU} is not on the PATH"))
-        }
+        None => Err(miette!(help = elsewhere(), "QEMU was installed, but {QEMU} is not on the PATH")),
     }
 }
 
@@ -104,9 +100,7 @@ fn package(need: Need) -> Option<&'static str> {
     match need {
         Need::Qemu => Some("qemu-system-arm"),
         Need::Dtc => Some("device-tree-compiler"),
-        Need::Kernel(_) | Need::Initramfs(_) | Need::Xen => {
-            apt::keyring().is_none().then_some(apt::KEYRING_PACKAGE)
-        }
+        Need::Kernel(_) | Need::Initramfs(_) | Need::Xen => apt::keyring().is_none().then_some(apt::KEYRING_PACKAGE),
         Need::Target(_) => None,
     }
 }
@@ -114,10 +108,7 @@ fn package(need: Need) -> Option<&'static str> {
 fn install_packages(packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
     if !has_program("apt-get") {
-        return Err(miette!(
-            help = elsewhere(),
-            "there is no apt-get on this machine to install {list} with"
-        ));
+        return Err(miette!(help = elsewhere(), "there is no apt-get on this machine to install {list} with"));
     }
     let help = format!("as root: apt-get update; apt-get install --no-install-recommends {list}");
     // One command, so that one password is enough. Somebody else's package source that cannot be
@@ -133,10 +124,7 @@ fn install_packages(packages: &[&str]) -> Result<()> {
         return Ok(());
     }
     if !has_program("sudo") {
-        return Err(miette!(
-            help = help,
-            "{list} must be installed, but you are not root and there is no sudo"
-        ));
+        return Err(miette!(help = help, "{list} must be installed, but you are not root and there is no sudo"));
     }
     install_with_sudo(&list, &script, &help)
 }

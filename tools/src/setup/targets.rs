@@ -66,8 +66,7 @@ pub fn place(target: Target, toolchain: &Toolchain, paths: &Paths) -> Option<Pat
 /// Gets the libraries for all targets, and has cargo find them.
 pub fn provide(paths: &Paths) -> Result<()> {
     let toolchain = Toolchain::current()?;
-    let missing =
-        || Target::ALL.into_iter().any(|target| place(target, toolchain, paths).is_none());
+    let missing = || Target::ALL.into_iter().any(|target| place(target, toolchain, paths).is_none());
     if missing()
         && let Err(reason) = add_by_rustup()
     {
@@ -90,24 +89,16 @@ fn add_by_rustup() -> Result<()> {
     let mut rustup = Command::new("rustup");
     rustup.args(["target", "add"]).args(Target::ALL.map(Target::name));
     // Its words are not shown: there is another way.
-    step.run(&mut rustup, "")
-        .map(drop)
-        .map_err(|_| miette!("rustup cannot add Rust's bare targets"))
+    step.run(&mut rustup, "").map(drop).map_err(|_| miette!("rustup cannot add Rust's bare targets"))
 }
 
 /// What cargo must be told: for each target that the toolchain lacks, where its library is.
 fn configuration(toolchain: &Toolchain, paths: &Paths) -> String {
     let own = sysroot::path(toolchain, paths);
-    let needy = Target::ALL
-        .into_iter()
-        .filter(|target| !toolchain.has(*target) && has_library(&own, *target));
+    let needy = Target::ALL.into_iter().filter(|target| !toolchain.has(*target) && has_library(&own, *target));
     let section = |target: Target| {
         // A TOML string is quoted as a Rust string is, as far as paths go.
-        format!(
-            "[target.{}]\nrustflags = [\"--sysroot\", {:?}]\n",
-            target.name(),
-            own.display().to_string()
-        )
+        format!("[target.{}]\nrustflags = [\"--sysroot\", {:?}]\n", target.name(), own.display().to_string())
     };
     needy.map(section).collect()
 }
@@ -167,9 +158,7 @@ impl Toolchain {
 
 fn rustc(arguments: &[&str]) -> Result<String> {
     let output = Command::new("rustc").args(arguments).output();
-    let output = output
-        .into_diagnostic()
-        .wrap_err("rustc does not start: install Rust's stable toolchain")?;
+    let output = output.into_diagnostic().wrap_err("rustc does not start: install Rust's stable toolchain")?;
     String::from_utf8(output.stdout).into_diagnostic()
 }
 
@@ -200,10 +189,7 @@ mod tests {
         Target::ALL.into_iter().for_each(|target| put_library(&own, target));
         put_library(&toolchain.sysroot, Target::Hypervisor);
         let told = configuration(&toolchain, &paths);
-        assert!(
-            told.contains("[target.aarch64-unknown-none]\n") && !told.contains("softfloat"),
-            "{told}"
-        );
+        assert!(told.contains("[target.aarch64-unknown-none]\n") && !told.contains("softfloat"), "{told}");
         assert!(told.contains(&*own.to_string_lossy()));
         assert_eq!(place(Target::Guest, &toolchain, &paths), Some(own));
         assert_eq!(place(Target::Hypervisor, &toolchain, &paths), Some(toolchain.sysroot.clone()));

@@ -66,8 +66,7 @@ fn collect() {
             let word = words.trailing_zeros() as usize;
             words &= words - 1;
             let masked = shared.double(MASK + word * 8).load(Ordering::Acquire);
-            let came =
-                shared.double(PENDING + word * 8).fetch_and(masked, Ordering::AcqRel) & !masked;
+            let came = shared.double(PENDING + word * 8).fetch_and(masked, Ordering::AcqRel) & !masked;
             if let Some(known) = CAME.get(word) {
                 known.fetch_or(came, Ordering::AcqRel);
             }
@@ -105,8 +104,7 @@ impl Port {
     /// The hypervisor's: `EINVAL` as long as there is no such offer.
     pub fn connect(remote: u16, remote_port: u32) -> Result<Self, Errno> {
         start();
-        let mut argument =
-            BindInterdomain { remote_dom: remote, pad: 0, remote_port, local_port: 0 };
+        let mut argument = BindInterdomain { remote_dom: remote, pad: 0, remote_port, local_port: 0 };
         // SAFETY: as above.
         unsafe { call(hypercall::EVENT_CHANNEL_OP, op::BIND_INTERDOMAIN, &mut argument) }?;
         Ok(Self(argument.local_port))

@@ -132,13 +132,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        let mut argument = Unmap {
-            host_addr: self.page.address() as u64,
-            dev_bus_addr: 0,
-            handle: self.handle,
-            status: 0,
-            pad: 0,
-        };
+        let mut argument =
+            Unmap { host_addr: self.page.address() as u64, dev_bus_addr: 0, handle: self.handle, status: 0, pad: 0 };
         // SAFETY: nobody looks at the page until it is populated.
         let called = unsafe { call(hypercall::GRANT_TABLE_OP, op::UNMAP, &mut argument) };
         if called.is_ok() && argument.status == 0 {

@@ -64,13 +64,8 @@ impl Page {
     pub(super) fn replace(&self, space: u16, index: u64) -> Result<(), Errno> {
         // Xen would go on counting what it replaces as the domain's.
         self.release()?;
-        let mut argument = AddToPhysmap {
-            domid: domid::SELF,
-            size: 0,
-            space: space.into(),
-            idx: index,
-            gpfn: self.frame(),
-        };
+        let mut argument =
+            AddToPhysmap { domid: domid::SELF, size: 0, space: space.into(), idx: index, gpfn: self.frame() };
         // SAFETY: the page's words are atomic, so that any value may be in them.
         unsafe { call(hypercall::MEMORY_OP, op::ADD_TO_PHYSMAP, &mut argument) }.map(drop)
     }

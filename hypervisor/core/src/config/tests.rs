@@ -37,10 +37,7 @@ fn a_domain_gets_what_its_node_says_and_the_defaults() {
 #[test]
 fn a_domain_with_a_mistake_is_left_out_with_the_reason_and_the_others_are_not() {
     let no_kernel = Node { modules: Vec::new(), ..Node::good("no-kernel") };
-    let elsewhere = |at: &[u32]| Node {
-        modules: [("multiboot,kernel", cells(at))].into(),
-        ..Node::good("elsewhere")
-    };
+    let elsewhere = |at: &[u32]| Node { modules: [("multiboot,kernel", cells(at))].into(), ..Node::good("elsewhere") };
     let bad = [
         (Node::good("a").set("cpus", cells(&[0])), "cpus"),
         (Node::good("a").set("cpus", cells(&[129])), "cpus"),
@@ -69,8 +66,7 @@ fn a_domain_with_a_mistake_is_left_out_with_the_reason_and_the_others_are_not() 
     ];
     for (node, word) in bad {
         let configuration = read(&[Node::good("good"), node.clone(), Node::good("last")]);
-        let names: Vec<_> =
-            configuration.domains.iter().map(|domain| domain.name.as_str()).collect();
+        let names: Vec<_> = configuration.domains.iter().map(|domain| domain.name.as_str()).collect();
         assert_eq!(names, ["good", "last"], "{node:?}");
         let [(_, reason)] = &configuration.refused[..] else { panic!("{node:?} is not refused") };
         assert!(reason.to_string().contains(word), "{node:?}: {reason}");
@@ -87,8 +83,7 @@ fn names_are_short_and_plain() {
 
 #[test]
 fn a_domain_is_told_of_the_hypervisor_if_it_asks_for_it() {
-    for (value, enhanced) in
-        [(&b""[..], true), (b"enabled\0", true), (b"no-xenstore\0", true), (b"disabled\0", false)]
+    for (value, enhanced) in [(&b""[..], true), (b"enabled\0", true), (b"no-xenstore\0", true), (b"disabled\0", false)]
     {
         let configuration = read(&[Node::good("a").set("xen,enhanced", value.into())]);
         assert_eq!(configuration.domains[0].enhanced, enhanced, "{value:?}");

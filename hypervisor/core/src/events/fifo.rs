@@ -24,8 +24,7 @@ pub(super) struct Placement {
 }
 
 impl Placement {
-    pub const DEFAULT: Self =
-        Self { priority: DEFAULT_PRIORITY, last: (VcpuId(0), DEFAULT_PRIORITY), pending: false };
+    pub const DEFAULT: Self = Self { priority: DEFAULT_PRIORITY, last: (VcpuId(0), DEFAULT_PRIORITY), pending: false };
 }
 
 /// A vCPU's queues.
@@ -88,12 +87,7 @@ impl<P: Page> Fifo<P> {
     }
 
     /// Whether the event is new, and whether its vCPU is to be told.
-    pub fn set_pending(
-        &mut self,
-        port: u32,
-        vcpu: VcpuId,
-        placement: &mut Placement,
-    ) -> (bool, bool) {
+    pub fn set_pending(&mut self, port: u32, vcpu: VcpuId, placement: &mut Placement) -> (bool, bool) {
         let Some(word) = self.word(port) else {
             placement.pending = true;
             return (false, false);
@@ -102,8 +96,8 @@ impl<P: Page> Fifo<P> {
             return (false, false);
         }
         let is_new = word.fetch_or(PENDING, Ordering::AcqRel) & PENDING == 0;
-        let linked = word.load(Ordering::Acquire) & MASKED != 0
-            || word.fetch_or(LINKED, Ordering::AcqRel) & LINKED != 0;
+        let linked =
+            word.load(Ordering::Acquire) & MASKED != 0 || word.fetch_or(LINKED, Ordering::AcqRel) & LINKED != 0;
         (is_new, !linked && self.enqueue(port, vcpu, placement))
     }
 

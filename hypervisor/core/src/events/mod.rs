@@ -134,8 +134,7 @@ impl<P: Page> EventChannels<P> {
         let mut targets = Vec::new();
         targets.try_reserve_exact(vcpus).map_err(|_| Errno::ENOMEM)?;
         targets.resize_with(vcpus, || Target { info: None, polling: Polling::Nothing });
-        let mut events =
-            Self { me, shared, ports: Vec::new(), targets, fifo: None, polling: 0, closed: false };
+        let mut events = Self { me, shared, ports: Vec::new(), targets, fifo: None, polling: 0, closed: false };
         events.grow_to(0)?;
         Ok(events)
     }
@@ -312,12 +311,7 @@ impl<P: Page> EventChannels<P> {
     /// # Errors
     /// If it has one already.
     #[inline(never)]
-    pub fn register_vcpu_info(
-        &mut self,
-        vcpu: VcpuId,
-        page: P,
-        offset: usize,
-    ) -> Result<Raised, Errno> {
+    pub fn register_vcpu_info(&mut self, vcpu: VcpuId, page: P, offset: usize) -> Result<Raised, Errno> {
         let legacy = self.info(vcpu).map(|(page, at)| page.word(at).load(Ordering::Relaxed));
         let target = self.targets.get_mut(usize::from(vcpu.0)).ok_or(Errno::ENOENT)?;
         if target.info.is_some() {
@@ -470,17 +464,11 @@ impl<P: Page> EventChannels<P> {
     }
 
     fn vcpu(&self, number: u32) -> Result<VcpuId, Errno> {
-        if (number as usize) < self.targets.len() {
-            Ok(VcpuId(number as u8))
-        } else {
-            Err(Errno::ENOENT)
-        }
+        if (number as usize) < self.targets.len() { Ok(VcpuId(number as u8)) } else { Err(Errno::ENOENT) }
     }
 
     fn virq_port(&self, number: u32, vcpu: VcpuId) -> Option<u32> {
-        let is_it = |channel: &Channel| {
-            channel.end == End::Virq(number) && (is_global(number) || channel.vcpu == vcpu)
-        };
+        let is_it = |channel: &Channel| channel.end == End::Virq(number) && (is_global(number) || channel.vcpu == vcpu);
         (0..).zip(&self.ports).find_map(|(port, channel)| is_it(channel).then_some(port))
     }
 

@@ -39,9 +39,7 @@ impl<P: Page> Pair<'_, P> {
         let port = self.local().allocate(End::Ipi, super::VcpuId(0))?;
         let other = self.remote().channel_mut(remote_port);
         match other {
-            Ok(channel)
-                if channel.end == End::Unbound(me) && !(me == remote && remote_port == port) =>
-            {
+            Ok(channel) if channel.end == End::Unbound(me) && !(me == remote && remote_port == port) => {
                 channel.end = End::Interdomain(me, port);
             }
             _ => {

@@ -136,17 +136,13 @@ impl Guest {
 
     fn take_bits(&mut self) -> BTreeSet<u32> {
         let mut taken = BTreeSet::new();
-        let pages = [
-            (self.shared.clone(), 0),
-            (self.events.info(VcpuId(1)).expect("registered").0.clone(), 64),
-        ];
+        let pages = [(self.shared.clone(), 0), (self.events.info(VcpuId(1)).expect("registered").0.clone(), 64)];
         for (page, at) in pages {
             page.word(at).store(0, Ordering::Relaxed);
             let words = page.double(at + SEL).swap(0, Ordering::Relaxed);
             for word in (0..64).filter(|word| words >> word & 1 != 0) {
                 let mask = self.shared.double(MASK + word * 8).load(Ordering::Relaxed);
-                let bits =
-                    self.shared.double(PENDING + word * 8).fetch_and(mask, Ordering::Relaxed);
+                let bits = self.shared.double(PENDING + word * 8).fetch_and(mask, Ordering::Relaxed);
                 let found = (0..64).filter(|bit| (bits & !mask) >> bit & 1 != 0);
                 taken.extend(found.map(|bit| word as u32 * 64 + bit));
             }
@@ -181,11 +177,7 @@ fn close(guests: &mut [Guest], me: u16, port: u32) -> Result<(), Errno> {
 }
 
 /// One step of everything; what core says must be what the model says.
-fn step(
-    guests: &mut [Guest],
-    model: &mut Model,
-    (what, me, other, port, number): (u8, u16, u16, u32, u32),
-) {
+fn step(guests: &mut [Guest], model: &mut Model, (what, me, other, port, number): (u8, u16, u16, u32, u32)) {
     let index = usize::from(me);
     match what {
         0 => {
@@ -202,9 +194,8 @@ fn step(
         }
         3 => {
             let vcpu = number % 3;
-            let taken = |port: &(u16, u32)| {
-                port.0 == me && model.ends[port] == End::Virq(1) && model.vcpus[port] == vcpu as u8
-            };
+            let taken =
+                |port: &(u16, u32)| port.0 == me && model.ends[port] == End::Virq(1) && model.vcpus[port] == vcpu as u8;
             let expected = match (vcpu < 2, model.ends.keys().any(taken)) {
                 (false, _) => Err(Errno::ENOENT),
                 (true, true) => Err(Errno::EEXIST),
@@ -213,11 +204,8 @@ fn step(
             assert_eq!(guests[index].events.bind_virq(1, vcpu), expected);
         }
         4 => {
-            let expected = if number % 3 < 2 {
-                model.add(me, End::Ipi, (number % 3) as u8)
-            } else {
-                Err(Errno::ENOENT)
-            };
+            let expected =
+                if number % 3 < 2 { model.add(me, End::Ipi, (number % 3) as u8) } else { Err(Errno::ENOENT) };
             assert_eq!(guests[index].events.bind_ipi(number % 3), expected);
         }
         5 => {
@@ -271,9 +259,7 @@ fn step(
         13 => {
             let _ = guests[index].events.raise_virq(1, VcpuId((number % 2) as u8));
             let is_it = |at: &&(u16, u32)| {
-                at.0 == me
-                    && model.ends[*at] == End::Virq(1)
-                    && u32::from(model.vcpus[*at]) == number % 2
+                at.0 == me && model.ends[*at] == End::Virq(1) && u32::from(model.vcpus[*at]) == number % 2
             };
             let bound = model.ends.keys().find(is_it).map(|(_, port)| *port);
             guests[index].due.extend(bound);

@@ -28,11 +28,7 @@ fn test<P: Page>(page: &P, (offset, bit): (usize, u64)) -> bool {
 }
 
 /// Whether the event is new, and whether its vCPU is to be told.
-pub(super) fn set_pending<P: Page>(
-    events: &EventChannels<P>,
-    port: u32,
-    vcpu: VcpuId,
-) -> (bool, bool) {
+pub(super) fn set_pending<P: Page>(events: &EventChannels<P>, port: u32, vcpu: VcpuId) -> (bool, bool) {
     if set(&events.shared, place(PENDING, port)) {
         return (false, false);
     }
@@ -42,9 +38,7 @@ pub(super) fn set_pending<P: Page>(
 
 /// Whether its vCPU is to be told.
 pub(super) fn unmask<P: Page>(events: &EventChannels<P>, port: u32, vcpu: VcpuId) -> bool {
-    clear(&events.shared, place(MASK, port))
-        && is_pending(&events.shared, port)
-        && select(events, port, vcpu)
+    clear(&events.shared, place(MASK, port)) && is_pending(&events.shared, port) && select(events, port, vcpu)
 }
 
 pub(super) fn is_pending<P: Page>(shared: &P, port: u32) -> bool {

@@ -53,8 +53,7 @@ impl World {
 
     /// The granter writes an entry, as it may while nobody uses it.
     fn write(&mut self, pick: u32, user: u16, kind: u32, frame: u32) {
-        let granted =
-            Granted { user, permits: kind & 3 == 1, read_only: kind & 4 != 0, frame, used: [0; 2] };
+        let granted = Granted { user, permits: kind & 3 == 1, read_only: kind & 4 != 0, frame, used: [0; 2] };
         if self.model[pick as usize].used == [0; 2] {
             self.model[pick as usize] = granted;
             self.word(FIRST + pick, 4).store(frame, Ordering::Relaxed);
@@ -65,8 +64,7 @@ impl World {
 
     fn pin(&mut self, pick: u32, user: u16, usage: Use) -> Result<Ipa, GrantStatus> {
         let granted = &mut self.model[pick as usize];
-        let allowed =
-            granted.permits && granted.user == user && !(usage == Use::Write && granted.read_only);
+        let allowed = granted.permits && granted.user == user && !(usage == Use::Write && granted.read_only);
         let expected = if allowed {
             granted.used[usage as usize] += 1;
             Ok(Ipa(u64::from(granted.frame) * PAGE_SIZE))
@@ -108,8 +106,7 @@ impl World {
 
     fn swap(&mut self, a: u32, b: u32) {
         let in_use = |pick: u32| self.model[pick as usize].used != [0; 2];
-        let expected =
-            if a != b && (in_use(a) || in_use(b)) { Err(GrantStatus::Again) } else { Ok(()) };
+        let expected = if a != b && (in_use(a) || in_use(b)) { Err(GrantStatus::Again) } else { Ok(()) };
         assert_eq!(self.table.swap(FIRST + a, FIRST + b), expected);
         if expected.is_ok() {
             self.model.swap(a as usize, b as usize);

@@ -63,14 +63,12 @@ fn a_guest_is_told_what_xen_tells() {
     let hypervisor = tree.node("/hypervisor").expect("hypervisor");
     assert_eq!(hypervisor.strings("compatible").collect::<Vec<_>>(), ["xen,xen-4.20", "xen,xen"]);
     let cells = crate::tree::Cells { address: 2, size: 2 };
-    let reg: Vec<_> =
-        hypervisor.ranges(cells).expect("ranges").map(|r| (r.base().0, r.size())).collect();
+    let reg: Vec<_> = hypervisor.ranges(cells).expect("ranges").map(|r| (r.base().0, r.size())).collect();
     // The first bank is full, the second has two of its GiB.
     assert_eq!(reg, [(0x3800_0000, 0x100_0000), (0x2_8000_0000, (1 << 39) - 0x2_8000_0000)]);
     let interrupt: Vec<_> = hypervisor.words("interrupts").expect("an interrupt").collect();
     assert_eq!(interrupt, [1, 15, 0xf08]);
-    let cpus: Vec<_> =
-        tree.node("/cpus").expect("cpus").children().filter_map(|cpu| cpu.number("reg")).collect();
+    let cpus: Vec<_> = tree.node("/cpus").expect("cpus").children().filter_map(|cpu| cpu.number("reg")).collect();
     assert_eq!((cpus.len(), cpus[15], cpus[16]), (17, 15, 0x100));
     let memory = |at: &str| tree.node(at).and_then(|node| node.ranges(tree.root().cells())?.next());
     assert_eq!(memory("/memory@40000000").map(PaRange::size), Some(3 << 30));
@@ -102,11 +100,7 @@ fn of_a_partial_tree_only_what_is_meant_for_the_guest_is_copied() {
     let bytes = build(&config(1, true), &layout(), Some(&partial), None).expect("a tree");
     let tree = Tree::check(&bytes).expect("a good tree");
     for (path, phandle) in [("/aliases/device@1", 5), ("/passthrough/device@1", 6)] {
-        assert_eq!(
-            tree.node(path).and_then(|node| node.number("phandle")),
-            Some(phandle),
-            "{path}"
-        );
+        assert_eq!(tree.node(path).and_then(|node| node.number("phandle")), Some(phandle), "{path}");
     }
     assert!(tree.node("/secrets").is_none());
 }

@@ -79,8 +79,7 @@ fn an_efi_image_that_lacks_its_end_is_noticed() {
 
 #[test]
 fn an_elf_file_s_segments_are_relative_to_the_lowest() {
-    let bytes =
-        elf(0x4010_0000, &[(0x4020_0000, 0x800, 0x100, 0x200), (0x4010_0000, 0x400, 8, 8)], 4096);
+    let bytes = elf(0x4010_0000, &[(0x4020_0000, 0x800, 0x100, 0x200), (0x4010_0000, 0x400, 8, 8)], 4096);
     let kernel = parsed(&bytes).expect("a kernel");
     assert_eq!(kernel.base, Base::Fixed(Ipa(0x4010_0000)));
     assert_eq!((kernel.entry, kernel.size), (0, 0x10_0200));
@@ -90,15 +89,8 @@ fn an_elf_file_s_segments_are_relative_to_the_lowest() {
 #[test]
 fn segments_that_cannot_be_are_refused() {
     let with = |entry, segments: &[(u64, u64, u64, u64)]| parsed(&elf(entry, segments, 4096));
-    assert_eq!(
-        with(0x1000, &[(0x1000, 0, 64, 64), (0x1020, 64, 64, 64)]),
-        Err(ImageError::Segments)
-    );
-    assert_eq!(
-        with(0x2000, &[(0x1000, 0, 64, 64)]),
-        Err(ImageError::Segments),
-        "the entry is outside"
-    );
+    assert_eq!(with(0x1000, &[(0x1000, 0, 64, 64), (0x1020, 64, 64, 64)]), Err(ImageError::Segments));
+    assert_eq!(with(0x2000, &[(0x1000, 0, 64, 64)]), Err(ImageError::Segments), "the entry is outside");
     assert_eq!(with(0, &[]), Err(ImageError::Segments));
     assert_eq!(with(0x1000, &[(0x1000, 4000, 97, 97)]), Err(ImageError::Truncated));
     assert_eq!(with(0x1000, &[(0x1000, 0, 65, 64)]), Err(ImageError::Truncated));

@@ -11,9 +11,7 @@ fn kernel(base: Base, size: u64) -> Kernel {
 #[test]
 fn memory_is_split_as_on_xen() {
     const GIB: u64 = 1 << 30;
-    let banks = |memory| {
-        Layout::new(memory, &kernel(Base::Ram(0), 4096), None, 4096).map(|layout| layout.banks)
-    };
+    let banks = |memory| Layout::new(memory, &kernel(Base::Ram(0), 4096), None, 4096).map(|layout| layout.banks);
     let bank = |base, size| IpaRange { base: Ipa(base), size };
     assert_eq!(banks(GIB), Ok([bank(0x4000_0000, GIB)].into()));
     assert_eq!(banks(4 * GIB), Ok([bank(0x4000_0000, 3 * GIB), bank(0x2_0000_0000, GIB)].into()));
@@ -24,10 +22,7 @@ fn memory_is_split_as_on_xen() {
 fn what_does_not_fit_is_refused_with_what_would() {
     let large = kernel(Base::Ram(0x8_0000), 0x10_0000);
     let needed = 0x8_0000 + 0x10_0000 + 0x5000 + 0x1000;
-    assert_eq!(
-        Layout::new(0x10_0000, &large, Some(0x5000), 100),
-        Err(LayoutError::TooLittle(needed))
-    );
+    assert_eq!(Layout::new(0x10_0000, &large, Some(0x5000), 100), Err(LayoutError::TooLittle(needed)));
     let low = kernel(Base::Fixed(Ipa(0x1000)), 0x1000);
     assert_eq!(Layout::new(0x10_0000, &low, None, 100), Err(LayoutError::KernelPlace));
     let endless = kernel(Base::Fixed(Ipa(u64::MAX)), 0x1000);

@@ -49,9 +49,7 @@ impl Scheduler {
     pub(super) fn idle_near(&self, preferred: PcpuId) -> Option<PcpuId> {
         let is_idle = |cpu: &Pcpu| cpu.up && cpu.runs.is_none() && !cpu.summoned;
         let first_choice = self.pcpus.get(usize::from(preferred.0)).filter(|cpu| is_idle(cpu));
-        first_choice
-            .map(|_| preferred)
-            .or_else(|| self.pcpus.iter().position(is_idle).map(|index| PcpuId(index as u8)))
+        first_choice.map(|_| preferred).or_else(|| self.pcpus.iter().position(is_idle).map(|index| PcpuId(index as u8)))
     }
 
     /// Of the busy pCPUs that do not know that somebody waits, or whose vCPU should make room at once, the one whose vCPU

@@ -66,17 +66,10 @@ impl VGic {
         }
     }
 
-    fn read_array(
-        &mut self,
-        vcpu: VcpuId,
-        part: Part,
-        access: Access,
-        lrs: &impl ListRegisters,
-    ) -> Outcome {
+    fn read_array(&mut self, vcpu: VcpuId, part: Part, access: Access, lrs: &impl ListRegisters) -> Outcome {
         if !part.field.is_state() {
             let bank = self.bank_of(part.owner, part.first);
-            let value =
-                bank.map_or(0, |bank| bank.read(part.field, part.first.bit(), access.width));
+            let value = bank.map_or(0, |bank| bank.read(part.field, part.first.bit(), access.width));
             return Outcome::Value(value);
         }
         let holders = self.other_holders(vcpu, part);

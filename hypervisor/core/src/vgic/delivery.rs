@@ -39,12 +39,7 @@ impl VGic {
 
     /// `vcpu` wrote `value` to `ICC_DIR_EL1`, which does nothing while the end of an interrupt
     /// deactivates it. Returns which others must look again.
-    pub fn deactivate(
-        &mut self,
-        vcpu: VcpuId,
-        value: u64,
-        lrs: &mut impl ListRegisters,
-    ) -> VcpuSet {
+    pub fn deactivate(&mut self, vcpu: VcpuId, value: u64, lrs: &mut impl ListRegisters) -> VcpuSet {
         /// `ICC_DIR_EL1.INTID` (IHI0069 §12.2.8).
         const INTID: u64 = 0xff_ffff;
         let mut notify = VcpuSet::EMPTY;
@@ -77,12 +72,7 @@ impl VGic {
     }
 
     /// Empties the list registers into software.
-    pub(super) fn recall(
-        &mut self,
-        vcpu: VcpuId,
-        lrs: &mut impl ListRegisters,
-        notify: &mut VcpuSet,
-    ) {
+    pub(super) fn recall(&mut self, vcpu: VcpuId, lrs: &mut impl ListRegisters, notify: &mut VcpuSet) {
         let groups = self.groups;
         if self.cpu(vcpu).is_some_and(|cpu| cpu.used == 0 && cpu.control == Hcr::BASE) {
             return;

@@ -35,12 +35,7 @@ const TYPER_ID_BITS: u64 = (10 - 1) << 19;
 
 impl VGic {
     /// `vcpu`, with its live list registers, accesses the distributor.
-    pub fn distributor_access(
-        &mut self,
-        vcpu: VcpuId,
-        access: Access,
-        lrs: &impl ListRegisters,
-    ) -> Outcome {
+    pub fn distributor_access(&mut self, vcpu: VcpuId, access: Access, lrs: &impl ListRegisters) -> Outcome {
         if !access.is_aligned() || access.offset >= offset::END {
             return Outcome::Abort;
         }
@@ -62,9 +57,7 @@ impl VGic {
     fn distributor_control(&mut self, access: Access) -> Outcome {
         match access.offset {
             offset::CTLR => self.control_access(access),
-            offset::TYPER => {
-                access.constant(TYPER_ID_BITS | self.shared.len() as u64, Widths::WORD)
-            }
+            offset::TYPER => access.constant(TYPER_ID_BITS | self.shared.len() as u64, Widths::WORD),
             offset::IIDR => access.constant(IIDR, Widths::WORD),
             offset::STATUSR => access.constant(0, Widths::WORD),
             _ => access.constant(0, Widths::ANY),

@@ -45,8 +45,7 @@ impl Bank {
             F::Priority => return self.write_priorities(bit, width, value),
             F::Config => {
                 let window = 0xffff << bit;
-                let edges =
-                    (0..16).fold(0, |edges, place| edges | (word >> (2 * place + 1) & 1) << place);
+                let edges = (0..16).fold(0, |edges, place| edges | (word >> (2 * place + 1) & 1) << place);
                 let fixed = if first.is_private() { SGIS } else { 0 };
                 return update(&mut self.edge, |old| (old & !window) | (edges << bit) | fixed);
             }

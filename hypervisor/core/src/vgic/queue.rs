@@ -34,8 +34,7 @@ impl Queue {
     }
 
     fn push(&mut self, entry: u32) {
-        let place =
-            self.entries.iter().take(self.len).take_while(|&&before| before < entry).count();
+        let place = self.entries.iter().take(self.len).take_while(|&&before| before < entry).count();
         if self.len == self.room {
             self.overflowed = true;
         } else {

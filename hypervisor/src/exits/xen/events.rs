@@ -7,8 +7,8 @@ use mote_core::p2m::Access;
 use mote_core::policy::Action;
 use xen_abi::errno::Errno;
 use xen_abi::event_channel::{
-    AllocUnbound, BindInterdomain, BindIpi, BindPirq, BindVcpu, BindVirq, ControlBlock,
-    ExpandArray, InitControl, Port, Reset, SetPriority, Status, fifo, op,
+    AllocUnbound, BindInterdomain, BindIpi, BindPirq, BindVcpu, BindVirq, ControlBlock, ExpandArray, InitControl, Port,
+    Reset, SetPriority, Status, fifo, op,
 };
 
 use super::super::Session;
@@ -115,8 +115,7 @@ impl Session<'_> {
     fn bind_interdomain(&mut self, at: u64) -> Result<(), Errno> {
         let asked: BindInterdomain = self.read(at)?;
         let remote = self.domain_for(Action::JoinEvents, asked.remote_dom)?;
-        let bound =
-            self.domain.with_events_of(&remote, |pair| pair.bind_interdomain(asked.remote_port));
+        let bound = self.domain.with_events_of(&remote, |pair| pair.bind_interdomain(asked.remote_port));
         let (local_port, raised) = bound?;
         self.announce(raised);
         self.write(at, &BindInterdomain { local_port, ..asked })

@@ -14,8 +14,8 @@ use mote_core::policy::Action;
 use mote_platform::memory;
 use xen_abi::errno::Errno;
 use xen_abi::grant_table::{
-    CacheFlush, Copy, CopyEnd, GetStatusFrames, GetVersion, GrantStatus, Map, QuerySize,
-    SetVersion, SetupTable, SwapGrantRef, Unmap, UnmapAndReplace, map, op, option,
+    CacheFlush, Copy, CopyEnd, GetStatusFrames, GetVersion, GrantStatus, Map, QuerySize, SetVersion, SetupTable,
+    SwapGrantRef, Unmap, UnmapAndReplace, map, op, option,
 };
 use xen_abi::xen::domid;
 use xen_abi::{Bytes, Wire};
@@ -251,8 +251,7 @@ impl Session<'_> {
 
     fn copy_grant(&mut self, asked: &Copy) -> Granted {
         let source = self.copy_end(&asked.source, asked.flags & option::SOURCE_GREF, Use::Read)?;
-        let copied = match &self.copy_end(&asked.dest, asked.flags & option::DEST_GREF, Use::Write)
-        {
+        let copied = match &self.copy_end(&asked.dest, asked.flags & option::DEST_GREF, Use::Write) {
             Ok(dest) => {
                 let copied = self.copy_held(asked, &source, dest);
                 self.release(dest, Use::Write);
@@ -271,9 +270,7 @@ impl Session<'_> {
         }
         let mut memory = self.domain.memory.lock();
         let mut place = |held: &Held, usage| match &held.page {
-            Place::Own(ipa) => {
-                memory.own_page(*ipa, access(usage)).map_err(|_| GrantStatus::BadPage)
-            }
+            Place::Own(ipa) => memory.own_page(*ipa, access(usage)).map_err(|_| GrantStatus::BadPage),
             Place::Other(page) => Ok(page.base()),
         };
         let from = place(source, Use::Read)?.0 + u64::from(asked.source.offset);

@@ -4,9 +4,7 @@ use mote_core::addr::{Ipa, PAGE_SIZE};
 use mote_core::frames::{BLOCK_SIZE, Order};
 use mote_core::policy::Action;
 use xen_abi::errno::Errno;
-use xen_abi::memory::{
-    AddToPhysmap, AddToPhysmapBatch, Exchange, RemoveFromPhysmap, Reservation, op, space,
-};
+use xen_abi::memory::{AddToPhysmap, AddToPhysmapBatch, Exchange, RemoveFromPhysmap, Reservation, op, space};
 
 use super::super::Session;
 use super::{Answer, Arguments, BATCH, Reply};
@@ -96,9 +94,7 @@ impl Session<'_> {
         let end = asked.nr_extents.min(start + (BATCH >> asked.extent_order).max(1));
         for extent in start..end {
             let frame = self.read(asked.extent_start.wrapping_add(extent * 8));
-            if frame.is_err()
-                || frame.is_ok_and(|at| change(&domain, at, asked.extent_order).is_err())
-            {
+            if frame.is_err() || frame.is_ok_and(|at| change(&domain, at, asked.extent_order).is_err()) {
                 return (extent, false);
             }
         }

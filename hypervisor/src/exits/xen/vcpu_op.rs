@@ -32,9 +32,7 @@ impl Session<'_> {
         if info.offset >= PAGE_SIZE as u32 || info.mfn > u64::MAX / PAGE_SIZE {
             return Err(Errno::EINVAL);
         }
-        if offset + size_of::<VcpuInfo>() > PAGE_SIZE as usize
-            || !offset.is_multiple_of(align_of::<VcpuInfo>())
-        {
+        if offset + size_of::<VcpuInfo>() > PAGE_SIZE as usize || !offset.is_multiple_of(align_of::<VcpuInfo>()) {
             return Err(Errno::ENXIO);
         }
         let page = self.domain.memory.lock().share(Ipa(info.mfn * PAGE_SIZE), Access::Full);
@@ -53,10 +51,9 @@ impl Session<'_> {
             let ipa = syndrome::translate_stage1(address)?;
             memory.share(Ipa(ipa), Access::Full).ok()
         };
-        let area = page(area.address).zip(page(last)).map(|(first, second)| RunstateArea {
-            pages: [first, second],
-            offset: area.address % PAGE_SIZE,
-        });
+        let area = page(area.address)
+            .zip(page(last))
+            .map(|(first, second)| RunstateArea { pages: [first, second], offset: area.address % PAGE_SIZE });
         drop(memory);
         let vcpu = self.domain.vcpu(vcpu);
         *vcpu.runstate_area.lock() = area;

@@ -79,12 +79,7 @@ const fn row(title: &'static str, key: &'static str, goal: Goal) -> Measurement 
 
 impl Measurement {
     /// The figure, of what was measured.
-    pub fn figure(
-        &self,
-        mote: &HashMap<String, u64>,
-        xen: &HashMap<String, u64>,
-        linux_bare: Option<u64>,
-    ) -> Figure {
+    pub fn figure(&self, mote: &HashMap<String, u64>, xen: &HashMap<String, u64>, linux_bare: Option<u64>) -> Figure {
         let key = self.source.key();
         let bare = linux_bare.filter(|_| key == Source::LINUX);
         let on_xen = xen.get(key).copied();

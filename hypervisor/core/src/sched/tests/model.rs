@@ -159,9 +159,8 @@ impl Model {
     fn check(&self) {
         for slot in 0..MODEL_VCPUS {
             let sleeps = self.scheduler.pcpus.iter().filter(|cpu| cpu.sleepers.contains(slot));
-            let places = usize::from(self.scheduler.queue.contains(slot))
-                + usize::from(self.runs(slot))
-                + sleeps.count();
+            let places =
+                usize::from(self.scheduler.queue.contains(slot)) + usize::from(self.runs(slot)) + sleeps.count();
             let expected = match self.scheduler.vcpus[slot].state {
                 State::Queued | State::Running { .. } => 1,
                 State::Blocked => usize::from(self.vcpus[slot].deadline.is_some()),
@@ -184,10 +183,7 @@ impl Model {
             self.now += SLICE;
             for pcpu in 0..MODEL_PCPUS {
                 self.take(Step::Look(pcpu));
-                self.pcpus
-                    .iter()
-                    .filter_map(|cpu| cpu.runs)
-                    .for_each(|slot| has_run[slot.0] = true);
+                self.pcpus.iter().filter_map(|cpu| cpu.runs).for_each(|slot| has_run[slot.0] = true);
             }
         }
         for (vcpu, has_run) in self.vcpus.iter().zip(has_run) {

@@ -42,8 +42,7 @@ struct Simulation {
 impl Simulation {
     fn new(pcpus: usize) -> Self {
         let seats = core::iter::repeat_with(Seat::default).take(pcpus).collect();
-        let mut new =
-            Self { scheduler: Scheduler::new(pcpus, SLICE), seats, guests: Vec::new(), now: 0 };
+        let mut new = Self { scheduler: Scheduler::new(pcpus, SLICE), seats, guests: Vec::new(), now: 0 };
         (0..pcpus).for_each(|seat| new.choose(seat, None));
         new
     }

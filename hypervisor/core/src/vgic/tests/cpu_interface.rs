@@ -104,8 +104,7 @@ impl CpuInterface {
 
     /// What deactivation does if it is in a list register.
     fn deactivate(&mut self, intid: IntId) -> bool {
-        let is_it =
-            |lr: &&mut ListRegister| lr.is_active() && lr.virtual_intid() == intid.get().into();
+        let is_it = |lr: &&mut ListRegister| lr.is_active() && lr.virtual_intid() == intid.get().into();
         let Some(lr) = self.lrs.iter_mut().find(is_it) else {
             return false;
         };
@@ -129,16 +128,10 @@ impl CpuInterface {
         let valid = self.lrs.iter().filter(|lr| lr.is_pending() || lr.is_active());
         let mut seen: Vec<u32> = valid.clone().map(|lr| lr.virtual_intid()).collect();
         seen.sort_unstable();
-        assert!(
-            seen.windows(2).all(|pair| pair[0] != pair[1]),
-            "twice in list registers: {seen:?}"
-        );
+        assert!(seen.windows(2).all(|pair| pair[0] != pair[1]), "twice in list registers: {seen:?}");
         for lr in valid {
             if let Some(physical) = lr.physical() {
-                assert!(
-                    !(lr.is_pending() && lr.is_active()),
-                    "no such state with hardware: {lr:?}"
-                );
+                assert!(!(lr.is_pending() && lr.is_active()), "no such state with hardware: {lr:?}");
                 assert!(self.physical_active >> physical & 1 != 0, "not active: {lr:?}");
             }
         }

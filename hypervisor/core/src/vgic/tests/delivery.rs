@@ -5,8 +5,7 @@ use std::vec::Vec;
 
 use super::cpu_interface::Fields;
 use super::machine::{
-    CLEAR_ACTIVE, CLEAR_ENABLE, CLEAR_PENDING, GROUP, Machine, SET_ACTIVE, SET_ENABLE, SET_PENDING,
-    intid,
+    CLEAR_ACTIVE, CLEAR_ENABLE, CLEAR_PENDING, GROUP, Machine, SET_ACTIVE, SET_ENABLE, SET_PENDING, intid,
 };
 use crate::id::VcpuId;
 use crate::mmio::Width;
@@ -256,8 +255,7 @@ fn handlers_may_nest_deeper_than_there_are_list_registers() {
                 machine.settle();
             }
             assert!(!machine.read_bit(0, 0, SET_ACTIVE, sgi), "{list_registers} {split} {sgi:?}");
-            let left: Vec<_> =
-                (0..12).filter(|&raw| machine.read_bit(0, 0, SET_ACTIVE, intid(raw))).collect();
+            let left: Vec<_> = (0..12).filter(|&raw| machine.read_bit(0, 0, SET_ACTIVE, intid(raw))).collect();
             assert_eq!(left.len(), stack.len());
         }
         assert_eq!(machine.gic.control(VcpuId(0)), super::super::Hcr::BASE);
@@ -325,8 +323,7 @@ fn a_disabled_group_is_not_delivered() {
     machine.write(0, GROUP + 4, Width::Word, 1 << 2);
     machine.raise(0, zero);
     machine.raise(0, one);
-    for (enables, listed) in [(0b11, vec![33, 34]), (0b10, vec![34]), (0b01, vec![33]), (0, vec![])]
-    {
+    for (enables, listed) in [(0b11, vec![33, 34]), (0b10, vec![34]), (0b01, vec![33]), (0, vec![])] {
         machine.write(0, 0, Width::Word, enables);
         machine.settle();
         assert_eq!(machine.listed(0), listed, "{enables:#b}");
@@ -343,8 +340,7 @@ fn reading_state_that_another_list_register_has_waits_for_its_vcpu() {
     machine.settle();
     assert_eq!(machine.acknowledge(1), Some(device));
 
-    let active =
-        |machine: &mut Machine| machine.access(0, SET_ACTIVE + 4, Width::Word, Operation::Read);
+    let active = |machine: &mut Machine| machine.access(0, SET_ACTIVE + 4, Width::Word, Operation::Read);
     let Outcome::Retry(holders) = active(&mut machine) else { panic!("it cannot know") };
     assert!(holders.contains(VcpuId(1)) && !holders.contains(VcpuId(0)));
     assert_eq!(active(&mut machine), Outcome::Retry(holders), "not until it flushed");

@@ -1,9 +1,7 @@
 //! PPIs with a physical interrupt behind them: the timer neither storms nor stops.
 
 use super::cpu_interface::Fields;
-use super::machine::{
-    CLEAR_ACTIVE, CLEAR_ENABLE, CLEAR_PENDING, Machine, SET_ACTIVE, SET_ENABLE, SET_PENDING, intid,
-};
+use super::machine::{CLEAR_ACTIVE, CLEAR_ENABLE, CLEAR_PENDING, Machine, SET_ACTIVE, SET_ENABLE, SET_PENDING, intid};
 use crate::id::VcpuId;
 use crate::vgic::IntId;
 

@@ -110,14 +110,7 @@ impl Machine {
         self.patiently(|machine| machine.access(cpu, offset, width, Operation::Read))
     }
 
-    pub fn private(
-        &mut self,
-        cpu: u8,
-        of: u8,
-        offset: u32,
-        width: Width,
-        op: Operation,
-    ) -> Outcome {
+    pub fn private(&mut self, cpu: u8, of: u8, offset: u32, width: Width, op: Operation) -> Outcome {
         let access = Access { offset, width, operation: op };
         let interface = &mut self.cpus[usize::from(cpu)];
         self.gic.redistributor_access(VcpuId(cpu), VcpuId(of), access, interface)

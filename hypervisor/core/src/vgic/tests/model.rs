@@ -89,9 +89,9 @@ impl Model {
         let to_me = |it: &Interrupt| it.route.map_or(any, usize::from) == usize::from(cpu);
         let private = self.private[usize::from(cpu)].iter().zip(0..);
         let shared = self.shared.iter().zip(32..).filter(|(it, _)| to_me(it));
-        let due = private.chain(shared).filter(|(it, _)| {
-            it.pending() && it.enabled && self.groups[usize::from(it.group1)] && !it.active
-        });
+        let due = private
+            .chain(shared)
+            .filter(|(it, _)| it.pending() && it.enabled && self.groups[usize::from(it.group1)] && !it.active);
         due.map(|(it, raw)| (super::machine::intid(raw), *it)).collect()
     }
 }

@@ -6,8 +6,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::machine::{
-    CLEAR_ACTIVE, CLEAR_ENABLE, CLEAR_PENDING, GROUP, Machine, SET_ACTIVE, SET_ENABLE, SET_PENDING,
-    SGI_FRAME, intid,
+    CLEAR_ACTIVE, CLEAR_ENABLE, CLEAR_PENDING, GROUP, Machine, SET_ACTIVE, SET_ENABLE, SET_PENDING, SGI_FRAME, intid,
 };
 use super::model::Model;
 use crate::id::VcpuId;
@@ -269,12 +268,7 @@ impl Pair {
 }
 
 fn cases() -> ProptestConfig {
-    ProptestConfig {
-        cases: 400,
-        failure_persistence: None,
-        max_shrink_iters: 20_000,
-        ..ProptestConfig::default()
-    }
+    ProptestConfig { cases: 400, failure_persistence: None, max_shrink_iters: 20_000, ..ProptestConfig::default() }
 }
 
 proptest! {
