@@ -173,6 +173,11 @@ impl Machine {
         })
     }
 
+    /// Whether some vCPU waits for a pCPU: else there is no one to make room for.
+    pub fn is_contested(&self) -> bool {
+        self.schedule.lock().scheduler.is_contested()
+    }
+
     /// Notes that a domain is about to run its first instruction.
     pub fn first_guest(&self) {
         self.first_guest.call_once(timer::now);

@@ -95,6 +95,8 @@ pub struct Pcpu {
     // When the scheduler wants to look again, and when the loaded vCPU's physical timer fires.
     alarm: Option<u64>,
     timer_deadline: Option<u64>,
+    // What the timer is set to.
+    programmed: Option<u64>,
 }
 
 impl Pcpu {
@@ -112,7 +114,15 @@ impl Pcpu {
         for ppi in [wiring.alarm, virtual_timer, wiring.maintenance] {
             redistributor.enable(ppi).expect("the device tree names PPIs");
         }
-        Self { id: machine.this(), wiring, redistributor, timer_active: false, alarm: None, timer_deadline: None }
+        Self {
+            id: machine.this(),
+            wiring,
+            redistributor,
+            timer_active: false,
+            alarm: None,
+            timer_deadline: None,
+            programmed: None,
+        }
     }
 
     /// Serves the domains, for good.
@@ -155,7 +165,7 @@ impl Pcpu {
         match cause {
             Cause::VirtualTimer => return Some(cause),
             // It is asserted until it is set anew.
-            Cause::Alarm => timer::set_alarm(None),
+            Cause::Alarm => self.program(None),
             _ => {}
         }
         gic::deactivate(intid);
@@ -184,8 +194,16 @@ impl Pcpu {
         self.program_alarm();
     }
 
-    fn program_alarm(&self) {
-        timer::set_alarm(earliest(self.alarm, self.timer_deadline));
+    fn program_alarm(&mut self) {
+        let deadline = earliest(self.alarm, self.timer_deadline);
+        if deadline != self.programmed {
+            self.program(deadline);
+        }
+    }
+
+    fn program(&mut self, deadline: Option<u64>) {
+        self.programmed = deadline;
+        timer::set_alarm(deadline);
     }
 
     /// Runs a vCPU until it has to leave.

@@ -30,6 +30,13 @@ pub fn this_affinity() -> u64 {
     MPIDR_EL1.get() & 0xff_00ff_ffff
 }
 
+/// Tells the machine that this CPU waits for another (Arm ARM C6.2.491, `YIELD`): one that has its CPUs by turns, as QEMU has
+/// when it counts instructions, goes on with another.
+pub fn relax() {
+    // SAFETY: a hint.
+    unsafe { core::arch::asm!("yield", options(nomem, nostack, preserves_flags)) };
+}
+
 /// Stops until an interrupt is pending. EL2 keeps interrupts masked: the caller polls the GIC.
 pub fn wait_for_interrupt() {
     barrier::dsb(barrier::SY);

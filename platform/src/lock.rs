@@ -2,15 +2,15 @@
 
 use spin::RelaxStrategy;
 
-/// How a pCPU waits for another: with the instruction that says so (Arm ARM C6.2.491, `YIELD`), so that a machine that has its
-/// CPUs by turns, as QEMU has when it counts instructions, goes on with another.
+use crate::cpu;
+
+/// How a pCPU waits for another.
 #[derive(Debug)]
 pub struct Yield;
 
 impl RelaxStrategy for Yield {
     fn relax() {
-        // SAFETY: a hint.
-        unsafe { core::arch::asm!("yield", options(nomem, nostack, preserves_flags)) };
+        cpu::relax();
     }
 }
 

@@ -11,6 +11,12 @@ pub fn wait_for_interrupt() {
     wfi();
 }
 
+/// Tells the CPU that what follows waits for another, so that a machine which has its CPUs by turns goes on with another.
+pub fn relax() {
+    // SAFETY: a hint.
+    unsafe { asm!("yield", options(nomem, nostack, preserves_flags)) };
+}
+
 /// A device's 32-bit registers.
 pub struct Registers {
     // Private: every access through it relies on `new`'s promise.

@@ -220,7 +220,7 @@ impl Scheduler {
         }
         // This pCPU looked for one of them itself.
         let mut to_tell = came.saturating_sub(1);
-        let contested = !self.queue.is_empty();
+        let contested = self.is_contested();
         let slice_end = now.saturating_add(self.slice);
         if let Some(cpu) = self.pcpus.get_mut(usize::from(pcpu.0)) {
             // Who waits while slices end, waits for all pCPUs: one more learns of it each time.
@@ -259,11 +259,17 @@ impl Scheduler {
         leaves
     }
 
+    /// Whether a vCPU waits for a pCPU.
+    #[must_use]
+    pub fn is_contested(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     /// When `pcpu` has to look again: at the end of the slice if somebody waits, or when one of its sleepers wakes.
     #[must_use]
     pub fn alarm(&self, pcpu: PcpuId) -> Option<u64> {
         let cpu = self.pcpus.get(usize::from(pcpu.0))?;
-        let contested = cpu.runs.is_some() && !self.queue.is_empty();
+        let contested = cpu.runs.is_some() && self.is_contested();
         let sleeper = cpu.sleepers.first().map(|(deadline, _)| deadline);
         earliest(contested.then_some(cpu.slice_end), sleeper)
     }

@@ -5,7 +5,7 @@ use mote_core::sched::Leaving;
 use mote_core::timer::{earliest, virtual_deadline};
 use mote_core::vgic::{Flushed, ListRegisters, VGic, VcpuSet};
 use mote_platform::guest::After;
-use mote_platform::{syndrome, timer};
+use mote_platform::{cpu, syndrome, timer};
 
 use super::Session;
 use crate::interface::Live;
@@ -106,9 +106,18 @@ impl Session<'_> {
         self.state.exits.count(ExitReason::Wait);
         syndrome::skip_instruction();
         match wait {
-            Wait::Event => self.leave(Leaving::Yielded),
+            Wait::Event => self.yield_pcpu(),
             Wait::Interrupt => self.wait_for_interrupt(),
         }
+    }
+
+    /// Lets everybody else have a turn, if there is anybody.
+    pub(super) fn yield_pcpu(&mut self) -> After {
+        if machine().is_contested() {
+            return self.leave(Leaving::Yielded);
+        }
+        cpu::relax();
+        After::Resume
     }
 
     /// Leaves until an interrupt comes, unless one is there.

@@ -27,6 +27,8 @@ pub fn version() -> Result<(u32, u32), Errno> {
 pub fn yield_now() {
     // SAFETY: it changes no memory.
     let _ = unsafe { hypercall(SCHED_OP, [xen_abi::sched::op::YIELD, 0, 0, 0, 0]) };
+    // Where no other waits for this pCPU, it is another pCPU's turn.
+    crate::arch::relax();
 }
 
 /// Makes a call whose argument is a structure, which it may change.

@@ -10,13 +10,17 @@ use xen_abi::sched::{Poll, RemoteShutdown, Shutdown, Watchdog, op};
 
 use super::super::Session;
 use super::{Answer, Arguments, Reply};
+
 /// Most ports that can be waited for at once, as on Xen.
 const MAX_PORTS: usize = 128;
 
 impl Session<'_> {
     pub(super) fn sched_op(&mut self, &mut [op, at, ..]: &mut Arguments) -> Answer {
         match u64::from(op as u32) {
-            op::YIELD => Ok(Reply::Leave(Leaving::Yielded)),
+            op::YIELD => {
+                let after = self.yield_pcpu();
+                Ok(self.reply(after))
+            }
             op::BLOCK => Ok(self.wait_reply()),
             op::SHUTDOWN => {
                 let asked: Shutdown = self.read(at)?;
@@ -44,7 +48,12 @@ impl Session<'_> {
 
     /// Gives the pCPU up until an interrupt comes.
     fn wait_reply(&mut self) -> Reply {
-        match self.wait_for_interrupt() {
+        let after = self.wait_for_interrupt();
+        self.reply(after)
+    }
+
+    const fn reply(&self, after: After) -> Reply {
+        match after {
             After::Leave => Reply::Leave(self.leaving),
             After::Resume => Reply::DONE,
         }
