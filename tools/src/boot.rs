@@ -17,7 +17,7 @@ use crate::config::source::Source;
 use crate::config::{Config, Module, Role, kernel};
 use crate::console::{Console, Heard};
 use crate::failure::{Failure, Result};
-use crate::session::{self, End};
+use crate::session::{self, End, Turns};
 use crate::setup::{self, Linux, Need, Paths};
 use machine::{Machine, escape};
 use modules::{File, Placed};
@@ -32,6 +32,8 @@ pub struct Boot {
     interactive: bool,
     // Mote's own, to explain its last words.
     program: Option<Program>,
+    // Where QEMU is told to give the next CPU its turn, if it has to be.
+    control: Option<PathBuf>,
     // Holds the device tree for as long as QEMU may read it.
     _scratch: TempDir,
 }
@@ -61,8 +63,11 @@ impl Boot {
         arguments.extend(["-kernel".into(), image.display().to_string()]);
         arguments.extend(["-dtb".into(), dtb.display().to_string()]);
         arguments.extend(placed.iter().flat_map(loader));
+        let starves = hypervisor == Hypervisor::Xen && machine.icount && machine.cpus > 1;
+        let control = starves.then(|| scratch.path().join("qmp"));
+        arguments.extend(control.iter().flat_map(|socket| Turns::arguments(socket)));
         let names = config.domains.iter().map(|domain| domain.name.clone()).collect();
-        Ok(Self { arguments, names, hypervisor, interactive, program, _scratch: scratch })
+        Ok(Self { arguments, names, hypervisor, interactive, program, control, _scratch: scratch })
     }
 
     /// Has the machine wait for a debugger on port 1234 before its first instruction.
@@ -82,6 +87,7 @@ impl Boot {
     ///
     /// QEMU fails, or the console cannot be shown.
     pub fn run(&self, timeout: Option<Duration>, mut console: Console<'_>) -> Result<(End, Heard)> {
+        let _turns = self.control.clone().map(Turns::begin);
         let end = session::run(&self.arguments, self.interactive, timeout, &mut console)?;
         let heard = console.finish().into_diagnostic().wrap_err("cannot show the console")?;
         Ok((end, heard))

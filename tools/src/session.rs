@@ -3,6 +3,7 @@
 mod keyboard;
 mod process;
 mod terminal;
+mod turns;
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -20,6 +21,7 @@ use process::Qemu;
 use terminal::RawTerminal;
 
 pub use terminal::is_interactive;
+pub use turns::Turns;
 
 /// How a run of QEMU came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
