@@ -1,88 +1,41 @@
 //! What a guest sees of the CPU's ID registers, which `HCR_EL2.TID3` traps (Arm ARM D24.2, the `ID_*` registers).
 //!
-//! A field is shown only if it is in the table below: its feature needs no state that EL2 would have to switch, or has it
+//! A field is shown only as far as the table below lets it: its feature needs no state that EL2 would have to switch, or has it
 //! switched. Everything else reads as not implemented, and its use traps: the platform leaves the feature's controls in
 //! `HCR_EL2`, `HCRX_EL2`, `CPTR_EL2` and `MDCR_EL2` off, or turns its traps on. So what is hidden is also forbidden.
 
-/// What a guest sees of a four-bit field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Show {
-    /// The CPU's value.
-    Asis,
-    /// The CPU's value, at most this.
-    AtMost(u64),
-    /// This, whatever the CPU has.
-    Fixed(u64),
+/// What is shown of a register (op0 3, op1 0, CRn 0). Each hexadecimal digit is one of its fields.
+struct Shown {
+    crm: u8,
+    op2: u8,
+    /// The CPU's value is shown, but no more than this: `f` shows all there can be, `0` nothing.
+    at_most: u64,
+    /// This is shown, whatever the CPU has.
+    fixed: u64,
 }
 
-use Show::{Asis, AtMost, Fixed};
+const fn show(crm: u8, op2: u8, at_most: u64, fixed: u64) -> Shown {
+    Shown { crm, op2, at_most, fixed }
+}
 
-/// One field: CRm and op2 of its register (op0 3, op1 0, CRn 0), its lowest bit, and what is shown.
-type Field = (u8, u8, u32, Show);
-
-/// The fields shown. All others are zero.
-const FIELDS: &[Field] = &[
-    // ID_AA64PFR0_EL1: EL0 (AArch32 if the CPU has it), EL1 (AArch64 alone), FP, AdvSIMD, GIC system registers, DIT, CSV2, CSV3.
-    (4, 0, 0, AtMost(2)),
-    (4, 0, 4, Fixed(1)),
-    (4, 0, 16, Asis),
-    (4, 0, 20, Asis),
-    (4, 0, 24, Fixed(1)),
-    (4, 0, 48, Asis),
-    (4, 0, 56, AtMost(1)),
-    (4, 0, 60, Asis),
-    // ID_AA64PFR1_EL1: BT, SSBS.
-    (4, 1, 0, Asis),
-    (4, 1, 4, Asis),
-    // ID_AA64DFR0_EL1: DebugVer of Armv8.0; two breakpoints, two watchpoints, one context-aware: the fewest there can be.
-    (5, 0, 0, Fixed(6)),
-    (5, 0, 12, Fixed(1)),
-    (5, 0, 20, Fixed(1)),
-    // ID_AA64ISAR0_EL1: AES, SHA1, SHA2, CRC32, Atomic, RDM, SHA3, SM3, SM4, DP, FHM, TS, TLB, RNDR.
-    (6, 0, 4, Asis),
-    (6, 0, 8, Asis),
-    (6, 0, 12, Asis),
-    (6, 0, 16, Asis),
-    (6, 0, 20, Asis),
-    (6, 0, 28, Asis),
-    (6, 0, 32, Asis),
-    (6, 0, 36, Asis),
-    (6, 0, 40, Asis),
-    (6, 0, 44, Asis),
-    (6, 0, 48, Asis),
-    (6, 0, 52, Asis),
-    (6, 0, 56, Asis),
-    (6, 0, 60, Asis),
-    // ID_AA64ISAR1_EL1: DPB, JSCVT, FCMA, LRCPC, FRINTTS, SB, SPECRES, BF16, DGH, I8MM.
-    (6, 1, 0, Asis),
-    (6, 1, 12, Asis),
-    (6, 1, 16, Asis),
-    (6, 1, 20, AtMost(2)),
-    (6, 1, 32, Asis),
-    (6, 1, 36, Asis),
-    (6, 1, 40, AtMost(1)),
-    (6, 1, 44, AtMost(1)),
-    (6, 1, 48, Asis),
-    (6, 1, 52, Asis),
-    // ID_AA64MMFR0_EL1: PARange up to 40 bits, ASIDBits, BigEnd, SNSMem, BigEndEL0, TGran16, TGran64, TGran4.
-    (7, 0, 0, AtMost(2)),
-    (7, 0, 4, Asis),
-    (7, 0, 8, Asis),
-    (7, 0, 12, Asis),
-    (7, 0, 16, Asis),
-    (7, 0, 20, Asis),
-    (7, 0, 24, Asis),
-    (7, 0, 28, Asis),
-    // ID_AA64MMFR1_EL1: HPDS, PAN, XNX.
-    (7, 1, 12, AtMost(1)),
-    (7, 1, 20, Asis),
-    // ID_AA64MMFR2_EL1: CnP, UAO, IESB is RAS's, VARange, AT, BBM, E0PD.
-    (7, 2, 0, Asis),
-    (7, 2, 4, Asis),
-    (7, 2, 16, Asis),
-    (7, 2, 32, Asis),
-    (7, 2, 52, Asis),
-    (7, 2, 60, Asis),
+/// The registers of which something is shown; the comments name the fields, highest first. All others are zero.
+const SHOWN: [Shown; 8] = [
+    // ID_AA64PFR0_EL1: CSV3, CSV2, DIT; GIC system registers; AdvSIMD, FP; EL1 (AArch64 alone), EL0 (AArch32 if the CPU has it).
+    show(4, 0, 0xf10f_0000_00ff_0002, 0x0000_0000_0100_0010),
+    // ID_AA64PFR1_EL1: SSBS, BT.
+    show(4, 1, 0x0000_0000_0000_00ff, 0),
+    // ID_AA64DFR0_EL1: one context-aware breakpoint, two watchpoints, two breakpoints, the fewest there can be; Armv8.0.
+    show(5, 0, 0, 0x0000_0000_0010_1006),
+    // ID_AA64ISAR0_EL1: RNDR, TLB, TS, FHM, DP, SM4, SM3, SHA3; RDM, Atomic, CRC32, SHA2, SHA1, AES.
+    show(6, 0, 0xffff_ffff_f0ff_fff0, 0),
+    // ID_AA64ISAR1_EL1: I8MM, DGH, BF16, SPECRES, SB, FRINTTS; LRCPC, FCMA, JSCVT, DPB.
+    show(6, 1, 0x00ff_11ff_002f_f00f, 0),
+    // ID_AA64MMFR0_EL1: TGran4, TGran64, TGran16, BigEndEL0, SNSMem, BigEnd, ASIDBits, PARange up to 40 bits.
+    show(7, 0, 0x0000_0000_ffff_fff2, 0),
+    // ID_AA64MMFR1_EL1: PAN, HPDS.
+    show(7, 1, 0x0000_0000_00f0_1000, 0),
+    // ID_AA64MMFR2_EL1: E0PD, BBM, AT, VARange, UAO, CnP. IESB is RAS's.
+    show(7, 2, 0xf0f0_000f_000f_00ff, 0),
 ];
 
 /// The AArch32 registers of EL0, which say nothing about AArch64: shown where EL0 can be AArch32 (`ID_PFR0_EL1` to
@@ -118,21 +71,13 @@ impl IdRegisters {
 
 /// What a guest reads of the ID register with these `CRm` (1 to 7) and `op2`, given the CPU's own value. Reserved
 /// ones read as zero.
-#[must_use]
 fn guest_value(crm: u8, op2: u8, host: u64) -> u64 {
     if is_aarch32(crm, op2) {
         return host;
     }
-    let of_register = FIELDS.iter().filter(|field| (field.0, field.1) == (crm, op2));
-    of_register.fold(0, |value, &(_, _, shift, show)| value | shown(show, host >> shift & 0xf) << shift)
-}
-
-fn shown(show: Show, host: u64) -> u64 {
-    match show {
-        Asis => host,
-        AtMost(limit) => host.min(limit),
-        Fixed(value) => value,
-    }
+    let Some(shown) = SHOWN.iter().find(|shown| (shown.crm, shown.op2) == (crm, op2)) else { return 0 };
+    let field = |shift: u32| (host >> shift & 0xf).min(shown.at_most >> shift & 0xf) << shift;
+    (0..u64::BITS).step_by(4).fold(shown.fixed, |value, shift| value | field(shift))
 }
 
 #[cfg(test)]
