@@ -3,7 +3,6 @@
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 
-use mote_core::esr;
 use mote_platform::exceptions::FaultReport;
 use mote_platform::{cpu, firmware, image};
 
@@ -31,7 +30,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 
 /// A fault in EL2 itself.
 pub fn report(report: &FaultReport) -> ! {
-    say(format_args!("fault in the hypervisor on pcpu {}: {}", cpu::this(), esr::Described(report.esr)));
+    say(format_args!("fault in the hypervisor on pcpu {}", cpu::this()));
     say(format_args!("pc  {}", Address(report.pc)));
     say(format_args!("lr  {}", Address(report.x[30])));
     say(format_args!("sp  {:#018x}  far {:#018x}", report.sp, report.far));

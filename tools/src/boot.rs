@@ -11,7 +11,7 @@ use std::time::Duration;
 use miette::{IntoDiagnostic, WrapErr, miette};
 use tempfile::TempDir;
 
-use crate::build::{self, Program, Symbols};
+use crate::build::{self, Program, Symbols, syndrome};
 use crate::cli::Hypervisor;
 use crate::config::source::Source;
 use crate::config::{Config, Module, Role, kernel};
@@ -93,15 +93,16 @@ impl Boot {
         Ok((end, heard))
     }
 
-    /// The hypervisor's last words with the functions and lines that their addresses mean.
+    /// Those of the hypervisor's last words that have an address or a syndrome in them, with what these mean: functions and
+    /// lines, or what happened.
     #[must_use]
     pub fn explain(&self, heard: &Heard) -> Vec<String> {
         let symbols = self.program.as_ref().and_then(|program| Symbols::open(&program.elf).ok());
         let Some(symbols) = symbols else { return Vec::new() };
         let explain = |line: &String| {
-            let places = symbols.explain(line);
-            let said = (!places.is_empty()).then(|| line.clone());
-            said.into_iter().chain(places.into_iter().map(|place| format!("    {place}")))
+            let meanings: Vec<_> = symbols.explain(line).into_iter().chain(syndrome::explain(line)).collect();
+            let said = (!meanings.is_empty()).then(|| line.clone());
+            said.into_iter().chain(meanings.into_iter().map(|meaning| format!("    {meaning}")))
         };
         heard.last_words.iter().flat_map(explain).collect()
     }

@@ -5,6 +5,7 @@
 
 mod image;
 mod symbols;
+pub mod syndrome;
 
 use std::fs;
 use std::io::{self, IsTerminal};
