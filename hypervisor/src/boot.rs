@@ -8,7 +8,7 @@ use mote_core::config::{Configuration, DomainConfig};
 use mote_core::id::{DomainId, VcpuId};
 use mote_core::machine::{self, Conduit, Machine as Description, Uart};
 use mote_core::random::Seeds;
-use mote_core::tree::{self, Tree};
+use mote_core::tree::Tree;
 use mote_platform::{boot_tree, cpu, firmware, gic, image, memory as ram, timer, uart};
 
 use crate::machine::Machine;
@@ -28,8 +28,7 @@ pub fn secondary(_pcpu: usize) -> ! {
 
 /// Everything up to the point where the CPUs serve domains. What booting alone needs is gone when it returns.
 fn prepare(device_tree: u64, entered: u64) {
-    let mut bytes = boot_tree(device_tree).expect("the boot loader passes a device tree in x0");
-    tree::remove_placeholders(&mut bytes);
+    let bytes = boot_tree(device_tree).expect("the boot loader passes a device tree in x0");
     let tree = Tree::check(&bytes).unwrap_or_else(|error| panic!("the device tree: {error}"));
     let uart = start_console(&tree);
     let description = Description::read(&tree).unwrap_or_else(|missing| panic!("{missing}"));

@@ -3,7 +3,6 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use mote_core::addr::{Ipa, Pa, PaRange};
@@ -15,9 +14,10 @@ use mote_core::image::{self, ImageError, Kernel};
 use mote_core::layout::{Layout, LayoutError};
 use mote_core::random::Seeds;
 use mote_core::tree::{Malformed, Tree};
-use mote_core::vgic::{Affinity, NewError, VGic};
+use mote_core::vgic::{Affinity, VGic};
 use mote_platform::lock::Mutex;
 use mote_platform::{heap, memory, timer};
+use thiserror::Error;
 
 use crate::console;
 use crate::domain::{Domain, Parts};
@@ -31,44 +31,31 @@ const MPIDR_RES1: u64 = 1 << 31;
 const SPIS: u32 = 32;
 
 /// Why a domain was not built.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum BuildError {
     /// Its kernel is none.
-    Kernel(ImageError),
+    #[error("its kernel cannot be loaded: {0}")]
+    Kernel(#[from] ImageError),
     /// Its content does not fit its memory.
-    Layout(LayoutError),
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     /// Its partial device tree is malformed.
-    PartialTree(Malformed),
+    #[error("its partial device tree is malformed: {0}")]
+    PartialTree(#[from] Malformed),
     /// Its device tree cannot be made.
-    Tree(TreeError),
+    #[error(transparent)]
+    Tree(#[from] TreeError),
     /// The machine lacks memory for it.
+    #[error("{0}")]
     Memory(MemoryError),
     /// EL2 lacks memory for it.
+    #[error("the hypervisor has no memory for its structures")]
     Heap,
-}
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Kernel(error) => write!(f, "its kernel cannot be loaded: {error}"),
-            Self::Layout(error) => error.fmt(f),
-            Self::PartialTree(error) => write!(f, "its partial device tree is malformed: {error}"),
-            Self::Tree(error) => error.fmt(f),
-            Self::Memory(error) => error.fmt(f),
-            Self::Heap => f.write_str("the hypervisor has no memory for its structures"),
-        }
-    }
 }
 
 impl From<MemoryError> for BuildError {
     fn from(error: MemoryError) -> Self {
         Self::Memory(error)
-    }
-}
-
-impl From<NewError> for BuildError {
-    fn from(_: NewError) -> Self {
-        Self::Heap
     }
 }
 
@@ -87,7 +74,7 @@ pub fn build(
     let heap_before = heap::used();
     let plan = Plan::new(config, seeds)?;
     let memory = plan.fill(id, config)?;
-    let vgic = VGic::new(config.vcpus, SPIS)?;
+    let vgic = VGic::new(config.vcpus, SPIS).map_err(|_| BuildError::Heap)?;
     let shared = FrameRef::zeroed().map_err(|_| MemoryError::OutOfMemory)?;
     let events = EventChannels::new(id, config.vcpus as usize, shared);
     let events = events.map_err(|_| BuildError::Heap)?;
@@ -152,11 +139,11 @@ impl Plan {
     fn new(config: &DomainConfig, seeds: &mut Seeds) -> Result<Self, BuildError> {
         let kernel = read_kernel(config.kernel)?;
         let partial = config.device_tree.map(read_module).transpose()?;
-        let partial = partial.as_deref().map(Tree::check).transpose().map_err(BuildError::PartialTree)?;
-        let size = guest_tree::size(config, partial.as_ref()).map_err(BuildError::Tree)?;
+        let partial = partial.as_deref().map(Tree::check).transpose()?;
+        let size = guest_tree::size(config, partial.as_ref())?;
         let ramdisk = config.ramdisk.map(PaRange::size);
-        let layout = Layout::new(config.memory, &kernel, ramdisk, size).map_err(BuildError::Layout)?;
-        let tree = guest_tree::build(config, &layout, partial.as_ref(), seeds.draw()).map_err(BuildError::Tree)?;
+        let layout = Layout::new(config.memory, &kernel, ramdisk, size)?;
+        let tree = guest_tree::build(config, &layout, partial.as_ref(), seeds.draw())?;
         Ok(Self { kernel, layout, tree })
     }
 
@@ -189,7 +176,7 @@ impl Plan {
 fn read_kernel(module: PaRange) -> Result<Kernel, BuildError> {
     let mut head = alloc::vec![0; (module.size() as usize).min(image::HEAD)];
     memory::read(module.base().0, &mut head).map_err(|_| MemoryError::BadAddress)?;
-    image::parse(&head, module.size()).map_err(BuildError::Kernel)
+    Ok(image::parse(&head, module.size())?)
 }
 
 fn read_module(module: PaRange) -> Result<Vec<u8>, BuildError> {

@@ -3,8 +3,8 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 
+use thiserror::Error;
 use xen_abi::arch_arm::MAX_VCPUS;
 
 use crate::addr::{PAGE_SIZE, PaRange};
@@ -12,7 +12,7 @@ use crate::console::Ready;
 use crate::events::MAX_PORT;
 use crate::grants::Limits;
 use crate::sched::DEFAULT_WEIGHT;
-use crate::tree::{FdtNode, Properties, Tree};
+use crate::tree::{Node, Tree};
 
 /// Most domains that a configuration can build.
 pub const MAX_DOMAINS: usize = 1024;
@@ -88,51 +88,41 @@ pub struct Configuration {
 }
 
 /// Why a domain's node cannot be built from. Each names the property or module it is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ConfigError {
     /// The name is too long or has characters that names do not have.
+    #[error("its name is not one to {MAX_NAME} of a-z, A-Z, 0-9 and {NAME_PUNCTUATION}")]
     Name,
     /// Another domain has this name.
+    #[error("another domain has the same name")]
     Duplicate,
     /// There are too many domains.
+    #[error("there are more than {MAX_DOMAINS} domains")]
     TooMany,
     /// A property that there must be is missing.
+    #[error("{0} is missing")]
     Missing(&'static str),
     /// A property has another form than its binding says.
+    #[error("{0} does not have the form its binding asks for")]
     Malformed(&'static str),
     /// A property asks for what Mote does not do.
+    #[error("{0} is not supported")]
     Unsupported(&'static str),
-    /// A number is out of its range.
-    Range(&'static str),
+    /// Less memory than a domain must have, or more than a number can say.
+    #[error("memory is less than {} KiB or more than a domain can have", MIN_MEMORY >> 10)]
+    Memory,
+    /// A number is not between these two.
+    #[error("{0} is not {1} to {2}")]
+    Range(&'static str, u32, u32),
     /// A module has no `reg`, or one that cannot be read.
+    #[error("the {0} module has no reg that can be read")]
     ModuleAddress(&'static str),
     /// A module is not in RAM, or in memory that is EL2's own.
+    #[error("the {0} module does not lie in free RAM")]
     ModulePlace(&'static str),
     /// There are two modules of a kind.
+    #[error("there are two {0} modules")]
     TwoModules(&'static str),
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name => write!(f, "its name is not one to {MAX_NAME} of a-z, A-Z, 0-9 and {NAME_PUNCTUATION}"),
-            Self::Duplicate => f.write_str("another domain has the same name"),
-            Self::TooMany => write!(f, "there are more than {MAX_DOMAINS} domains"),
-            Self::Missing(what) => write!(f, "{what} is missing"),
-            Self::Malformed(what) => {
-                write!(f, "{what} does not have the form its binding asks for")
-            }
-            Self::Unsupported(what) => write!(f, "{what} is not supported"),
-            Self::Range("cpus") => write!(f, "cpus is not 1 to {MAX_VCPUS}"),
-            Self::Range("memory") => {
-                write!(f, "memory is less than {} KiB or more than a domain can have", MIN_MEMORY >> 10)
-            }
-            Self::Range(what) => write!(f, "{what} is out of range"),
-            Self::ModuleAddress(kind) => write!(f, "the {kind} module has no reg that can be read"),
-            Self::ModulePlace(kind) => write!(f, "the {kind} module does not lie in free RAM"),
-            Self::TwoModules(kind) => write!(f, "there are two {kind} modules"),
-        }
-    }
 }
 
 impl Configuration {
@@ -144,7 +134,7 @@ impl Configuration {
         for node in chosen.children().filter(|node| node.is_compatible("xen,domain")) {
             match configuration.domain(node, &is_free) {
                 Ok(domain) => configuration.domains.push(domain),
-                Err(error) => configuration.refused.push((node.name.into(), error)),
+                Err(error) => configuration.refused.push((node.name().into(), error)),
             }
         }
         configuration
@@ -174,8 +164,8 @@ impl Configuration {
         })
     }
 
-    fn domain(&self, node: FdtNode<'_, '_>, is_free: &impl Fn(PaRange) -> bool) -> Result<DomainConfig, ConfigError> {
-        let name = node.name;
+    fn domain(&self, node: Node<'_>, is_free: &impl Fn(PaRange) -> bool) -> Result<DomainConfig, ConfigError> {
+        let name = node.name();
         if !is_name(name) {
             return Err(ConfigError::Name);
         }
@@ -190,16 +180,16 @@ impl Configuration {
         Ok(DomainConfig {
             name: name.into(),
             memory: memory(node)?,
-            vcpus: number(node, "cpus", 1, 1..=MAX_VCPUS)?,
-            weight: number(node, "mote,weight", DEFAULT_WEIGHT, 1..=MAX_WEIGHT)?,
+            vcpus: number(node, "cpus", 1, 1, MAX_VCPUS)?,
+            weight: number(node, "mote,weight", DEFAULT_WEIGHT, 1, MAX_WEIGHT)?,
             vpl011: node.has("vpl011"),
             enhanced: enhanced(node)?,
             peers: peers(node)?,
             channels: channels(node)?,
             grants: Limits {
-                frames: number(node, "max_grant_frames", GRANT_FRAMES, 1..=GRANT_FRAMES)?,
+                frames: number(node, "max_grant_frames", GRANT_FRAMES, 1, GRANT_FRAMES)?,
                 mappings: MAPPINGS_PER_FRAME
-                    * number(node, "max_maptrack_frames", MAPTRACK_FRAMES, 0..=MAX_MAPTRACK_FRAMES)?,
+                    * number(node, "max_maptrack_frames", MAPTRACK_FRAMES, 0, MAX_MAPTRACK_FRAMES)?,
             },
             kernel: modules.kernel.ok_or(ConfigError::Missing("the kernel module"))?,
             bootargs: modules.bootargs,
@@ -220,7 +210,7 @@ pub fn is_name(name: &str) -> bool {
 
 /// Properties that would make another machine of the domain than the one it gets.
 #[inline(never)]
-fn refuse_unsupported(node: FdtNode<'_, '_>) -> Result<(), ConfigError> {
+fn refuse_unsupported(node: Node<'_>) -> Result<(), ConfigError> {
     const UNSUPPORTED: [&str; 7] =
         ["xen,static-mem", "xen,static-heap", "direct-map", "xen,passthrough", "llc-colors", "sve", "domain-cpupool"];
     if let Some(property) = UNSUPPORTED.into_iter().find(|property| node.has(property)) {
@@ -231,7 +221,7 @@ fn refuse_unsupported(node: FdtNode<'_, '_>) -> Result<(), ConfigError> {
 
 /// `xen,enhanced`: no value or "enabled", "no-xenstore", "disabled". Xenstore is not there yet, so the first two are the same.
 #[inline(never)]
-fn enhanced(node: FdtNode<'_, '_>) -> Result<bool, ConfigError> {
+fn enhanced(node: Node<'_>) -> Result<bool, ConfigError> {
     match node.string("xen,enhanced") {
         None if !node.has("xen,enhanced") => Ok(false),
         None | Some("" | "enabled" | "no-xenstore") => Ok(true),
@@ -243,7 +233,7 @@ fn enhanced(node: FdtNode<'_, '_>) -> Result<bool, ConfigError> {
 
 /// `mote,peers`: names of other domains.
 #[inline(never)]
-fn peers(node: FdtNode<'_, '_>) -> Result<Vec<String>, ConfigError> {
+fn peers(node: Node<'_>) -> Result<Vec<String>, ConfigError> {
     let named = |name| {
         if is_name(name) { Ok(name.into()) } else { Err(ConfigError::Malformed("mote,peers")) }
     };
@@ -252,7 +242,7 @@ fn peers(node: FdtNode<'_, '_>) -> Result<Vec<String>, ConfigError> {
 
 /// The nodes `xen,evtchn-v1`: `xen,evtchn = <port phandle-of-other-end>`.
 #[inline(never)]
-fn channels(node: FdtNode<'_, '_>) -> Result<Vec<StaticChannel>, ConfigError> {
+fn channels(node: Node<'_>) -> Result<Vec<StaticChannel>, ConfigError> {
     const MALFORMED: ConfigError = ConfigError::Malformed("xen,evtchn");
     let mut channels = Vec::new();
     for channel in node.children().filter(|node| node.is_compatible("xen,evtchn-v1")) {
@@ -260,7 +250,7 @@ fn channels(node: FdtNode<'_, '_>) -> Result<Vec<StaticChannel>, ConfigError> {
         let &[port, peer] = words.as_slice() else { return Err(MALFORMED) };
         let phandle = channel.number("phandle").ok_or(MALFORMED)?;
         if !(1..=MAX_PORT).contains(&port) {
-            return Err(ConfigError::Range("xen,evtchn"));
+            return Err(ConfigError::Range("xen,evtchn", 1, MAX_PORT));
         }
         channels.push(StaticChannel { port, phandle, peer });
     }
@@ -269,34 +259,28 @@ fn channels(node: FdtNode<'_, '_>) -> Result<Vec<StaticChannel>, ConfigError> {
 
 /// `memory`: KiB in two cells, or in one.
 #[inline(never)]
-fn memory(node: FdtNode<'_, '_>) -> Result<u64, ConfigError> {
+fn memory(node: Node<'_>) -> Result<u64, ConfigError> {
     let words: Vec<u32> = node.words("memory").ok_or(ConfigError::Missing("memory"))?.collect();
     let kib = match words[..] {
         [low] => u64::from(low),
         [high, low] => u64::from(high) << 32 | u64::from(low),
         _ => return Err(ConfigError::Malformed("memory")),
     };
-    let bytes = kib.checked_mul(1024).ok_or(ConfigError::Range("memory"))?;
-    let bytes = bytes / PAGE_SIZE * PAGE_SIZE;
-    if bytes < MIN_MEMORY { Err(ConfigError::Range("memory")) } else { Ok(bytes) }
+    let bytes = kib.checked_mul(1024).filter(|&bytes| bytes >= MIN_MEMORY).ok_or(ConfigError::Memory)?;
+    Ok(bytes / PAGE_SIZE * PAGE_SIZE)
 }
 
 #[inline(never)]
-fn number(
-    node: FdtNode<'_, '_>,
-    name: &'static str,
-    default: u32,
-    range: core::ops::RangeInclusive<u32>,
-) -> Result<u32, ConfigError> {
+fn number(node: Node<'_>, name: &'static str, default: u32, least: u32, most: u32) -> Result<u32, ConfigError> {
     if !node.has(name) {
         return Ok(default);
     }
     let value = node.number(name).ok_or(ConfigError::Malformed(name))?;
-    if range.contains(&value) { Ok(value) } else { Err(ConfigError::Range(name)) }
+    if (least..=most).contains(&value) { Ok(value) } else { Err(ConfigError::Range(name, least, most)) }
 }
 
 #[inline(never)]
-fn ready(node: FdtNode<'_, '_>) -> Result<Ready, ConfigError> {
+fn ready(node: Node<'_>) -> Result<Ready, ConfigError> {
     match node.string("mote,ready") {
         Some(text) if !text.is_empty() => Ok(Ready::Text(text.into())),
         None if !node.has("mote,ready") => Ok(Ready::FirstLine),
@@ -313,12 +297,11 @@ struct Modules {
 }
 
 impl Modules {
-    fn read(node: FdtNode<'_, '_>, is_free: &impl Fn(PaRange) -> bool) -> Result<Self, ConfigError> {
+    fn read(node: Node<'_>, is_free: &impl Fn(PaRange) -> bool) -> Result<Self, ConfigError> {
         let mut modules = Self::default();
         for module in node.children().filter(|node| node.is_compatible("multiboot,module")) {
             let place = |kind: &'static str, slot: &mut Option<PaRange>| {
-                let mut reg = module.ranges(node.cells()).ok_or(ConfigError::ModuleAddress(kind))?;
-                let range = reg.next().ok_or(ConfigError::ModuleAddress(kind))?;
+                let range = module.ranges().next().ok_or(ConfigError::ModuleAddress(kind))?;
                 if range.is_empty() || !is_free(range) {
                     return Err(ConfigError::ModulePlace(kind));
                 }

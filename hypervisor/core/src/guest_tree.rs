@@ -1,19 +1,21 @@
 //! The device tree that a domain finds: what Xen gives one that dom0less builds, node by node.
 
-use alloc::string::String;
+use alloc::format;
 use alloc::vec::Vec;
 
-use vm_fdt::FdtWriter;
+use dtoolkit::Property as _;
+use vm_fdt::{Error, FdtWriter};
 use xen_abi::arch_arm::{
     EVENT_CHANNEL_INTID, GICV3_DISTRIBUTOR, GICV3_REDISTRIBUTOR_STRIDE, GICV3_REDISTRIBUTORS, GRANT_TABLE,
     TIMER_PHYSICAL_INTID, TIMER_PHYSICAL_SECURE_INTID, TIMER_VIRTUAL_INTID, VPL011, VPL011_INTID,
 };
 
+use crate::addr::Ipa;
 use crate::config::DomainConfig;
 use crate::id::VcpuId;
 use crate::layout::{IpaRange, Layout};
 use crate::random::SEED;
-use crate::tree::{FdtNode, Properties, Tree};
+use crate::tree::{Node, Tree};
 use crate::vgic::Affinity;
 
 /// The GIC's phandle, as on Xen (`GUEST_PHANDLE_GIC`), so that partial trees can name it.
@@ -28,209 +30,170 @@ const MAX_DEPTH: usize = 16;
 /// The largest tree that the boot protocol allows, in bytes.
 pub const MAX_SIZE: u64 = 2 << 20;
 
+/// The tree could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its partial device tree is nested too deep, uses a phandle twice, or is larger than 2 MiB")]
+pub struct TreeError;
+
 /// Bytes that the tree of a domain takes at most, for the layout to leave room before addresses are known.
 ///
 /// # Errors
 /// As [`build`].
 pub fn size(config: &DomainConfig, partial: Option<&Tree<'_>>) -> Result<u64, TreeError> {
     // Some nodes' names have an address in them: no other is longer.
-    let nowhere = IpaRange { base: crate::addr::Ipa(u64::MAX), size: 0 };
+    let nowhere = IpaRange { base: Ipa(u64::MAX), size: 0 };
     let two_banks = alloc::vec![nowhere; 2];
     let layout = Layout { banks: two_banks, kernel: nowhere, ramdisk: Some(nowhere), tree: nowhere };
     Ok(build(config, &layout, partial, Some([0; SEED]))?.len() as u64)
 }
 
-/// The tree could not be made: a partial tree is too deep, or too large.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TreeError;
-
-impl core::fmt::Display for TreeError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("its partial device tree is nested too deep or larger than 2 MiB")
-    }
-}
-
-impl From<vm_fdt::Error> for TreeError {
-    fn from(_: vm_fdt::Error) -> Self {
-        Self
-    }
-}
-
 /// Writes the tree of a domain. Xen gives none of the entropy in `seed`; Linux starts slowly without.
 ///
 /// # Errors
-/// See [`TreeError`].
+/// If a partial tree is nested too deep, uses a phandle that is in use, or makes the tree too large.
 pub fn build(
     config: &DomainConfig,
     layout: &Layout,
     partial: Option<&Tree<'_>>,
     seed: Option<[u8; SEED]>,
 ) -> Result<Vec<u8>, TreeError> {
-    let mut tree = FdtWriter::new()?;
-    let root = tree.begin_node("")?;
-    tree.property_string("model", "XENVM-4.20")?;
-    tree.property_string_list("compatible", compatibles(&["xen,xenvm-4.20", "xen,xenvm"]))?;
-    tree.property_u32("#address-cells", 2)?;
-    tree.property_u32("#size-cells", 2)?;
-    tree.property_u32("interrupt-parent", GIC_PHANDLE)?;
-    chosen(&mut tree, config, layout, seed)?;
-    psci(&mut tree)?;
-    cpus(&mut tree, config)?;
-    memory(&mut tree, layout)?;
-    gic(&mut tree, config)?;
-    timer(&mut tree)?;
-    if config.vpl011 {
-        vpl011(&mut tree)?;
-    }
-    if config.enhanced {
-        hypervisor(&mut tree, layout)?;
-    }
-    if let Some(partial) = partial {
-        merge(&mut tree, partial)?;
-    }
-    tree.end_node(root)?;
-    let bytes = tree.finish()?;
+    let bytes = write(config, layout, partial, seed).map_err(|_| TreeError)?;
     if bytes.len() as u64 > MAX_SIZE { Err(TreeError) } else { Ok(bytes) }
 }
 
-fn compatibles(names: &[&str]) -> Vec<String> {
-    names.iter().map(|&name| name.into()).collect()
+fn write(
+    config: &DomainConfig,
+    layout: &Layout,
+    partial: Option<&Tree<'_>>,
+    seed: Option<[u8; SEED]>,
+) -> Result<Vec<u8>, Error> {
+    let mut tree = FdtWriter::new()?;
+    node(&mut tree, "", |root| {
+        root.property_string("model", "XENVM-4.20")?;
+        root.property("compatible", b"xen,xenvm-4.20\0xen,xenvm\0")?;
+        root.property_u32("#address-cells", 2)?;
+        root.property_u32("#size-cells", 2)?;
+        root.property_u32("interrupt-parent", GIC_PHANDLE)?;
+        node(root, "chosen", |chosen| fill_chosen(chosen, config, layout, seed))?;
+        node(root, "psci", |psci| {
+            psci.property("compatible", b"arm,psci-1.0\0arm,psci-0.2\0arm,psci\0")?;
+            psci.property_string("method", "hvc")
+        })?;
+        node(root, "cpus", |cpus| fill_cpus(cpus, config.vcpus))?;
+        for bank in &layout.banks {
+            node(root, &format!("memory@{:x}", bank.base.0), |memory| {
+                memory.property_string("device_type", "memory")?;
+                memory.property_array_u64("reg", &[bank.base.0, bank.size])
+            })?;
+        }
+        devices(root, config)?;
+        if config.enhanced {
+            node(root, "hypervisor", |hypervisor| fill_hypervisor(hypervisor, layout))?;
+        }
+        // Of a partial tree that much is copied on Xen.
+        let partial = ["/aliases", "/passthrough"].into_iter().filter_map(|path| partial?.node(path));
+        partial.into_iter().try_for_each(|part| copy(root, part, MAX_DEPTH))
+    })?;
+    tree.finish()
 }
 
-fn chosen(
-    tree: &mut FdtWriter,
+/// A node with the properties and children that `fill` gives it.
+fn node(tree: &mut FdtWriter, name: &str, fill: impl FnOnce(&mut FdtWriter) -> Result<(), Error>) -> Result<(), Error> {
+    let node = tree.begin_node(name)?;
+    fill(tree)?;
+    tree.end_node(node)
+}
+
+fn fill_chosen(
+    chosen: &mut FdtWriter,
     config: &DomainConfig,
     layout: &Layout,
     seed: Option<[u8; SEED]>,
-) -> Result<(), TreeError> {
-    let node = tree.begin_node("chosen")?;
+) -> Result<(), Error> {
     if let Some(bootargs) = &config.bootargs {
-        tree.property_string("bootargs", bootargs)?;
+        chosen.property_string("bootargs", bootargs)?;
     }
     if let Some(ramdisk) = layout.ramdisk {
-        tree.property_u64("linux,initrd-start", ramdisk.base.0)?;
-        tree.property_u64("linux,initrd-end", ramdisk.base.0 + ramdisk.size)?;
+        chosen.property_u64("linux,initrd-start", ramdisk.base.0)?;
+        chosen.property_u64("linux,initrd-end", ramdisk.base.0 + ramdisk.size)?;
     }
     if let Some(seed) = seed {
-        tree.property("rng-seed", &seed)?;
+        chosen.property("rng-seed", &seed)?;
     }
     if config.vpl011 {
-        tree.property_string("stdout-path", &alloc::format!("/sbsa-uart@{:x}", VPL011.base))?;
+        chosen.property_string("stdout-path", &format!("/sbsa-uart@{:x}", VPL011.base))?;
     }
-    tree.end_node(node)?;
     Ok(())
+}
+
+fn fill_cpus(cpus: &mut FdtWriter, vcpus: u32) -> Result<(), Error> {
+    cpus.property_u32("#address-cells", 1)?;
+    cpus.property_u32("#size-cells", 0)?;
+    (0..vcpus).map(|vcpu| Affinity::of(VcpuId(vcpu as u8)).0).try_for_each(|affinity| {
+        node(cpus, &format!("cpu@{affinity:x}"), |cpu| {
+            cpu.property_string("device_type", "cpu")?;
+            cpu.property_string("compatible", "arm,armv8")?;
+            cpu.property_string("enable-method", "psci")?;
+            cpu.property_u32("reg", affinity)
+        })
+    })
+}
+
+/// The GIC, the timer, and the UART if there is one.
+fn devices(root: &mut FdtWriter, config: &DomainConfig) -> Result<(), Error> {
+    node(root, &format!("interrupt-controller@{:x}", GICV3_DISTRIBUTOR.base), |gic| {
+        gic.property_string("compatible", "arm,gic-v3")?;
+        gic.property_u32("#interrupt-cells", 3)?;
+        gic.property_u32("#address-cells", 0)?;
+        gic.property_null("interrupt-controller")?;
+        let redistributors = u64::from(config.vcpus) * GICV3_REDISTRIBUTOR_STRIDE;
+        let frames = [GICV3_DISTRIBUTOR.base, GICV3_DISTRIBUTOR.size, GICV3_REDISTRIBUTORS.base, redistributors];
+        gic.property_array_u64("reg", &frames)?;
+        gic.property_phandle(GIC_PHANDLE)
+    })?;
+    node(root, "timer", |timer| {
+        timer.property_string("compatible", "arm,armv8-timer")?;
+        let intids = [TIMER_PHYSICAL_SECURE_INTID, TIMER_PHYSICAL_INTID, TIMER_VIRTUAL_INTID];
+        timer.property_array_u32("interrupts", intids.map(ppi).as_flattened())
+    })?;
+    if !config.vpl011 {
+        return Ok(());
+    }
+    node(root, &format!("sbsa-uart@{:x}", VPL011.base), |uart| {
+        uart.property_string("compatible", "arm,sbsa-uart")?;
+        uart.property_array_u64("reg", &[VPL011.base, VPL011.size])?;
+        uart.property_array_u32("interrupts", &[SHARED, VPL011_INTID - 32, LEVEL_HIGH])?;
+        uart.property_u32("current-speed", 115_200)
+    })
+}
+
+/// The interrupt specifier of a private interrupt.
+fn ppi(intid: u32) -> [u32; 3] {
+    [PRIVATE, intid - 16, PPI_LEVEL_LOW]
 }
 
 /// Where the guest finds the hypervisor: the grant table's place, addresses at which it may map what is not its own, and the
 /// interrupt of events.
-fn hypervisor(tree: &mut FdtWriter, layout: &Layout) -> Result<(), TreeError> {
-    let node = tree.begin_node("hypervisor")?;
-    tree.property_string_list("compatible", compatibles(&["xen,xen-4.20", "xen,xen"]))?;
-    let mut reg = alloc::vec![GRANT_TABLE.base, GRANT_TABLE.size];
-    for region in layout.unused() {
-        reg.extend([region.base.0, region.size]);
-    }
-    tree.property_array_u64("reg", &reg)?;
-    tree.property_array_u32("interrupts", &[PRIVATE, EVENT_CHANNEL_INTID - 16, PPI_LEVEL_LOW])?;
-    tree.end_node(node)?;
-    Ok(())
+fn fill_hypervisor(hypervisor: &mut FdtWriter, layout: &Layout) -> Result<(), Error> {
+    hypervisor.property("compatible", b"xen,xen-4.20\0xen,xen\0")?;
+    let unused = layout.unused().map(|region| [region.base.0, region.size]);
+    let reg: Vec<_> = [[GRANT_TABLE.base, GRANT_TABLE.size]].into_iter().chain(unused).collect();
+    hypervisor.property_array_u64("reg", reg.as_flattened())?;
+    hypervisor.property_array_u32("interrupts", &ppi(EVENT_CHANNEL_INTID))
 }
 
-fn psci(tree: &mut FdtWriter) -> Result<(), TreeError> {
-    let node = tree.begin_node("psci")?;
-    tree.property_string_list("compatible", compatibles(&["arm,psci-1.0", "arm,psci-0.2", "arm,psci"]))?;
-    tree.property_string("method", "hvc")?;
-    tree.end_node(node)?;
-    Ok(())
-}
-
-fn cpus(tree: &mut FdtWriter, config: &DomainConfig) -> Result<(), TreeError> {
-    let node = tree.begin_node("cpus")?;
-    tree.property_u32("#address-cells", 1)?;
-    tree.property_u32("#size-cells", 0)?;
-    for vcpu in 0..config.vcpus {
-        let affinity = Affinity::of(VcpuId(vcpu as u8)).0;
-        let cpu = tree.begin_node(&alloc::format!("cpu@{affinity:x}"))?;
-        tree.property_string("device_type", "cpu")?;
-        tree.property_string("compatible", "arm,armv8")?;
-        tree.property_string("enable-method", "psci")?;
-        tree.property_u32("reg", affinity)?;
-        tree.end_node(cpu)?;
-    }
-    tree.end_node(node)?;
-    Ok(())
-}
-
-fn memory(tree: &mut FdtWriter, layout: &Layout) -> Result<(), TreeError> {
-    for bank in &layout.banks {
-        let node = tree.begin_node(&alloc::format!("memory@{:x}", bank.base.0))?;
-        tree.property_string("device_type", "memory")?;
-        tree.property_array_u64("reg", &[bank.base.0, bank.size])?;
-        tree.end_node(node)?;
-    }
-    Ok(())
-}
-
-fn gic(tree: &mut FdtWriter, config: &DomainConfig) -> Result<(), TreeError> {
-    let node = tree.begin_node(&alloc::format!("interrupt-controller@{:x}", GICV3_DISTRIBUTOR.base))?;
-    tree.property_string("compatible", "arm,gic-v3")?;
-    tree.property_u32("#interrupt-cells", 3)?;
-    tree.property_u32("#address-cells", 0)?;
-    tree.property_null("interrupt-controller")?;
-    let redistributors = u64::from(config.vcpus) * GICV3_REDISTRIBUTOR_STRIDE;
-    tree.property_array_u64(
-        "reg",
-        &[GICV3_DISTRIBUTOR.base, GICV3_DISTRIBUTOR.size, GICV3_REDISTRIBUTORS.base, redistributors],
-    )?;
-    tree.property_phandle(GIC_PHANDLE)?;
-    tree.end_node(node)?;
-    Ok(())
-}
-
-fn timer(tree: &mut FdtWriter) -> Result<(), TreeError> {
-    let node = tree.begin_node("timer")?;
-    tree.property_string("compatible", "arm,armv8-timer")?;
-    let specifier = |intid: u32| [PRIVATE, intid - 16, PPI_LEVEL_LOW];
-    let intids = [TIMER_PHYSICAL_SECURE_INTID, TIMER_PHYSICAL_INTID, TIMER_VIRTUAL_INTID];
-    tree.property_array_u32("interrupts", intids.map(specifier).as_flattened())?;
-    tree.end_node(node)?;
-    Ok(())
-}
-
-fn vpl011(tree: &mut FdtWriter) -> Result<(), TreeError> {
-    let node = tree.begin_node(&alloc::format!("sbsa-uart@{:x}", VPL011.base))?;
-    tree.property_string("compatible", "arm,sbsa-uart")?;
-    tree.property_array_u64("reg", &[VPL011.base, VPL011.size])?;
-    tree.property_array_u32("interrupts", &[SHARED, VPL011_INTID - 32, LEVEL_HIGH])?;
-    tree.property_u32("current-speed", 115_200)?;
-    tree.end_node(node)?;
-    Ok(())
-}
-
-/// Copies `/aliases` and what is below `/passthrough`, as Xen does with a partial tree.
-fn merge(tree: &mut FdtWriter, partial: &Tree<'_>) -> Result<(), TreeError> {
-    for path in ["/aliases", "/passthrough"] {
-        if let Some(node) = partial.node(path) {
-            copy(tree, node, MAX_DEPTH)?;
+fn copy(tree: &mut FdtWriter, from: Node<'_>, depth: usize) -> Result<(), Error> {
+    let below = depth.checked_sub(1).ok_or(Error::NodeDepthTooLarge)?;
+    node(tree, from.name(), |tree| {
+        for property in from.properties() {
+            match (property.name(), property.value_as()) {
+                // The writer must know of it, not to give it out twice.
+                ("phandle", Ok(phandle)) => tree.property_phandle(phandle)?,
+                (name, _) => tree.property(name, property.value())?,
+            }
         }
-    }
-    Ok(())
-}
-
-fn copy(tree: &mut FdtWriter, from: FdtNode<'_, '_>, depth: usize) -> Result<(), TreeError> {
-    let below = depth.checked_sub(1).ok_or(TreeError)?;
-    let node = tree.begin_node(from.name)?;
-    for property in from.properties() {
-        match (property.name, from.number("phandle")) {
-            ("phandle", Some(phandle)) => tree.property_phandle(phandle)?,
-            _ => tree.property(property.name, property.value)?,
-        }
-    }
-    for child in from.children() {
-        copy(tree, child, below)?;
-    }
-    tree.end_node(node)?;
-    Ok(())
+        from.children().try_for_each(|child| copy(tree, child, below))
+    })
 }
 
 #[cfg(test)]

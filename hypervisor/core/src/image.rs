@@ -1,7 +1,8 @@
 //! Kernels: what a domain's image says of itself. Never reads outside the bytes it is given.
 
 use alloc::vec::Vec;
-use core::fmt;
+
+use thiserror::Error;
 
 use crate::addr::Ipa;
 
@@ -41,33 +42,26 @@ pub struct Kernel {
 }
 
 /// Why an image is no kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ImageError {
     /// Neither an arm64 Image nor an ELF file.
+    #[error("it is neither an arm64 Image nor an ELF file")]
     Unknown,
     /// It is compressed.
+    #[error("it is compressed; unpack it first (gunzip)")]
     Compressed,
     /// It ends before what it says of itself ends.
+    #[error("it is truncated: it ends before what its header says")]
     Truncated,
     /// For a big-endian CPU.
+    #[error("it is a big-endian kernel; only little-endian ones are supported")]
     BigEndian,
     /// An ELF file, but not a 64-bit executable for AArch64.
+    #[error("it is an ELF file, but not a 64-bit executable for AArch64")]
     OtherElf,
     /// Its segments overlap, or the entry lies in none.
+    #[error("its segments overlap, or its entry point lies in none of them")]
     Segments,
-}
-
-impl fmt::Display for ImageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unknown => "it is neither an arm64 Image nor an ELF file",
-            Self::Compressed => "it is compressed; unpack it first (gunzip)",
-            Self::Truncated => "it is truncated: it ends before what its header says",
-            Self::BigEndian => "it is a big-endian kernel; only little-endian ones are supported",
-            Self::OtherElf => "it is an ELF file, but not a 64-bit executable for AArch64",
-            Self::Segments => "its segments overlap, or its entry point lies in none of them",
-        })
-    }
 }
 
 /// The arm64 Image header (Linux, `Documentation/arch/arm64/booting.rst`).

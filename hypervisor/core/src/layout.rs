@@ -1,8 +1,8 @@
 //! Where everything goes in a domain's memory, by Xen's guest memory map.
 
 use alloc::vec::Vec;
-use core::fmt;
 
+use thiserror::Error;
 use xen_abi::arch_arm::{RAM0, RAM1};
 
 use crate::addr::{Ipa, PAGE_SIZE};
@@ -42,30 +42,17 @@ pub struct Layout {
 }
 
 /// Why a domain's content does not fit its memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum LayoutError {
     /// More memory than the memory map has room for.
+    #[error("memory is more than a domain can have")]
     TooMuch,
     /// The kernel wants to be where there is no RAM.
+    #[error("the kernel wants to be loaded where the domain has no RAM")]
     KernelPlace,
     /// Kernel, RAM disk and device tree need more; in bytes, at least.
+    #[error("memory is too small: kernel, ramdisk and device tree need at least {} KiB", .0.div_ceil(1024))]
     TooLittle(u64),
-}
-
-impl fmt::Display for LayoutError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooMuch => f.write_str("memory is more than a domain can have"),
-            Self::KernelPlace => f.write_str("the kernel wants to be loaded where the domain has no RAM"),
-            Self::TooLittle(needed) => {
-                write!(
-                    f,
-                    "memory is too small: kernel, ramdisk and device tree need at least {} KiB",
-                    needed.div_ceil(1024)
-                )
-            }
-        }
-    }
 }
 
 /// Xen puts the RAM disk and the tree below this much of RAM.

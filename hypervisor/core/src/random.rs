@@ -7,7 +7,7 @@
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 
-use crate::tree::{Properties, Tree};
+use crate::tree::Tree;
 
 /// Bytes of a seed.
 pub const SEED: usize = 32;

@@ -1,21 +1,32 @@
 use std::vec::Vec;
 
+use dtoolkit::error::FdtErrorKind;
+
 use super::*;
 use crate::config::Configuration;
 use crate::guest_tree;
 use crate::layout::{IpaRange, Layout};
 use crate::machine::{self, Machine};
 use crate::random::Seeds;
-use crate::testing::{Node, Random, cells, machine_tree, place};
+use crate::testing::{self, Random, cells, machine_tree, place};
+
+const HEADER: usize = 40;
+const NOP: u32 = 4;
+
+/// A field of a tree's header.
+fn field(tree: &[u8], index: usize) -> usize {
+    let at = index * 4;
+    u32::from_be_bytes(tree[at..at + 4].try_into().expect("four bytes")) as usize
+}
 
 /// A tree with something of everything.
 fn rich_tree() -> Vec<u8> {
-    let domain = Node::good("guest")
+    let domain = testing::Node::good("guest")
         .set("vpl011", Vec::new())
         .set("mote,ready", b"go\0".into())
         .module("multiboot,ramdisk", place(1))
         .module("multiboot,device-tree", place(2));
-    machine_tree(&[domain, Node::good("other").set("cpus", cells(&[1]))])
+    machine_tree(&[domain, testing::Node::good("other").set("cpus", cells(&[1]))])
 }
 
 /// Reads all that the hypervisor reads of a tree, in every role that a tree can have.
@@ -47,7 +58,7 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
             }
             _ if random.below(8) == 0 => bytes.truncate(at.max(1)),
             _ => {
-                let header = bytes.len().min(HEADER_SIZE);
+                let header = bytes.len().min(HEADER);
                 bytes[random.below(header)] = random.next() as u8;
             }
         }
@@ -63,7 +74,6 @@ fn no_damage_makes_reading_panic() {
     for _ in 0..TREES {
         let mut bytes = good.clone();
         damage(&mut bytes, &mut random);
-        remove_placeholders(&mut bytes);
         if let Ok(tree) = Tree::check(&bytes) {
             accepted += 1;
             read_everything(&tree);
@@ -92,45 +102,62 @@ fn noise_is_no_tree() {
 }
 
 #[test]
-fn placeholders_vanish_and_nothing_else() {
+fn placeholders_are_read_over() {
     let good = rich_tree();
-    let tree = Tree::check(&good).expect("good");
-    let names: Vec<_> = tree.nodes().map(|node| std::string::String::from(node.name)).collect();
-    let field = |index: usize| word(&good, index * 4).expect("a header") as usize;
-    let (start, size) = (field(2), field(9));
-    // A placeholder before every token costs a word each; here one at the beginning and one in front of the end.
-    let mut bytes = good[..start].to_vec();
+    let (start, size) = (field(&good, 2), field(&good, 9));
+    // One in front of the first property of the root, one behind its last node.
+    let (root, end) = (start + 8, start + size - 8);
+    let mut bytes = good[..root].to_vec();
     bytes.extend(NOP.to_be_bytes());
-    bytes.extend(&good[start..start + size - 4]);
+    bytes.extend(&good[root..end]);
     bytes.extend(NOP.to_be_bytes());
-    bytes.extend(END.to_be_bytes());
-    bytes.extend(&good[start + size..]);
-    for (index, by) in [(1, 8), (9, 8), (3, 8)] {
-        let new = (field(index) + by) as u32;
+    bytes.extend(&good[end..]);
+    for index in [1, 3, 9] {
+        let new = (field(&good, index) + 8) as u32;
         bytes[index * 4..index * 4 + 4].copy_from_slice(&new.to_be_bytes());
     }
-    if field(3) < start {
-        bytes[12..16].copy_from_slice(&(field(3) as u32).to_be_bytes());
-    }
-    assert!(Tree::check(&bytes).is_err(), "fdt does not expect placeholders");
-    remove_placeholders(&mut bytes);
-    let tree = Tree::check(&bytes).expect("good again");
-    assert!(tree.nodes().map(|node| node.name).eq(names.iter().map(std::string::String::as_str)));
+    let (good, tree) = (Tree::check(&good).expect("good"), Tree::check(&bytes).expect("as good"));
+    assert!(tree.nodes().map(Node::name).eq(good.nodes().map(Node::name)));
+    assert_eq!(tree.root().number("#address-cells"), Some(2));
+    assert_eq!(Machine::read(&tree), Machine::read(&good));
 }
 
 #[test]
-fn a_tree_that_is_too_deep_is_refused() {
-    let deep = |depth: usize| {
-        let mut tree = vm_fdt::FdtWriter::new().expect("a writer");
-        let mut open = Vec::new();
-        for level in 0..depth {
-            open.push(tree.begin_node(if level == 0 { "" } else { "n" }).expect("a node"));
-        }
-        while let Some(node) = open.pop() {
-            tree.end_node(node).expect("an end");
-        }
-        tree.finish().expect("a tree")
+fn what_lies_outside_the_tree_is_refused() {
+    let good = rich_tree();
+    for (index, outside) in [(1, u32::MAX), (2, u32::MAX - 3), (3, 0x7fff_fff0), (4, u32::MAX - 7), (8, u32::MAX)] {
+        let mut bytes = good.clone();
+        bytes[index * 4..index * 4 + 4].copy_from_slice(&outside.to_be_bytes());
+        assert!(Tree::check(&bytes).is_err(), "{index}");
+    }
+    let mut bytes = good.clone();
+    bytes[0] = 0;
+    let Err(Malformed::Structure(error)) = Tree::check(&bytes) else { panic!("accepted") };
+    assert_eq!(error.kind, FdtErrorKind::InvalidMagic);
+}
+
+#[test]
+fn a_number_of_another_length_is_none() {
+    let good = testing::Node::good("guest").set("cpus", cells(&[1, 1])).set("mote,weight", Vec::new());
+    let bytes = machine_tree(&[good]);
+    let guest = Tree::check(&bytes).expect("good").node("/chosen/guest").expect("the guest");
+    assert_eq!((guest.number("cpus"), guest.number("mote,weight")), (None, None));
+    assert!(guest.words("memory").is_some_and(|words| words.eq([0, 0x400])));
+}
+
+#[test]
+fn a_tree_of_any_depth_can_be_read() {
+    let deep = |depth: u32| {
+        let begin = [[1, 0]].into_iter().chain((0..depth).map(|_| [1, u32::from_be_bytes(*b"n\0\0\0")]));
+        let structure: Vec<u32> = begin.flatten().chain((0..=depth).map(|_| 2)).chain([9]).collect();
+        let (from, size) = (HEADER as u32 + 16, structure.len() as u32 * 4);
+        let header = [0xd00d_feed, from + size, from, from + size, HEADER as u32, 17, 16, 0, 0, size];
+        cells(&[&header[..], &[0; 4], &structure].concat())
     };
-    assert!(Tree::check(&deep(MAX_DEPTH)).is_ok());
-    assert_eq!(Tree::check(&deep(MAX_DEPTH + 1)).err(), Some(Malformed::Depth));
+    for depth in [0, 1, 23, 24, 25, 50_000] {
+        let bytes = deep(depth);
+        let tree = Tree::check(&bytes).expect("well nested");
+        read_everything(&tree);
+        assert_eq!(tree.nodes().count(), MAX_DEPTH.min(depth as usize), "{depth}");
+    }
 }
