@@ -35,24 +35,10 @@ pub fn report(report: &FaultReport) -> ! {
     say(format_args!("lr  {}", Address(report.x[30])));
     say(format_args!("sp  {:#018x}  far {:#018x}", report.sp, report.far));
     say(format_args!("esr {:#018x}  pstate {:#x}", report.esr, report.pstate));
-    for (row, registers) in report.x.chunks(4).enumerate() {
-        say(format_args!("{}", RegisterRow { first: row * 4, registers }));
+    for (first, registers) in (0..).step_by(4).zip(report.x.chunks(4)) {
+        say(format_args!("x{first:<2} {registers:016x?}"));
     }
     firmware::system_off()
-}
-
-struct RegisterRow<'a> {
-    first: usize,
-    registers: &'a [u64],
-}
-
-impl fmt::Display for RegisterRow<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, value) in self.registers.iter().enumerate() {
-            write!(f, "x{:<2} {value:#018x}  ", self.first + index)?;
-        }
-        Ok(())
-    }
 }
 
 fn say(line: fmt::Arguments<'_>) {

@@ -1,5 +1,6 @@
 //! What EL2 measured, as lines of JSON on the console: `(mote) report {…}`, one for each domain that ended or was left out, and one
-//! for the machine. Integers only; times are ticks of the physical counter, sizes are bytes.
+//! for the machine. Integers only; times are ticks of the physical counter, sizes are bytes. Names and reasons are plain ASCII,
+//! which `{:?}` quotes as JSON does.
 
 use core::fmt;
 
@@ -7,24 +8,7 @@ use mote_platform::{heap, image, timer};
 
 use crate::console;
 use crate::domain::{Domain, End};
-use crate::stats::{Exits, REASONS};
-
-/// A string as JSON.
-struct Quoted<'a>(&'a str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("\"")?;
-        for c in self.0.chars() {
-            match c {
-                '"' | '\\' => write!(f, "\\{c}")?,
-                c if c.is_control() => write!(f, "\\u{:04x}", u32::from(c))?,
-                c => write!(f, "{c}")?,
-            }
-        }
-        f.write_str("\"")
-    }
-}
+use crate::stats::Exits;
 
 /// A milestone as JSON: null if it was not reached.
 struct Tick(u64);
@@ -38,9 +22,9 @@ impl fmt::Display for Tick {
 impl fmt::Display for Exits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("{")?;
-        for (index, (reason, name)) in REASONS.iter().enumerate() {
+        for (index, (name, count)) in self.named().enumerate() {
             let comma = if index == 0 { "" } else { "," };
-            write!(f, "{comma}\"{name}\":{}", self.of(*reason))?;
+            write!(f, "{comma}\"{name}\":{count}")?;
         }
         f.write_str("}")
     }
@@ -69,29 +53,23 @@ pub fn domain(domain: &Domain, end: End, cost: &Cost) {
         End::Reboot => ("reboot", "it asked for a reset"),
         End::Crashed(reason) => ("crashed", reason),
     };
-    let milestones = &domain.milestones;
+    let Domain { id, name, vcpus, image_bytes, milestones, .. } = domain;
+    let Cost { touched_bytes, memory_bytes, table_bytes, structure_bytes, cpu_ticks, exits } = cost;
     let relaxed = core::sync::atomic::Ordering::Relaxed;
     console::log(format_args!(
-        "report {{\"kind\":\"domain\",\"id\":{},\"name\":{},\"state\":\"{state}\",\"reason\":{},\"vcpus\":{},\
-         \"image_bytes\":{},\"memory_bytes\":{},\"touched_bytes\":{},\"hypervisor_bytes\":{{\"tables\":{},\"structures\":{}}},\
-         \"hz\":{},\"created\":{},\"built\":{},\"first_instruction\":{},\"ready\":{},\"ended\":{},\"cpu_ticks\":{},\"exits\":{}}}",
-        domain.id.get(),
-        Quoted(&domain.name),
-        Quoted(reason),
-        domain.vcpus.len(),
-        domain.image_bytes,
-        cost.memory_bytes,
-        cost.touched_bytes,
-        cost.table_bytes,
-        cost.structure_bytes,
+        "report {{\"kind\":\"domain\",\"id\":{},\"name\":{name:?},\"state\":\"{state}\",\"reason\":{reason:?},\"vcpus\":{},\
+         \"image_bytes\":{image_bytes},\"memory_bytes\":{memory_bytes},\"touched_bytes\":{touched_bytes},\
+         \"hypervisor_bytes\":{{\"tables\":{table_bytes},\"structures\":{structure_bytes}}},\
+         \"hz\":{},\"created\":{},\"built\":{},\"first_instruction\":{},\"ready\":{},\"ended\":{},\
+         \"cpu_ticks\":{cpu_ticks},\"exits\":{exits}}}",
+        id.get(),
+        vcpus.len(),
         timer::frequency(),
         milestones.created,
         milestones.built.load(relaxed),
         Tick(milestones.first_instruction.load(relaxed)),
         Tick(milestones.ready.load(relaxed)),
         timer::now(),
-        cost.cpu_ticks,
-        cost.exits,
     ));
 }
 
@@ -99,11 +77,7 @@ pub fn domain(domain: &Domain, end: End, cost: &Cost) {
 pub fn refused(name: &str, reason: impl fmt::Display) {
     console::log(format_args!("domain {name} left out: {reason}"));
     let reason = alloc::format!("{reason}");
-    console::log(format_args!(
-        "report {{\"kind\":\"refused\",\"name\":{},\"reason\":{}}}",
-        Quoted(name),
-        Quoted(&reason)
-    ));
+    console::log(format_args!("report {{\"kind\":\"refused\",\"name\":{name:?},\"reason\":{reason:?}}}"));
 }
 
 /// Reports the machine, when all its domains have ended.

@@ -23,18 +23,9 @@ pub enum ExitReason {
     Other,
 }
 
-/// The reasons in the order of their counters, with their names in a report.
-pub const REASONS: [(ExitReason, &str); 9] = [
-    (ExitReason::Hypercall, "hypercall"),
-    (ExitReason::Psci, "psci"),
-    (ExitReason::Mmio, "mmio"),
-    (ExitReason::SystemRegister, "sysreg"),
-    (ExitReason::Wait, "wfi"),
-    (ExitReason::Interrupt, "interrupt"),
-    (ExitReason::AccessFlag, "access_flag"),
-    (ExitReason::Fault, "fault"),
-    (ExitReason::Other, "other"),
-];
+/// The reasons' names in a report, in the order of [`ExitReason`].
+pub const REASONS: [&str; 9] =
+    ["hypercall", "psci", "mmio", "sysreg", "wfi", "interrupt", "access_flag", "fault", "other"];
 
 /// Exits by reason.
 #[derive(Clone, Copy, Debug)]
@@ -51,9 +42,9 @@ impl Exits {
         self.0[reason as usize] += 1;
     }
 
-    /// How many there were for `reason`.
-    pub const fn of(&self, reason: ExitReason) -> u64 {
-        self.0[reason as usize]
+    /// How many there were for each reason, with its name.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        REASONS.into_iter().zip(self.0)
     }
 
     /// Adds another vCPU's.

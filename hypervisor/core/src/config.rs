@@ -176,7 +176,9 @@ impl Configuration {
             return Err(ConfigError::TooMany);
         }
         refuse_unsupported(node)?;
-        let modules = Modules::read(node, is_free)?;
+        let place = |kind| module(node, kind, is_free).map(|module| module.map(|(_, range)| range));
+        let (kernel, place_of_kernel) =
+            module(node, "kernel", is_free)?.ok_or(ConfigError::Missing("the kernel module"))?;
         Ok(DomainConfig {
             name: name.into(),
             memory: memory(node)?,
@@ -191,10 +193,10 @@ impl Configuration {
                 mappings: MAPPINGS_PER_FRAME
                     * number(node, "max_maptrack_frames", MAPTRACK_FRAMES, 0, MAX_MAPTRACK_FRAMES)?,
             },
-            kernel: modules.kernel.ok_or(ConfigError::Missing("the kernel module"))?,
-            bootargs: modules.bootargs,
-            ramdisk: modules.ramdisk,
-            device_tree: modules.device_tree,
+            kernel: place_of_kernel,
+            bootargs: kernel.string("bootargs").map(String::from),
+            ramdisk: place("ramdisk")?,
+            device_tree: place("device-tree")?,
             ready: ready(node)?,
             by_pages: node.has("mote,track-touched"),
         })
@@ -213,10 +215,8 @@ pub fn is_name(name: &str) -> bool {
 fn refuse_unsupported(node: Node<'_>) -> Result<(), ConfigError> {
     const UNSUPPORTED: [&str; 7] =
         ["xen,static-mem", "xen,static-heap", "direct-map", "xen,passthrough", "llc-colors", "sve", "domain-cpupool"];
-    if let Some(property) = UNSUPPORTED.into_iter().find(|property| node.has(property)) {
-        return Err(ConfigError::Unsupported(property));
-    }
-    Ok(())
+    let found = UNSUPPORTED.into_iter().find(|property| node.has(property));
+    found.map_or(Ok(()), |property| Err(ConfigError::Unsupported(property)))
 }
 
 /// `xen,enhanced`: no value or "enabled", "no-xenstore", "disabled". Xenstore is not there yet, so the first two are the same.
@@ -288,39 +288,24 @@ fn ready(node: Node<'_>) -> Result<Ready, ConfigError> {
     }
 }
 
-#[derive(Default)]
-struct Modules {
-    kernel: Option<PaRange>,
-    bootargs: Option<String>,
-    ramdisk: Option<PaRange>,
-    device_tree: Option<PaRange>,
-}
-
-impl Modules {
-    fn read(node: Node<'_>, is_free: &impl Fn(PaRange) -> bool) -> Result<Self, ConfigError> {
-        let mut modules = Self::default();
-        for module in node.children().filter(|node| node.is_compatible("multiboot,module")) {
-            let place = |kind: &'static str, slot: &mut Option<PaRange>| {
-                let range = module.ranges().next().ok_or(ConfigError::ModuleAddress(kind))?;
-                if range.is_empty() || !is_free(range) {
-                    return Err(ConfigError::ModulePlace(kind));
-                }
-                if slot.replace(range).is_some() {
-                    return Err(ConfigError::TwoModules(kind));
-                }
-                Ok(())
-            };
-            if module.is_compatible("multiboot,kernel") {
-                place("kernel", &mut modules.kernel)?;
-                modules.bootargs = module.string("bootargs").map(String::from);
-            } else if module.is_compatible("multiboot,ramdisk") {
-                place("ramdisk", &mut modules.ramdisk)?;
-            } else if module.is_compatible("multiboot,device-tree") {
-                place("device-tree", &mut modules.device_tree)?;
-            }
-        }
-        Ok(modules)
+/// The module of a kind, and where it is.
+fn module<'a>(
+    node: Node<'a>,
+    kind: &'static str,
+    is_free: &impl Fn(PaRange) -> bool,
+) -> Result<Option<(Node<'a>, PaRange)>, ConfigError> {
+    let is_kind = |text: &str| text.strip_prefix("multiboot,") == Some(kind);
+    let is_wanted = |module: &Node<'_>| module.strings("compatible").any(is_kind);
+    let mut modules = node.children().filter(|child| child.is_compatible("multiboot,module")).filter(is_wanted);
+    let Some(module) = modules.next() else { return Ok(None) };
+    if modules.next().is_some() {
+        return Err(ConfigError::TwoModules(kind));
     }
+    let range = module.ranges().next().ok_or(ConfigError::ModuleAddress(kind))?;
+    if range.is_empty() || !is_free(range) {
+        return Err(ConfigError::ModulePlace(kind));
+    }
+    Ok(Some((module, range)))
 }
 
 #[cfg(test)]

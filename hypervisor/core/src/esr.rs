@@ -47,12 +47,9 @@ pub enum Wait {
     Event,
 }
 
-/// A trapped `MSR` or `MRS`.
+/// A trapped `MSR` or `MRS`, as its ISS tells of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SystemAccess(
-    // The ISS.
-    u32,
-);
+pub struct SystemAccess(u32);
 
 impl SystemAccess {
     /// The register.
@@ -98,12 +95,9 @@ impl FaultKind {
     }
 }
 
-/// A data abort.
+/// A data abort, as its ISS tells of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DataAbort(
-    // The ISS.
-    u32,
-);
+pub struct DataAbort(u32);
 
 impl DataAbort {
     /// Why.
@@ -120,12 +114,9 @@ impl DataAbort {
     }
 }
 
-/// A load or store of one general register.
+/// A load or store of one general register, as its ISS tells of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DataAccess(
-    // The ISS.
-    u32,
-);
+pub struct DataAccess(u32);
 
 impl DataAccess {
     const SIGN_EXTEND: u32 = 1 << 21;

@@ -30,10 +30,19 @@ const MAX_DEPTH: usize = 16;
 /// The largest tree that the boot protocol allows, in bytes.
 pub const MAX_SIZE: u64 = 2 << 20;
 
+/// Whether all that was to be in a node could be written.
+type Filled = Result<(), Error>;
+
 /// The tree could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("its partial device tree is nested too deep, uses a phandle twice, or is larger than 2 MiB")]
 pub struct TreeError;
+
+impl From<Error> for TreeError {
+    fn from(_: Error) -> Self {
+        Self
+    }
+}
 
 /// Bytes that the tree of a domain takes at most, for the layout to leave room before addresses are known.
 ///
@@ -57,16 +66,6 @@ pub fn build(
     partial: Option<&Tree<'_>>,
     seed: Option<[u8; SEED]>,
 ) -> Result<Vec<u8>, TreeError> {
-    let bytes = write(config, layout, partial, seed).map_err(|_| TreeError)?;
-    if bytes.len() as u64 > MAX_SIZE { Err(TreeError) } else { Ok(bytes) }
-}
-
-fn write(
-    config: &DomainConfig,
-    layout: &Layout,
-    partial: Option<&Tree<'_>>,
-    seed: Option<[u8; SEED]>,
-) -> Result<Vec<u8>, Error> {
     let mut tree = FdtWriter::new()?;
     node(&mut tree, "", |root| {
         root.property_string("model", "XENVM-4.20")?;
@@ -91,25 +90,21 @@ fn write(
             node(root, "hypervisor", |hypervisor| fill_hypervisor(hypervisor, layout))?;
         }
         // Of a partial tree that much is copied on Xen.
-        let partial = ["/aliases", "/passthrough"].into_iter().filter_map(|path| partial?.node(path));
-        partial.into_iter().try_for_each(|part| copy(root, part, MAX_DEPTH))
+        let mut parts = ["/aliases", "/passthrough"].into_iter().filter_map(|path| partial?.node(path));
+        parts.try_for_each(|part| copy(root, part, MAX_DEPTH))
     })?;
-    tree.finish()
+    let bytes = tree.finish()?;
+    if bytes.len() as u64 > MAX_SIZE { Err(TreeError) } else { Ok(bytes) }
 }
 
 /// A node with the properties and children that `fill` gives it.
-fn node(tree: &mut FdtWriter, name: &str, fill: impl FnOnce(&mut FdtWriter) -> Result<(), Error>) -> Result<(), Error> {
+fn node(tree: &mut FdtWriter, name: &str, fill: impl FnOnce(&mut FdtWriter) -> Filled) -> Filled {
     let node = tree.begin_node(name)?;
     fill(tree)?;
     tree.end_node(node)
 }
 
-fn fill_chosen(
-    chosen: &mut FdtWriter,
-    config: &DomainConfig,
-    layout: &Layout,
-    seed: Option<[u8; SEED]>,
-) -> Result<(), Error> {
+fn fill_chosen(chosen: &mut FdtWriter, config: &DomainConfig, layout: &Layout, seed: Option<[u8; SEED]>) -> Filled {
     if let Some(bootargs) = &config.bootargs {
         chosen.property_string("bootargs", bootargs)?;
     }
@@ -126,7 +121,7 @@ fn fill_chosen(
     Ok(())
 }
 
-fn fill_cpus(cpus: &mut FdtWriter, vcpus: u32) -> Result<(), Error> {
+fn fill_cpus(cpus: &mut FdtWriter, vcpus: u32) -> Filled {
     cpus.property_u32("#address-cells", 1)?;
     cpus.property_u32("#size-cells", 0)?;
     (0..vcpus).map(|vcpu| Affinity::of(VcpuId(vcpu as u8)).0).try_for_each(|affinity| {
@@ -140,7 +135,7 @@ fn fill_cpus(cpus: &mut FdtWriter, vcpus: u32) -> Result<(), Error> {
 }
 
 /// The GIC, the timer, and the UART if there is one.
-fn devices(root: &mut FdtWriter, config: &DomainConfig) -> Result<(), Error> {
+fn devices(root: &mut FdtWriter, config: &DomainConfig) -> Filled {
     node(root, &format!("interrupt-controller@{:x}", GICV3_DISTRIBUTOR.base), |gic| {
         gic.property_string("compatible", "arm,gic-v3")?;
         gic.property_u32("#interrupt-cells", 3)?;
@@ -174,7 +169,7 @@ fn ppi(intid: u32) -> [u32; 3] {
 
 /// Where the guest finds the hypervisor: the grant table's place, addresses at which it may map what is not its own, and the
 /// interrupt of events.
-fn fill_hypervisor(hypervisor: &mut FdtWriter, layout: &Layout) -> Result<(), Error> {
+fn fill_hypervisor(hypervisor: &mut FdtWriter, layout: &Layout) -> Filled {
     hypervisor.property("compatible", b"xen,xen-4.20\0xen,xen\0")?;
     let unused = layout.unused().map(|region| [region.base.0, region.size]);
     let reg: Vec<_> = [[GRANT_TABLE.base, GRANT_TABLE.size]].into_iter().chain(unused).collect();
@@ -182,7 +177,7 @@ fn fill_hypervisor(hypervisor: &mut FdtWriter, layout: &Layout) -> Result<(), Er
     hypervisor.property_array_u32("interrupts", &ppi(EVENT_CHANNEL_INTID))
 }
 
-fn copy(tree: &mut FdtWriter, from: Node<'_>, depth: usize) -> Result<(), Error> {
+fn copy(tree: &mut FdtWriter, from: Node<'_>, depth: usize) -> Filled {
     let below = depth.checked_sub(1).ok_or(Error::NodeDepthTooLarge)?;
     node(tree, from.name(), |tree| {
         for property in from.properties() {

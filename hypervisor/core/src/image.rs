@@ -64,18 +64,6 @@ pub enum ImageError {
     Segments,
 }
 
-/// The arm64 Image header (Linux, `Documentation/arch/arm64/booting.rst`).
-mod header {
-    pub const SIZE: usize = 64;
-    pub const TEXT_OFFSET: usize = 8;
-    pub const IMAGE_SIZE: usize = 16;
-    pub const FLAGS: usize = 24;
-    pub const MAGIC: usize = 56;
-    pub const PE_OFFSET: usize = 60;
-    pub const MAGIC_VALUE: &[u8] = b"ARM\x64";
-    pub const BIG_ENDIAN: u64 = 1;
-}
-
 /// Bytes of an image that [`parse`] needs at least to see: an Image's header, an ELF file's headers.
 pub const HEAD: usize = 4096;
 
@@ -85,9 +73,10 @@ pub const HEAD: usize = 4096;
 /// # Errors
 /// What is wrong with it.
 pub fn parse(head: &[u8], size: u64) -> Result<Kernel, ImageError> {
+    const IMAGE_MAGIC: &[u8] = b"ARM\x64";
     const ELF_MAGIC: &[u8] = b"\x7fELF";
     const GZIP_MAGIC: &[u8] = b"\x1f\x8b";
-    if head.get(header::MAGIC..header::SIZE - 4) == Some(header::MAGIC_VALUE) {
+    if head.get(56..60) == Some(IMAGE_MAGIC) {
         return parse_image(head, size);
     }
     if head.starts_with(ELF_MAGIC) {
@@ -96,16 +85,18 @@ pub fn parse(head: &[u8], size: u64) -> Result<Kernel, ImageError> {
     Err(if head.starts_with(GZIP_MAGIC) { ImageError::Compressed } else { ImageError::Unknown })
 }
 
+/// An arm64 Image (Linux, `Documentation/arch/arm64/booting.rst`).
 fn parse_image(head: &[u8], size: u64) -> Result<Kernel, ImageError> {
+    const HEADER: u64 = 64;
+    const BIG_ENDIAN: u64 = 1;
     /// What an image from before Linux 3.17 means by an image size of zero.
     const LEGACY_TEXT_OFFSET: u64 = 0x8_0000;
-    let field = |at| double(head, at).ok_or(ImageError::Truncated);
-    let image_size = field(header::IMAGE_SIZE)?;
-    if field(header::FLAGS)? & header::BIG_ENDIAN != 0 && image_size != 0 {
+    let (text_offset, image_size, flags) = (double(head, 8)?, double(head, 16)?, double(head, 24)?);
+    if flags & BIG_ENDIAN != 0 && image_size != 0 {
         return Err(ImageError::BigEndian);
     }
-    let text_offset = if image_size == 0 { LEGACY_TEXT_OFFSET } else { field(header::TEXT_OFFSET)? };
-    if size <= header::SIZE as u64 || efi_end(head).is_some_and(|end| end > size) {
+    let text_offset = if image_size == 0 { LEGACY_TEXT_OFFSET } else { text_offset };
+    if size <= HEADER || efi_end(head).is_ok_and(|end| end > size) {
         return Err(ImageError::Truncated);
     }
     let memory = image_size.max(size);
@@ -114,23 +105,19 @@ fn parse_image(head: &[u8], size: u64) -> Result<Kernel, ImageError> {
     Ok(Kernel { base: Base::Ram(text_offset), segments: alloc::vec![whole], entry: 0, size: memory })
 }
 
-/// Where the last section of an Image ends that is an EFI application as well, as Linux is. Nothing else in an Image tells how
-/// long the file is (PE format, "COFF File Header" and "Section Table").
-fn efi_end(head: &[u8]) -> Option<u64> {
+/// Where the last section ends of an Image that is an EFI application as well, as Linux is; an error if it is none. Nothing
+/// else in an Image tells how long the file is (PE format, "COFF File Header" and "Section Table").
+fn efi_end(head: &[u8]) -> Result<u64, ImageError> {
     const SIGNATURE: &[u8] = b"PE\0\0";
-    const FILE_HEADER: usize = 4;
-    const OPTIONAL_HEADER: usize = 24;
+    const HEADERS: usize = 24;
     const SECTION: usize = 40;
-    let pe = head.get(word(head, header::PE_OFFSET)? as usize..)?;
-    pe.starts_with(SIGNATURE).then_some(())?;
-    let count = half(pe, FILE_HEADER + 2)?;
-    let table = OPTIONAL_HEADER + usize::from(half(pe, FILE_HEADER + 16)?);
-    let sections = pe.get(table..)?.chunks_exact(SECTION).take(count.into());
-    let ends = sections.filter_map(|section| {
+    let pe = head.get(word(head, 60)? as usize..).filter(|pe| pe.starts_with(SIGNATURE)).unwrap_or_default();
+    let (count, optional_header) = (half(pe, 6)?, half(pe, 20)?);
+    let table = pe.get(HEADERS + usize::from(optional_header)..).unwrap_or_default();
+    table.chunks_exact(SECTION).take(count.into()).try_fold(0, |end, section| {
         let (size, start) = (word(section, 16)?, word(section, 20)?);
-        Some(u64::from(size) + u64::from(start))
-    });
-    ends.max()
+        Ok(end.max(u64::from(size) + u64::from(start)))
+    })
 }
 
 /// ELF64 (System V ABI, chapters 4 and 5).
@@ -139,23 +126,22 @@ fn parse_elf(head: &[u8], size: u64) -> Result<Kernel, ImageError> {
     const EXECUTABLE: u16 = 2;
     const POSITION_INDEPENDENT: u16 = 3;
     const AARCH64: u16 = 183;
-    const PROGRAM_HEADER: usize = 56;
+    const PROGRAM_HEADER: u16 = 56;
     const MAX_SEGMENTS: u16 = 32;
-    let half_word = |at| half(head, at).ok_or(ImageError::Truncated);
-    let is_executable = matches!(half_word(16)?, EXECUTABLE | POSITION_INDEPENDENT);
-    let is_ours = head.get(4..6) == Some(CLASS64_LITTLE_ENDIAN) && half_word(18)? == AARCH64;
-    if !is_ours || !is_executable || usize::from(half_word(54)?) != PROGRAM_HEADER {
+    let is_executable = matches!(half(head, 16)?, EXECUTABLE | POSITION_INDEPENDENT);
+    let is_ours = head.get(4..6) == Some(CLASS64_LITTLE_ENDIAN) && half(head, 18)? == AARCH64;
+    if !is_ours || !is_executable || half(head, 54)? != PROGRAM_HEADER {
         return Err(ImageError::OtherElf);
     }
-    let entry = double(head, 24).ok_or(ImageError::Truncated)?;
-    let table = double(head, 32).and_then(|at| usize::try_from(at).ok()).ok_or(ImageError::Truncated)?;
-    if half_word(56)? > MAX_SEGMENTS {
+    let (entry, table, count) = (double(head, 24)?, double(head, 32)?, half(head, 56)?);
+    if count > MAX_SEGMENTS {
         return Err(ImageError::Segments);
     }
+    let table = usize::try_from(table).ok().and_then(|table| head.get(table..)).ok_or(ImageError::Truncated)?;
     let mut segments = Vec::new();
-    for index in 0..usize::from(half_word(56)?) {
-        let at = table.checked_add(index * PROGRAM_HEADER).ok_or(ImageError::Truncated)?;
-        if let Some(segment) = program_header(head, at, size)? {
+    for index in 0..usize::from(count) {
+        let header = table.get(index * usize::from(PROGRAM_HEADER)..).unwrap_or_default();
+        if let Some(segment) = program_header(header, size)? {
             let above = segments.partition_point(|lower: &Segment| lower.target <= segment.target);
             segments.insert(above, segment);
         }
@@ -164,13 +150,11 @@ fn parse_elf(head: &[u8], size: u64) -> Result<Kernel, ImageError> {
 }
 
 /// A segment to load, still at its physical address; `None` for other kinds.
-fn program_header(head: &[u8], at: usize, size: u64) -> Result<Option<Segment>, ImageError> {
+fn program_header(header: &[u8], size: u64) -> Result<Option<Segment>, ImageError> {
     const LOAD: u32 = 1;
-    let header = head.get(at..).ok_or(ImageError::Truncated)?;
-    let field = |at| double(header, at).ok_or(ImageError::Truncated);
-    let kind = header.get(..4).and_then(|kind| kind.try_into().ok()).map(u32::from_le_bytes);
+    let field = |at| double(header, at);
     let segment = Segment { offset: field(8)?, length: field(32)?, target: field(24)?, size: field(40)? };
-    if kind != Some(LOAD) || segment.size == 0 {
+    if word(header, 0)? != LOAD || segment.size == 0 {
         return Ok(None);
     }
     let end = segment.offset.checked_add(segment.length).ok_or(ImageError::Truncated)?;
@@ -199,19 +183,20 @@ fn arrange(mut segments: Vec<Segment>, entry: u64) -> Result<Kernel, ImageError>
     Ok(Kernel { base: Base::Fixed(Ipa(base)), segments, entry: entry - base, size })
 }
 
-fn double(bytes: &[u8], at: usize) -> Option<u64> {
-    let bytes = bytes.get(at..at.checked_add(8)?)?;
-    bytes.try_into().ok().map(u64::from_le_bytes)
+fn double(bytes: &[u8], at: usize) -> Result<u64, ImageError> {
+    field(bytes, at).map(u64::from_le_bytes)
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    let bytes = bytes.get(at..at.checked_add(4)?)?;
-    bytes.try_into().ok().map(u32::from_le_bytes)
+fn word(bytes: &[u8], at: usize) -> Result<u32, ImageError> {
+    field(bytes, at).map(u32::from_le_bytes)
 }
 
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
-    let bytes = bytes.get(at..at.checked_add(2)?)?;
-    bytes.try_into().ok().map(u16::from_le_bytes)
+fn half(bytes: &[u8], at: usize) -> Result<u16, ImageError> {
+    field(bytes, at).map(u16::from_le_bytes)
+}
+
+fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], ImageError> {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().ok_or(ImageError::Truncated)
 }
 
 #[cfg(test)]

@@ -82,16 +82,18 @@ impl Layout {
             return Err(LayoutError::TooLittle(needed));
         }
         let kernel = IpaRange { base: Ipa(base), size: kernel.size };
-        let mut free = Free { bank, kernel, taken: Vec::new() };
-        let place =
-            |free: &mut Free, size, alignment| free.place(size, alignment).ok_or(LayoutError::TooLittle(needed));
-        let tree = place(&mut free, tree_size, TREE_ALIGNMENT.min(tree_size.next_power_of_two()))?;
-        let ramdisk = ramdisk.map(|size| place(&mut free, size, PAGE_SIZE)).transpose()?;
+        let mut taken = alloc::vec![kernel];
+        let mut place = |size, alignment| {
+            let in_low = highest(bank, bank.end().min(bank.base.0 + LOW), &taken, size, alignment);
+            let place = in_low.or_else(|| highest(bank, bank.end(), &taken, size, alignment));
+            taken.extend(place);
+            place.ok_or(LayoutError::TooLittle(needed))
+        };
+        let tree = place(tree_size, TREE_ALIGNMENT.min(tree_size.next_power_of_two()))?;
+        let ramdisk = ramdisk.map(|size| place(size, PAGE_SIZE)).transpose()?;
         Ok(Self { banks, kernel, ramdisk, tree })
     }
-}
 
-impl Layout {
     /// Addresses at which there could be RAM and is none, in pieces of 2 MiB, of 64 MiB at least, as Xen finds them
     /// (`find_unallocated_memory`).
     pub fn unused(&self) -> impl Iterator<Item = IpaRange> {
@@ -120,38 +122,18 @@ fn banks(memory: u64) -> Result<Vec<IpaRange>, LayoutError> {
     Ok(banks)
 }
 
-/// What is left of the first bank.
-struct Free {
-    bank: IpaRange,
-    kernel: IpaRange,
-    taken: Vec<IpaRange>,
-}
-
-impl Free {
-    /// The highest place of `size` bytes in low RAM, else the lowest above it.
-    fn place(&mut self, size: u64, alignment: u64) -> Option<IpaRange> {
-        let low_end = self.bank.end().min(self.bank.base.0 + LOW);
-        let from_top = self.below(low_end, size, alignment);
-        let place = from_top.or_else(|| self.below(self.bank.end(), size, alignment))?;
-        self.taken.push(place);
-        Some(place)
-    }
-
-    /// The highest place of `size` bytes that ends at `end` or below.
-    fn below(&self, end: u64, size: u64, alignment: u64) -> Option<IpaRange> {
-        let mut end = end;
-        loop {
-            let base = end.checked_sub(size)? & !(alignment - 1);
-            let place = IpaRange { base: Ipa(base), size };
-            if base < self.bank.base.0 {
-                return None;
-            }
-            let in_the_way = |other: &&IpaRange| other.overlaps(place);
-            match self.taken.iter().chain([&self.kernel]).find(in_the_way) {
-                // Each turn ends lower than the last.
-                Some(other) => end = other.base.0,
-                None => return Some(place),
-            }
+/// The highest place of `size` bytes in a bank that ends at `end` or below and is not taken.
+fn highest(bank: IpaRange, mut end: u64, taken: &[IpaRange], size: u64, alignment: u64) -> Option<IpaRange> {
+    loop {
+        let base = end.checked_sub(size)? & !(alignment - 1);
+        let place = IpaRange { base: Ipa(base), size };
+        if base < bank.base.0 {
+            return None;
+        }
+        match taken.iter().find(|other| other.overlaps(place)) {
+            // Each turn ends lower than the last.
+            Some(other) => end = other.base.0,
+            None => return Some(place),
         }
     }
 }

@@ -19,8 +19,6 @@ pub enum Code {
     NotSupported = -1,
     /// An argument is out of range.
     InvalidParameters = -2,
-    /// The caller may not.
-    Denied = -3,
     /// The vCPU is on.
     AlreadyOn = -4,
     /// The entry point cannot be one.
@@ -102,6 +100,16 @@ pub enum Action {
     SystemReset,
 }
 
+impl Action {
+    const fn supported(is_there: bool) -> Self {
+        Self::code(if is_there { Code::Success } else { Code::NotSupported })
+    }
+
+    const fn code(code: Code) -> Self {
+        Self::Return(code.value())
+    }
+}
+
 /// Which vCPUs of a domain are switched on.
 #[derive(Debug)]
 pub struct Power {
@@ -119,15 +127,17 @@ impl Power {
     /// `arguments` are x1 to x3.
     pub fn call(&mut self, caller: VcpuId, function_id: u32, arguments: [u64; 3]) -> Action {
         let arguments = narrow(function_id, arguments);
-        match function_id & !function::WIDE {
+        match base(function_id) {
             function::CPU_SUSPEND => Action::Suspend,
-            function::CPU_OFF if function_id & function::WIDE == 0 => self.cpu_off(caller),
-            function::CPU_ON => self.cpu_on(arguments),
-            function::AFFINITY_INFO => Action::Return(self.affinity_info(arguments)),
-            function::SYSTEM_OFF if function_id & function::WIDE == 0 => Action::SystemOff,
-            function::SYSTEM_RESET if function_id & function::WIDE == 0 => Action::SystemReset,
-            function::SYSTEM_RESET2 => reset2(arguments),
-            _ => Action::Return(Code::NotSupported.value()),
+            function::CPU_OFF => self.cpu_off(caller),
+            function::CPU_ON => self.cpu_on(arguments).unwrap_or_else(Action::code),
+            function::AFFINITY_INFO => self.affinity_info(arguments),
+            function::SYSTEM_OFF => Action::SystemOff,
+            function::SYSTEM_RESET => Action::SystemReset,
+            // Only the architectural warm reset, type 0, is there.
+            function::SYSTEM_RESET2 if arguments[0] as u32 == 0 => Action::SystemReset,
+            function::SYSTEM_RESET2 => Action::code(Code::InvalidParameters),
+            _ => Action::code(Code::NotSupported),
         }
     }
 
@@ -144,33 +154,37 @@ impl Power {
         if self.on.contains(&true) { Action::PowerOff } else { Action::SystemOff }
     }
 
-    fn cpu_on(&mut self, [target, entry, context]: [u64; 3]) -> Action {
-        let Some(vcpu) = self.find(target) else {
-            return Action::Return(Code::InvalidParameters.value());
-        };
+    fn cpu_on(&mut self, [target, entry, context]: [u64; 3]) -> Result<Action, Code> {
+        let vcpu = self.find(target).ok_or(Code::InvalidParameters)?;
         if !entry.is_multiple_of(INSTRUCTION) || entry >> IPA_BITS != 0 {
-            return Action::Return(Code::InvalidAddress.value());
+            return Err(Code::InvalidAddress);
         }
-        match self.on.get_mut(usize::from(vcpu.0)) {
-            Some(on) if !*on => *on = true,
-            _ => return Action::Return(Code::AlreadyOn.value()),
-        }
-        Action::PowerOn { vcpu, entry, context }
+        let on = self.on.get_mut(usize::from(vcpu.0)).filter(|on| !**on).ok_or(Code::AlreadyOn)?;
+        *on = true;
+        Ok(Action::PowerOn { vcpu, entry, context })
     }
 
     /// Whether any vCPU is on of those that share the target's affinity from the level up, as Xen answers it.
-    fn affinity_info(&self, [target, level, _]: [u64; 3]) -> u64 {
+    fn affinity_info(&self, [target, level, _]: [u64; 3]) -> Action {
         // A 32-bit argument in both forms of the function.
         let Some(&shift) = AFFINITY_SHIFTS.get(level as u32 as usize) else {
-            return Code::InvalidParameters.value();
+            return Action::code(Code::InvalidParameters);
         };
         let vcpus = (0..).map(VcpuId).map(|vcpu| u64::from(Affinity::of(vcpu).0)).zip(&self.on);
         let mut states = vcpus.filter(|(at, _)| at >> shift == target >> shift).map(|(_, on)| *on);
         match states.next() {
-            Some(first) if first || states.any(|on| on) => AFFINITY_ON,
-            Some(_) => AFFINITY_OFF,
-            None => Code::InvalidParameters.value(),
+            Some(first) if first || states.any(|on| on) => Action::Return(AFFINITY_ON),
+            Some(_) => Action::Return(AFFINITY_OFF),
+            None => Action::code(Code::InvalidParameters),
         }
+    }
+}
+
+/// What a function's two forms have in common, if it has two; else its identifier as it is.
+const fn base(function_id: u32) -> u32 {
+    match function_id & !function::WIDE {
+        both @ (function::CPU_SUSPEND | function::CPU_ON | function::AFFINITY_INFO | function::SYSTEM_RESET2) => both,
+        _ => function_id,
     }
 }
 
@@ -179,20 +193,15 @@ fn narrow(function_id: u32, arguments: [u64; 3]) -> [u64; 3] {
     if function_id & function::WIDE != 0 { arguments } else { arguments.map(|argument| argument & 0xffff_ffff) }
 }
 
-/// Only the architectural warm reset, type 0, is there.
-fn reset2([kind, ..]: [u64; 3]) -> Action {
-    if kind as u32 == 0 { Action::SystemReset } else { Action::Return(Code::InvalidParameters.value()) }
-}
-
 /// The answer to a call that looks at nothing but its first argument, or `None` if it is one for [`Power::call`].
 #[must_use]
 pub fn immediate(function_id: u32, argument: u64) -> Option<Action> {
     Some(match function_id {
         function::VERSION => Action::Return(PSCI_VERSION),
-        function::PSCI_FEATURES => Action::Return(features(argument as u32)),
+        function::PSCI_FEATURES => features(argument as u32),
         function::MIGRATE_INFO_TYPE => Action::Return(NO_MIGRATION),
         function::SMCCC_VERSION => Action::Return(SMCCC_VERSION),
-        function::SMCCC_ARCH_FEATURES => Action::Return(arch_features(argument as u32)),
+        function::SMCCC_ARCH_FEATURES => arch_features(argument as u32),
         function::HYPERVISOR_COUNT => Action::Return(XEN_FUNCTION_COUNT),
         function::HYPERVISOR_UID => Action::ReturnFour(XEN_UID),
         function::HYPERVISOR_REVISION => Action::ReturnFour(XEN_REVISION),
@@ -200,29 +209,17 @@ pub fn immediate(function_id: u32, argument: u64) -> Option<Action> {
     })
 }
 
-fn features(function_id: u32) -> u64 {
-    let has_wide_form = matches!(
-        function_id & !function::WIDE,
-        function::CPU_SUSPEND | function::CPU_ON | function::AFFINITY_INFO | function::SYSTEM_RESET2
-    );
-    let narrow_only = matches!(
-        function_id,
-        function::VERSION
-            | function::CPU_OFF
-            | function::MIGRATE_INFO_TYPE
-            | function::SYSTEM_OFF
-            | function::SYSTEM_RESET
-            | function::PSCI_FEATURES
-            | function::SMCCC_VERSION
-    );
-    if has_wide_form || narrow_only { Code::Success.value() } else { Code::NotSupported.value() }
+fn features(function_id: u32) -> Action {
+    use function::*;
+    let function = base(function_id);
+    let of_vcpus = matches!(function, CPU_SUSPEND | CPU_OFF | CPU_ON | AFFINITY_INFO | MIGRATE_INFO_TYPE);
+    let of_all =
+        matches!(function, SYSTEM_OFF | SYSTEM_RESET | SYSTEM_RESET2 | VERSION | PSCI_FEATURES | SMCCC_VERSION);
+    Action::supported(of_vcpus || of_all)
 }
 
-fn arch_features(function_id: u32) -> u64 {
-    match function_id {
-        function::SMCCC_VERSION | function::SMCCC_ARCH_FEATURES => Code::Success.value(),
-        _ => Code::NotSupported.value(),
-    }
+fn arch_features(function_id: u32) -> Action {
+    Action::supported(matches!(function_id, function::SMCCC_VERSION | function::SMCCC_ARCH_FEATURES))
 }
 
 #[cfg(test)]
@@ -232,10 +229,6 @@ mod tests {
     const CPU_ON_64: u32 = function::CPU_ON | function::WIDE;
     const AFFINITY_INFO_64: u32 = function::AFFINITY_INFO | function::WIDE;
 
-    fn returned(code: Code) -> Action {
-        Action::Return(code.value())
-    }
-
     #[test]
     fn a_vcpu_is_switched_on_once() {
         let mut power = Power::new(2);
@@ -243,7 +236,7 @@ mod tests {
         let vcpu = VcpuId(1);
         let expected = Action::PowerOn { vcpu, entry: 0x4000_0000, context: 7 };
         assert_eq!(power.call(VcpuId(0), CPU_ON_64, on), expected);
-        assert_eq!(power.call(VcpuId(0), CPU_ON_64, on), returned(Code::AlreadyOn));
+        assert_eq!(power.call(VcpuId(0), CPU_ON_64, on), Action::code(Code::AlreadyOn));
         assert_eq!(power.call(VcpuId(1), function::CPU_OFF, [0; 3]), Action::PowerOff);
         assert_eq!(power.call(VcpuId(0), CPU_ON_64, on), expected);
     }
@@ -252,13 +245,13 @@ mod tests {
     fn targets_and_entries_that_do_not_exist_are_refused() {
         let mut power = Power::new(18);
         for target in [18, 0x102, 0x1_0000, 0x1_0000_0000, u64::MAX] {
-            assert_eq!(power.call(VcpuId(0), CPU_ON_64, [target, 0, 0]), returned(Code::InvalidParameters));
+            assert_eq!(power.call(VcpuId(0), CPU_ON_64, [target, 0, 0]), Action::code(Code::InvalidParameters));
         }
         for entry in [2, 1, 1 << IPA_BITS, u64::MAX - 3] {
             let on = power.call(VcpuId(0), CPU_ON_64, [1, entry, 0]);
-            assert_eq!(on, returned(Code::InvalidAddress), "{entry:#x}");
+            assert_eq!(on, Action::code(Code::InvalidAddress), "{entry:#x}");
         }
-        assert_eq!(power.call(VcpuId(0), CPU_ON_64, [0, 0, 0]), returned(Code::AlreadyOn));
+        assert_eq!(power.call(VcpuId(0), CPU_ON_64, [0, 0, 0]), Action::code(Code::AlreadyOn));
         // Aff1 = 1, Aff0 = 1 is vCPU 17.
         assert!(matches!(power.call(VcpuId(0), CPU_ON_64, [0x101, 0, 0]), Action::PowerOn { vcpu: VcpuId(17), .. }));
     }
@@ -274,7 +267,7 @@ mod tests {
         assert_eq!(info(0x105, 2), Action::Return(AFFINITY_ON));
         assert_eq!(info(0x105, 0xffff_0000_0003), Action::Return(AFFINITY_ON));
         for (target, level) in [(0, 4), (0x105, 0), (0x200, 1), (1 << 32, 3), (0, u64::MAX)] {
-            assert_eq!(info(target, level), returned(Code::InvalidParameters), "{target:#x}");
+            assert_eq!(info(target, level), Action::code(Code::InvalidParameters), "{target:#x}");
         }
     }
 
@@ -306,9 +299,9 @@ mod tests {
     fn what_features_promises_is_there_and_nothing_else() {
         for base in [0x8000_0000_u32, 0x8400_0000, 0xc400_0000, 0x8600_0000, 0xc000_0000] {
             for id in base..base + 0x40 {
-                let promised = features(id) == Code::Success.value();
+                let promised = features(id) == Action::code(Code::Success);
                 let answered = immediate(id, 0).unwrap_or_else(|| Power::new(2).call(VcpuId(0), id, [1, 0, 0]));
-                let missing = answered == returned(Code::NotSupported);
+                let missing = answered == Action::code(Code::NotSupported);
                 assert_eq!(promised, !missing || id == function::PSCI_FEATURES, "{id:#x}");
             }
         }

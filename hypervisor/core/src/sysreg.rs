@@ -94,23 +94,16 @@ pub fn meaning(register: Encoding) -> Meaning {
         (3, 3, 14, 2, 2) => Meaning::Timer(TimerRegister::CompareValue),
         // ACTLR_EL1; PMUSERENR_EL0, as Xen answers them.
         (3, 0, 1, 0, 1) | (3, 3, 9, 14, 0) => Meaning::Ignored,
-        (2, op1, crn, crm, op2) => debug(op1, crn, crm, op2),
-        _ => Meaning::Undefined,
-    }
-}
-
-/// Debug registers: the domain has no self-hosted debug, but an operating system resets its state when it starts.
-fn debug(op1: u8, crn: u8, crm: u8, op2: u8) -> Meaning {
-    match (op1, crn, crm, op2) {
-        // MDSCR_EL1, DBGBVR<n>, DBGBCR<n>, DBGWVR<n>, DBGWCR<n>.
-        (0, 0, 2, 2) | (0, 0, _, 4..=7) => Meaning::Ignored,
+        // The domain has no self-hosted debug, but an operating system resets its state when it starts: MDSCR_EL1, DBGBVR<n>,
+        // DBGBCR<n>, DBGWVR<n>, DBGWCR<n>.
+        (2, 0, 0, 2, 2) | (2, 0, 0, _, 4..=7) => Meaning::Ignored,
         // MDRAR_EL1: no ROM table.
-        (0, 1, 0, 0) => Meaning::Constant(0),
+        (2, 0, 1, 0, 0) => Meaning::Constant(0),
         // OSLAR_EL1, OSDLR_EL1.
-        (0, 1, 0, 4) | (0, 1, 3, 4) => Meaning::Ignored,
-        (0, 1, 1, 4) => Meaning::Constant(OSLSR_UNLOCKED),
+        (2, 0, 1, 0 | 3, 4) => Meaning::Ignored,
+        (2, 0, 1, 1, 4) => Meaning::Constant(OSLSR_UNLOCKED),
         // MDCCSR_EL0, DBGDTR_EL0, DBGDTRRX_EL0: no debugger is connected.
-        (3, 0, 1, 0) | (3, 0, 4 | 5, 0) => Meaning::Ignored,
+        (2, 3, 0, 1 | 4 | 5, 0) => Meaning::Ignored,
         _ => Meaning::Undefined,
     }
 }
