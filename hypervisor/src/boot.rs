@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use mote_core::addr::{Pa, PaRange};
 use mote_core::config::{Configuration, DomainConfig};
-use mote_core::id::{DomainId, VcpuId};
+use mote_core::id::VcpuId;
 use mote_core::machine::{self, Conduit, Machine as Description, Uart};
 use mote_core::random::Seeds;
 use mote_core::tree::Tree;
@@ -93,19 +93,16 @@ fn start_machine(description: &Description, wiring: Wiring, entered: u64) -> &'s
 /// Builds every domain, connects them, and only then lets the first run.
 fn build_all(machine: &Machine, configuration: &Configuration, mut seeds: Seeds) {
     let mut starts = Vec::new();
-    let end = |(index, port): (usize, u32)| (number(index), port);
     for (name, error) in &configuration.refused {
         report::refused(name, error);
     }
-    for (index, domain) in configuration.domains.iter().enumerate() {
-        let peers = configuration.peers_of(index).into_iter().filter_map(number).collect();
-        let Some(id) = number(index) else { continue };
-        match builder::build(machine, id, domain, peers, &mut seeds) {
-            Ok(start) => starts.push((id, start)),
+    for domain in &configuration.domains {
+        match builder::build(machine, domain, configuration.peers_of(domain), &mut seeds) {
+            Ok(start) => starts.push((domain.id, start)),
             Err(error) => report::refused(&domain.name, error),
         }
     }
-    configuration.connections().for_each(|ends| builder::connect(machine, ends.map(end)));
+    configuration.connections().for_each(|ends| builder::connect(machine, ends));
     for (id, start) in starts {
         if let Some(domain) = machine.domain(id) {
             domain.start(VcpuId(0), start);
@@ -118,11 +115,6 @@ fn build_all(machine: &Machine, configuration: &Configuration, mut seeds: Seeds)
     if configuration.interactive {
         console::focus_first();
     }
-}
-
-/// The number of the domain at a place of the configuration.
-fn number(index: usize) -> Option<DomainId> {
-    DomainId::new(u16::try_from(index).ok()?.checked_add(1)?)
 }
 
 fn modules(domain: &DomainConfig) -> impl Iterator<Item = PaRange> + use<> {

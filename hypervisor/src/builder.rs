@@ -65,7 +65,6 @@ impl From<MemoryError> for BuildError {
 /// Why it could not; then nothing is left of it.
 pub fn build(
     machine: &Machine,
-    id: DomainId,
     config: &DomainConfig,
     peers: Box<[DomainId]>,
     seeds: &mut Seeds,
@@ -73,14 +72,13 @@ pub fn build(
     let created = timer::now();
     let heap_before = heap::used();
     let plan = Plan::new(config, seeds)?;
-    let memory = plan.fill(id, config)?;
+    let memory = plan.fill(config)?;
     let vgic = VGic::new(config.vcpus, SPIS).map_err(|_| BuildError::Heap)?;
     let shared = FrameRef::zeroed().map_err(|_| MemoryError::OutOfMemory)?;
-    let events = EventChannels::new(id, config.vcpus as usize, shared);
-    let events = events.map_err(|_| BuildError::Heap)?;
+    let events = EventChannels::new(config.id, config.vcpus as usize, shared).map_err(|_| BuildError::Heap)?;
     let vcpus = make_vcpus(machine, config, created)?;
     let parts = Parts {
-        id,
+        id: config.id,
         name: config.name.clone(),
         vcpus,
         memory,
@@ -102,7 +100,7 @@ pub fn build(
         domain.vcpus.iter().for_each(|vcpu| machine.free_slot(vcpu.slot));
         return Err(error.into());
     }
-    console::lock().attach(id, &config.name, config.ready.clone());
+    console::lock().attach(config.id, &config.name, config.ready.clone());
     let domain = Arc::new(domain);
     machine.add(&domain);
     domain.milestones.built.store(timer::now(), Ordering::Relaxed);
@@ -110,10 +108,8 @@ pub fn build(
 }
 
 /// Connects two ports, as the configuration asks for it. What cannot be, is said.
-pub fn connect(machine: &Machine, ends: [(Option<DomainId>, u32); 2]) {
-    let [(first, port), (second, peer)] = ends;
-    let domains = first.zip(second).and_then(|(first, second)| Some((machine.domain(first)?, machine.domain(second)?)));
-    let Some((first, second)) = domains else { return };
+pub fn connect(machine: &Machine, [(first, port), (second, peer)]: [(DomainId, u32); 2]) {
+    let (Some(first), Some(second)) = (machine.domain(first), machine.domain(second)) else { return };
     let connected = first.events.lock().connect(port, second.id, peer);
     let connected = connected.and_then(|()| second.events.lock().connect(peer, first.id, port));
     match connected {
@@ -148,8 +144,8 @@ impl Plan {
     }
 
     /// The domain's memory with everything in its place.
-    fn fill(&self, id: DomainId, config: &DomainConfig) -> Result<GuestMemory, BuildError> {
-        let mut memory = GuestMemory::new(id)?;
+    fn fill(&self, config: &DomainConfig) -> Result<GuestMemory, BuildError> {
+        let mut memory = GuestMemory::new(config.id)?;
         for &bank in &self.layout.banks {
             memory.populate(bank, config.by_pages)?;
         }

@@ -1,6 +1,7 @@
 //! The domains that the configuration asks for: the `xen,domain` nodes below `/chosen`, in Xen's dom0less binding with
 //! Mote's additions (`dtb/README.md`).
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -11,6 +12,7 @@ use crate::addr::{PAGE_SIZE, PaRange};
 use crate::console::Ready;
 use crate::events::MAX_PORT;
 use crate::grants::Limits;
+use crate::id::DomainId;
 use crate::sched::DEFAULT_WEIGHT;
 use crate::tree::{Node, Tree};
 
@@ -33,6 +35,8 @@ const NAME_PUNCTUATION: &str = ",._+-";
 /// A domain to build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DomainConfig {
+    /// Its number: they count from 1 in the tree's order.
+    pub id: DomainId,
     /// Its name: the node's.
     pub name: String,
     /// Its memory in bytes, whole pages.
@@ -140,27 +144,22 @@ impl Configuration {
         configuration
     }
 
-    /// The domains that domain `index` is joined with: those that it names, and those that name it.
+    /// The domains that `domain` is joined with: those that it names, and those that name it.
     #[must_use]
     #[inline(never)]
-    pub fn peers_of(&self, index: usize) -> Vec<usize> {
+    pub fn peers_of(&self, domain: &DomainConfig) -> Box<[DomainId]> {
         let names = |from: &DomainConfig, to: &DomainConfig| from.peers.contains(&to.name);
-        let Some(domain) = self.domains.get(index) else { return Vec::new() };
-        let joined = |other: &DomainConfig| names(domain, other) || names(other, domain);
-        (0..).zip(&self.domains).filter_map(|(i, other)| joined(other).then_some(i)).collect()
+        let joined = self.domains.iter().filter(|other| names(domain, other) || names(other, domain));
+        joined.map(|other| other.id).collect()
     }
 
     /// The event channels whose two ends name each other, each once: domain and port of both ends.
-    pub fn connections(&self) -> impl Iterator<Item = [(usize, u32); 2]> {
-        let ends = || {
-            let domains = self.domains.iter().enumerate();
-            domains.flat_map(|(at, domain)| domain.channels.iter().map(move |end| (at, end)))
-        };
-        ends().enumerate().flat_map(move |(number, (at, end))| {
-            let others = ends().skip(number + 1);
-            let is_other =
-                move |&(_, other): &(usize, &StaticChannel)| other.phandle == end.peer && other.peer == end.phandle;
-            others.filter(is_other).map(move |(to, other)| [(at, end.port), (to, other.port)]).take(1)
+    pub fn connections(&self) -> impl Iterator<Item = [(DomainId, u32); 2]> {
+        let ends = || self.domains.iter().flat_map(|domain| domain.channels.iter().map(|end| (domain.id, end)));
+        ends().enumerate().filter_map(move |(number, (id, end))| {
+            let mut others = ends().skip(number + 1);
+            let other = others.find(|(_, other)| other.phandle == end.peer && other.peer == end.phandle);
+            other.map(|(other_id, other)| [(id, end.port), (other_id, other.port)])
         })
     }
 
@@ -180,6 +179,7 @@ impl Configuration {
         let (kernel, place_of_kernel) =
             module(node, "kernel", is_free)?.ok_or(ConfigError::Missing("the kernel module"))?;
         Ok(DomainConfig {
+            id: u16::try_from(self.domains.len() + 1).ok().and_then(DomainId::new).ok_or(ConfigError::TooMany)?,
             name: name.into(),
             memory: memory(node)?,
             vcpus: number(node, "cpus", 1, 1, MAX_VCPUS)?,

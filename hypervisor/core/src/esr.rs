@@ -78,9 +78,7 @@ pub enum FaultKind {
     Translation,
     /// Mapped, but its access flag is clear.
     AccessFlag,
-    /// Mapped, but not for this kind of access.
-    Permission,
-    /// Any other status.
+    /// Any other status: it is mapped, but not for this kind of access, say.
     Other,
 }
 
@@ -89,7 +87,6 @@ impl FaultKind {
         match status & 0x3c {
             0b00_0100 => Self::Translation,
             0b00_1000 => Self::AccessFlag,
-            0b00_1100 => Self::Permission,
             _ => Self::Other,
         }
     }
@@ -215,13 +212,9 @@ impl Origin {
             from if from & PSTATE_SP != 0 => 0x200,
             _ => 0,
         };
-        let mut pstate = PSTATE_EL1H_MASKED | self.pstate & PSTATE_KEPT;
-        if self.sctlr & SCTLR_SPAN == 0 {
-            pstate |= PSTATE_PAN;
-        }
-        if self.sctlr & SCTLR_DSSBS != 0 {
-            pstate |= PSTATE_SSBS;
-        }
+        let pan = if self.sctlr & SCTLR_SPAN == 0 { PSTATE_PAN } else { 0 };
+        let ssbs = if self.sctlr & SCTLR_DSSBS != 0 { PSTATE_SSBS } else { 0 };
+        let pstate = PSTATE_EL1H_MASKED | self.pstate & PSTATE_KEPT | pan | ssbs;
         Entry { pc: self.vbar.wrapping_add(offset), pstate }
     }
 

@@ -1,6 +1,6 @@
 //! Calls: PSCI and SMCCC by `HVC #0` or `SMC #0`, Xen's hypercalls by `HVC #0xEA1`.
 
-use mote_core::psci::{self, Action, Code};
+use mote_core::psci::{self, Action};
 use mote_core::sched::Leaving;
 use mote_platform::guest::{After, CallRegisters, GuestContext};
 use mote_platform::syndrome;
@@ -47,11 +47,11 @@ impl Session<'_> {
             Action::Return(value) => x[0] = value,
             Action::ReturnFour(values) => x[..4].copy_from_slice(&values),
             Action::PowerOn { vcpu, entry, context } => {
-                x[0] = Code::Success.value();
+                x[0] = psci::SUCCESS;
                 self.domain.start(vcpu, Start { entry, context });
             }
             Action::Suspend => {
-                x[0] = Code::Success.value();
+                x[0] = psci::SUCCESS;
                 return self.wait_for_interrupt();
             }
             Action::PowerOff => return self.power_off(),

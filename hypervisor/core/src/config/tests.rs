@@ -95,25 +95,29 @@ fn a_domain_is_told_of_the_hypervisor_if_it_asks_for_it() {
 fn domains_are_joined_by_either_s_wish() {
     let peers = |names: &[u8]| Node::good("a").set("mote,peers", names.into());
     let configuration = read(&[peers(b"c\0nobody\0a\0"), Node::good("b"), Node::good("c")]);
-    assert_eq!(configuration.peers_of(0), [0, 2], "itself is no harm");
-    assert_eq!(configuration.peers_of(1), []);
-    assert_eq!(configuration.peers_of(2), [0]);
-    assert_eq!(configuration.peers_of(9), []);
+    let joined = |at: usize| -> Vec<u16> {
+        configuration.peers_of(&configuration.domains[at]).iter().map(|peer| peer.get()).collect()
+    };
+    assert_eq!(joined(0), [1, 3], "itself is no harm");
+    assert_eq!(joined(1), []);
+    assert_eq!(joined(2), [1]);
 }
 
 #[test]
 fn channels_have_two_ends_that_name_each_other() {
     let end = |port, phandle, peer| StaticChannel { port, phandle, peer };
-    let with = |channels: &[StaticChannel]| DomainConfig {
+    let id = |number| DomainId::new(number).expect("a domain's number");
+    let with = |number, channels: &[StaticChannel]| DomainConfig {
+        id: id(number),
         channels: channels.into(),
         ..read(&[Node::good("a")]).domains[0].clone()
     };
     let domains = [
-        with(&[end(10, 1, 2), end(11, 3, 9)]),
-        with(&[end(20, 2, 1), end(21, 4, 3)]),
-        with(&[end(30, 5, 6), end(31, 6, 5)]),
+        with(1, &[end(10, 1, 2), end(11, 3, 9)]),
+        with(2, &[end(20, 2, 1), end(21, 4, 3)]),
+        with(3, &[end(30, 5, 6), end(31, 6, 5)]),
     ];
     let configuration = Configuration { domains: domains.into(), ..Configuration::default() };
     let connections: Vec<_> = configuration.connections().collect();
-    assert_eq!(connections, [[(0, 10), (1, 20)], [(2, 30), (2, 31)]]);
+    assert_eq!(connections, [[(id(1), 10), (id(2), 20)], [(id(3), 30), (id(3), 31)]]);
 }

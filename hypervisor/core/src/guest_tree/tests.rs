@@ -6,6 +6,7 @@ use crate::console::Ready;
 
 fn config(vcpus: u32, vpl011: bool) -> DomainConfig {
     DomainConfig {
+        id: crate::id::DomainId::new(1).expect("a domain's number"),
         name: "guest".into(),
         memory: 5 << 30,
         vcpus,
