@@ -146,7 +146,6 @@ impl Configuration {
 
     /// The domains that `domain` is joined with: those that it names, and those that name it.
     #[must_use]
-    #[inline(never)]
     pub fn peers_of(&self, domain: &DomainConfig) -> Box<[DomainId]> {
         let names = |from: &DomainConfig, to: &DomainConfig| from.peers.contains(&to.name);
         let joined = self.domains.iter().filter(|other| names(domain, other) || names(other, domain));
@@ -211,7 +210,6 @@ pub fn is_name(name: &str) -> bool {
 }
 
 /// Properties that would make another machine of the domain than the one it gets.
-#[inline(never)]
 fn refuse_unsupported(node: Node<'_>) -> Result<(), ConfigError> {
     const UNSUPPORTED: [&str; 7] =
         ["xen,static-mem", "xen,static-heap", "direct-map", "xen,passthrough", "llc-colors", "sve", "domain-cpupool"];
@@ -220,7 +218,6 @@ fn refuse_unsupported(node: Node<'_>) -> Result<(), ConfigError> {
 }
 
 /// `xen,enhanced`: no value or "enabled", "no-xenstore", "disabled". Xenstore is not there yet, so the first two are the same.
-#[inline(never)]
 fn enhanced(node: Node<'_>) -> Result<bool, ConfigError> {
     match node.string("xen,enhanced") {
         None if !node.has("xen,enhanced") => Ok(false),
@@ -232,7 +229,6 @@ fn enhanced(node: Node<'_>) -> Result<bool, ConfigError> {
 }
 
 /// `mote,peers`: names of other domains.
-#[inline(never)]
 fn peers(node: Node<'_>) -> Result<Vec<String>, ConfigError> {
     let named = |name| {
         if is_name(name) { Ok(name.into()) } else { Err(ConfigError::Malformed("mote,peers")) }
@@ -241,7 +237,6 @@ fn peers(node: Node<'_>) -> Result<Vec<String>, ConfigError> {
 }
 
 /// The nodes `xen,evtchn-v1`: `xen,evtchn = <port phandle-of-other-end>`.
-#[inline(never)]
 fn channels(node: Node<'_>) -> Result<Vec<StaticChannel>, ConfigError> {
     const MALFORMED: ConfigError = ConfigError::Malformed("xen,evtchn");
     let mut channels = Vec::new();
@@ -258,7 +253,6 @@ fn channels(node: Node<'_>) -> Result<Vec<StaticChannel>, ConfigError> {
 }
 
 /// `memory`: KiB in two cells, or in one.
-#[inline(never)]
 fn memory(node: Node<'_>) -> Result<u64, ConfigError> {
     let words: Vec<u32> = node.words("memory").ok_or(ConfigError::Missing("memory"))?.collect();
     let kib = match words[..] {
@@ -270,7 +264,6 @@ fn memory(node: Node<'_>) -> Result<u64, ConfigError> {
     Ok(bytes / PAGE_SIZE * PAGE_SIZE)
 }
 
-#[inline(never)]
 fn number(node: Node<'_>, name: &'static str, default: u32, least: u32, most: u32) -> Result<u32, ConfigError> {
     if !node.has(name) {
         return Ok(default);
@@ -279,7 +272,6 @@ fn number(node: Node<'_>, name: &'static str, default: u32, least: u32, most: u3
     if (least..=most).contains(&value) { Ok(value) } else { Err(ConfigError::Range(name, least, most)) }
 }
 
-#[inline(never)]
 fn ready(node: Node<'_>) -> Result<Ready, ConfigError> {
     match node.string("mote,ready") {
         Some(text) if !text.is_empty() => Ok(Ready::Text(text.into())),

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use dtoolkit::Property as _;
-use vm_fdt::{Error, FdtWriter};
+use thiserror::Error;
 use xen_abi::arch_arm::{
     EVENT_CHANNEL_INTID, GICV3_DISTRIBUTOR, GICV3_REDISTRIBUTOR_STRIDE, GICV3_REDISTRIBUTORS, GRANT_TABLE,
     TIMER_PHYSICAL_INTID, TIMER_PHYSICAL_SECURE_INTID, TIMER_VIRTUAL_INTID, VPL011, VPL011_INTID,
@@ -15,7 +15,7 @@ use crate::config::DomainConfig;
 use crate::id::VcpuId;
 use crate::layout::{IpaRange, Layout};
 use crate::random::SEED;
-use crate::tree::{Node, Tree};
+use crate::tree::{Node, Tree, Writer};
 use crate::vgic::Affinity;
 
 /// The GIC's phandle, as on Xen (`GUEST_PHANDLE_GIC`), so that partial trees can name it.
@@ -30,19 +30,10 @@ const MAX_DEPTH: usize = 16;
 /// The largest tree that the boot protocol allows, in bytes.
 pub const MAX_SIZE: u64 = 2 << 20;
 
-/// Whether all that was to be in a node could be written.
-type Filled = Result<(), Error>;
-
 /// The tree could not be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("its partial device tree is nested too deep, uses a phandle twice, or is larger than 2 MiB")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("its partial device tree is nested too deep, uses the phandle of the GIC, or is larger than 2 MiB")]
 pub struct TreeError;
-
-impl From<Error> for TreeError {
-    fn from(_: Error) -> Self {
-        Self
-    }
-}
 
 /// Bytes that the tree of a domain takes at most, for the layout to leave room before addresses are known.
 ///
@@ -59,107 +50,99 @@ pub fn size(config: &DomainConfig, partial: Option<&Tree<'_>>) -> Result<u64, Tr
 /// Writes the tree of a domain. Xen gives none of the entropy in `seed`; Linux starts slowly without.
 ///
 /// # Errors
-/// If a partial tree is nested too deep, uses a phandle that is in use, or makes the tree too large.
+/// If a partial tree is nested too deep, uses the GIC's phandle, or makes the tree too large.
 pub fn build(
     config: &DomainConfig,
     layout: &Layout,
     partial: Option<&Tree<'_>>,
     seed: Option<[u8; SEED]>,
 ) -> Result<Vec<u8>, TreeError> {
-    let mut tree = FdtWriter::new()?;
-    node(&mut tree, "", |root| {
-        root.property_string("model", "XENVM-4.20")?;
-        root.property("compatible", b"xen,xenvm-4.20\0xen,xenvm\0")?;
-        root.property_u32("#address-cells", 2)?;
-        root.property_u32("#size-cells", 2)?;
-        root.property_u32("interrupt-parent", GIC_PHANDLE)?;
-        node(root, "chosen", |chosen| fill_chosen(chosen, config, layout, seed))?;
-        node(root, "psci", |psci| {
-            psci.property("compatible", b"arm,psci-1.0\0arm,psci-0.2\0arm,psci\0")?;
-            psci.property_string("method", "hvc")
-        })?;
-        node(root, "cpus", |cpus| fill_cpus(cpus, config.vcpus))?;
+    let mut tree = Writer::default();
+    tree.node("", |root| {
+        root.text("model", "XENVM-4.20");
+        root.bytes("compatible", b"xen,xenvm-4.20\0xen,xenvm\0");
+        root.words("#address-cells", &[2]);
+        root.words("#size-cells", &[2]);
+        root.words("interrupt-parent", &[GIC_PHANDLE]);
+        root.node("chosen", |chosen| fill_chosen(chosen, config, layout, seed));
+        root.node("psci", |psci| {
+            psci.bytes("compatible", b"arm,psci-1.0\0arm,psci-0.2\0arm,psci\0");
+            psci.text("method", "hvc");
+        });
+        root.node("cpus", |cpus| fill_cpus(cpus, config.vcpus));
         for bank in &layout.banks {
-            node(root, &format!("memory@{:x}", bank.base.0), |memory| {
-                memory.property_string("device_type", "memory")?;
-                memory.property_array_u64("reg", &[bank.base.0, bank.size])
-            })?;
+            root.node(&format!("memory@{:x}", bank.base.0), |memory| {
+                memory.text("device_type", "memory");
+                memory.doubles("reg", &[bank.base.0, bank.size]);
+            });
         }
-        devices(root, config)?;
+        devices(root, config);
         if config.enhanced {
-            node(root, "hypervisor", |hypervisor| fill_hypervisor(hypervisor, layout))?;
+            root.node("hypervisor", |hypervisor| fill_hypervisor(hypervisor, layout));
         }
         // Of a partial tree that much is copied on Xen.
         let mut parts = ["/aliases", "/passthrough"].into_iter().filter_map(|path| partial?.node(path));
         parts.try_for_each(|part| copy(root, part, MAX_DEPTH))
     })?;
-    let bytes = tree.finish()?;
+    let bytes = tree.finish();
     if bytes.len() as u64 > MAX_SIZE { Err(TreeError) } else { Ok(bytes) }
 }
 
-/// A node with the properties and children that `fill` gives it.
-fn node(tree: &mut FdtWriter, name: &str, fill: impl FnOnce(&mut FdtWriter) -> Filled) -> Filled {
-    let node = tree.begin_node(name)?;
-    fill(tree)?;
-    tree.end_node(node)
-}
-
-fn fill_chosen(chosen: &mut FdtWriter, config: &DomainConfig, layout: &Layout, seed: Option<[u8; SEED]>) -> Filled {
+fn fill_chosen(chosen: &mut Writer, config: &DomainConfig, layout: &Layout, seed: Option<[u8; SEED]>) {
     if let Some(bootargs) = &config.bootargs {
-        chosen.property_string("bootargs", bootargs)?;
+        chosen.text("bootargs", bootargs);
     }
     if let Some(ramdisk) = layout.ramdisk {
-        chosen.property_u64("linux,initrd-start", ramdisk.base.0)?;
-        chosen.property_u64("linux,initrd-end", ramdisk.base.0 + ramdisk.size)?;
+        chosen.doubles("linux,initrd-start", &[ramdisk.base.0]);
+        chosen.doubles("linux,initrd-end", &[ramdisk.base.0 + ramdisk.size]);
     }
     if let Some(seed) = seed {
-        chosen.property("rng-seed", &seed)?;
+        chosen.bytes("rng-seed", &seed);
     }
     if config.vpl011 {
-        chosen.property_string("stdout-path", &format!("/sbsa-uart@{:x}", VPL011.base))?;
+        chosen.text("stdout-path", &format!("/sbsa-uart@{:x}", VPL011.base));
     }
-    Ok(())
 }
 
-fn fill_cpus(cpus: &mut FdtWriter, vcpus: u32) -> Filled {
-    cpus.property_u32("#address-cells", 1)?;
-    cpus.property_u32("#size-cells", 0)?;
-    (0..vcpus).map(|vcpu| Affinity::of(VcpuId(vcpu as u8)).0).try_for_each(|affinity| {
-        node(cpus, &format!("cpu@{affinity:x}"), |cpu| {
-            cpu.property_string("device_type", "cpu")?;
-            cpu.property_string("compatible", "arm,armv8")?;
-            cpu.property_string("enable-method", "psci")?;
-            cpu.property_u32("reg", affinity)
-        })
-    })
+fn fill_cpus(cpus: &mut Writer, vcpus: u32) {
+    cpus.words("#address-cells", &[1]);
+    cpus.words("#size-cells", &[0]);
+    for vcpu in 0..vcpus {
+        let affinity = Affinity::of(VcpuId(vcpu as u8)).0;
+        cpus.node(&format!("cpu@{affinity:x}"), |cpu| {
+            cpu.text("device_type", "cpu");
+            cpu.text("compatible", "arm,armv8");
+            cpu.text("enable-method", "psci");
+            cpu.words("reg", &[affinity]);
+        });
+    }
 }
 
 /// The GIC, the timer, and the UART if there is one.
-fn devices(root: &mut FdtWriter, config: &DomainConfig) -> Filled {
-    node(root, &format!("interrupt-controller@{:x}", GICV3_DISTRIBUTOR.base), |gic| {
-        gic.property_string("compatible", "arm,gic-v3")?;
-        gic.property_u32("#interrupt-cells", 3)?;
-        gic.property_u32("#address-cells", 0)?;
-        gic.property_null("interrupt-controller")?;
+fn devices(root: &mut Writer, config: &DomainConfig) {
+    root.node(&format!("interrupt-controller@{:x}", GICV3_DISTRIBUTOR.base), |gic| {
+        gic.text("compatible", "arm,gic-v3");
+        gic.words("#interrupt-cells", &[3]);
+        gic.words("#address-cells", &[0]);
+        gic.bytes("interrupt-controller", &[]);
         let redistributors = u64::from(config.vcpus) * GICV3_REDISTRIBUTOR_STRIDE;
         let frames = [GICV3_DISTRIBUTOR.base, GICV3_DISTRIBUTOR.size, GICV3_REDISTRIBUTORS.base, redistributors];
-        gic.property_array_u64("reg", &frames)?;
-        gic.property_phandle(GIC_PHANDLE)
-    })?;
-    node(root, "timer", |timer| {
-        timer.property_string("compatible", "arm,armv8-timer")?;
+        gic.doubles("reg", &frames);
+        gic.words("phandle", &[GIC_PHANDLE]);
+    });
+    root.node("timer", |timer| {
+        timer.text("compatible", "arm,armv8-timer");
         let intids = [TIMER_PHYSICAL_SECURE_INTID, TIMER_PHYSICAL_INTID, TIMER_VIRTUAL_INTID];
-        timer.property_array_u32("interrupts", intids.map(ppi).as_flattened())
-    })?;
-    if !config.vpl011 {
-        return Ok(());
+        timer.words("interrupts", intids.map(ppi).as_flattened());
+    });
+    if config.vpl011 {
+        root.node(&format!("sbsa-uart@{:x}", VPL011.base), |uart| {
+            uart.text("compatible", "arm,sbsa-uart");
+            uart.doubles("reg", &[VPL011.base, VPL011.size]);
+            uart.words("interrupts", &[SHARED, VPL011_INTID - 32, LEVEL_HIGH]);
+            uart.words("current-speed", &[115_200]);
+        });
     }
-    node(root, &format!("sbsa-uart@{:x}", VPL011.base), |uart| {
-        uart.property_string("compatible", "arm,sbsa-uart")?;
-        uart.property_array_u64("reg", &[VPL011.base, VPL011.size])?;
-        uart.property_array_u32("interrupts", &[SHARED, VPL011_INTID - 32, LEVEL_HIGH])?;
-        uart.property_u32("current-speed", 115_200)
-    })
 }
 
 /// The interrupt specifier of a private interrupt.
@@ -169,24 +152,21 @@ fn ppi(intid: u32) -> [u32; 3] {
 
 /// Where the guest finds the hypervisor: the grant table's place, addresses at which it may map what is not its own, and the
 /// interrupt of events.
-fn fill_hypervisor(hypervisor: &mut FdtWriter, layout: &Layout) -> Filled {
-    hypervisor.property("compatible", b"xen,xen-4.20\0xen,xen\0")?;
+fn fill_hypervisor(hypervisor: &mut Writer, layout: &Layout) {
+    hypervisor.bytes("compatible", b"xen,xen-4.20\0xen,xen\0");
     let unused = layout.unused().map(|region| [region.base.0, region.size]);
     let reg: Vec<_> = [[GRANT_TABLE.base, GRANT_TABLE.size]].into_iter().chain(unused).collect();
-    hypervisor.property_array_u64("reg", reg.as_flattened())?;
-    hypervisor.property_array_u32("interrupts", &ppi(EVENT_CHANNEL_INTID))
+    hypervisor.doubles("reg", reg.as_flattened());
+    hypervisor.words("interrupts", &ppi(EVENT_CHANNEL_INTID));
 }
 
-fn copy(tree: &mut FdtWriter, from: Node<'_>, depth: usize) -> Filled {
-    let below = depth.checked_sub(1).ok_or(Error::NodeDepthTooLarge)?;
-    node(tree, from.name(), |tree| {
-        for property in from.properties() {
-            match (property.name(), property.value_as()) {
-                // The writer must know of it, not to give it out twice.
-                ("phandle", Ok(phandle)) => tree.property_phandle(phandle)?,
-                (name, _) => tree.property(name, property.value())?,
-            }
-        }
+fn copy(tree: &mut Writer, from: Node<'_>, depth: usize) -> Result<(), TreeError> {
+    let below = depth.checked_sub(1).ok_or(TreeError)?;
+    if from.number("phandle") == Some(GIC_PHANDLE) {
+        return Err(TreeError);
+    }
+    tree.node(from.name(), |tree| {
+        from.properties().for_each(|property| tree.bytes(property.name(), property.value()));
         from.children().try_for_each(|child| copy(tree, child, below))
     })
 }

@@ -1,12 +1,16 @@
 //! Device trees: checked whole before they are read, so that what remains can only be missing or odd, never out of bounds.
 //!
-//! `dtoolkit` does both (Devicetree Specification 0.4, chapter 5); here stands what the hypervisor asks of a node.
+//! `dtoolkit` does both (Devicetree Specification 0.4, chapter 5); here stands what the hypervisor asks of a node. A guest's own
+//! tree is written by [`Writer`].
+
+mod writer;
 
 use dtoolkit::error::FdtParseError;
 use dtoolkit::fdt::{Fdt, FdtNode, FdtProperty};
 use dtoolkit::{Node as _, Property as _};
 use thiserror::Error;
 
+pub use self::writer::Writer;
 use crate::addr::{Pa, PaRange};
 
 /// How deep [`Tree::nodes`] goes: no machine's tree is nested deeper.
@@ -49,7 +53,6 @@ impl<'a> Tree<'a> {
 
     /// The node at an absolute path without aliases. A unit address may be left out.
     #[must_use]
-    #[inline(never)]
     pub fn node(self, path: &str) -> Option<Node<'a>> {
         self.fdt.find_node(path).map(Node)
     }
@@ -102,7 +105,6 @@ impl<'a> Node<'a> {
 
     /// The property's bytes.
     #[must_use]
-    #[inline(never)]
     pub fn bytes(self, name: &str) -> Option<&'a [u8]> {
         self.0.property(name)?.value_as().ok()
     }
@@ -122,7 +124,6 @@ impl<'a> Node<'a> {
 
     /// Its one 32-bit number.
     #[must_use]
-    #[inline(never)]
     pub fn number(self, name: &str) -> Option<u32> {
         self.bytes(name)?.try_into().ok().map(u32::from_be_bytes)
     }
@@ -135,14 +136,12 @@ impl<'a> Node<'a> {
 
     /// Its first string.
     #[must_use]
-    #[inline(never)]
     pub fn string(self, name: &str) -> Option<&'a str> {
         self.strings(name).next()
     }
 
     /// Whether it is compatible with `what`.
     #[must_use]
-    #[inline(never)]
     pub fn is_compatible(self, what: &str) -> bool {
         self.strings("compatible").any(|compatible| compatible == what)
     }

@@ -1,5 +1,7 @@
 use std::vec::Vec;
 
+use vm_fdt::FdtWriter;
+
 use super::*;
 use crate::addr::{Ipa, Pa, PaRange};
 use crate::console::Ready;
@@ -113,4 +115,22 @@ fn the_size_is_known_before_the_addresses_are() {
         let bytes = build(&config, &layout(), None, Some([1; SEED])).expect("a tree");
         assert!(bytes.len() as u64 <= size, "{} of {size}", bytes.len());
     }
+}
+
+#[test]
+fn a_partial_tree_that_is_too_deep_or_takes_the_gics_phandle_is_refused() {
+    let nested = |depth: usize, phandle: u32| {
+        let mut tree = FdtWriter::new().expect("a writer");
+        let names = ["", "passthrough"].into_iter().chain((1..depth).map(|_| "n"));
+        let mut open: Vec<_> = names.map(|name| tree.begin_node(name).expect("a node")).collect();
+        tree.property_phandle(phandle).expect("a property");
+        while let Some(node) = open.pop() {
+            tree.end_node(node).expect("an end");
+        }
+        let bytes = tree.finish().expect("a tree");
+        build(&config(1, true), &layout(), Some(&Tree::check(&bytes).expect("a good tree")), None).err()
+    };
+    assert_eq!(nested(MAX_DEPTH, 1), None);
+    assert_eq!(nested(MAX_DEPTH + 1, 1), Some(TreeError));
+    assert_eq!(nested(1, GIC_PHANDLE), Some(TreeError));
 }
