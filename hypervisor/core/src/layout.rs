@@ -111,15 +111,12 @@ impl Layout {
 
 fn banks(memory: u64) -> Result<Vec<IpaRange>, LayoutError> {
     let first = memory.min(RAM0.size);
-    let mut banks = alloc::vec![IpaRange { base: Ipa(RAM0.base), size: first }];
     let second = memory - first;
     if second > RAM1.size.min((1 << IPA_BITS) - RAM1.base) {
         return Err(LayoutError::TooMuch);
     }
-    if second > 0 {
-        banks.push(IpaRange { base: Ipa(RAM1.base), size: second });
-    }
-    Ok(banks)
+    let banks = [(RAM0.base, first), (RAM1.base, second)].into_iter().filter(|&(_, size)| size > 0);
+    Ok(banks.map(|(base, size)| IpaRange { base: Ipa(base), size }).collect())
 }
 
 /// The highest place of `size` bytes in a bank that ends at `end` or below and is not taken.

@@ -61,17 +61,16 @@ impl<'a> Tree<'a> {
     pub fn nodes(self) -> impl Iterator<Item = Node<'a>> {
         let mut open = alloc::vec![self.root().children()];
         core::iter::from_fn(move || {
-            while let Some(siblings) = open.last_mut() {
-                match siblings.next() {
-                    Some(node) if open.len() < MAX_DEPTH => {
-                        open.push(node.children());
-                        return Some(node);
-                    }
-                    Some(node) => return Some(node),
-                    None => open.pop(),
+            loop {
+                let Some(node) = open.last_mut()?.next() else {
+                    open.pop();
+                    continue;
                 };
+                if open.len() < MAX_DEPTH {
+                    open.push(node.children());
+                }
+                return Some(node);
             }
-            None
         })
     }
 
