@@ -47,25 +47,22 @@ fn is_aarch32(crm: u8, op2: u8) -> bool {
 /// What guests see of all ID registers: worked out once, for a guest that asks often.
 #[derive(Clone, Debug)]
 pub struct IdRegisters {
-    // By CRm - 1, then op2.
-    values: [[u64; 8]; 7],
+    // Eight of each CRm from 1 up.
+    values: [u64; 7 * 8],
 }
 
 impl IdRegisters {
     /// From the CPU's own values, by `CRm` (1 to 7) and `op2` (0 to 7).
     pub fn new(host: impl Fn(u8, u8) -> u64) -> Self {
-        let of = |crm: usize, op2: usize| {
-            let (crm, op2) = (crm as u8 + 1, op2 as u8);
-            guest_value(crm, op2, host(crm, op2))
-        };
-        Self { values: core::array::from_fn(|crm| core::array::from_fn(|op2| of(crm, op2))) }
+        let of = |crm, op2| guest_value(crm, op2, host(crm, op2));
+        Self { values: core::array::from_fn(|at| of(at as u8 / 8 + 1, at as u8 % 8)) }
     }
 
-    /// What a guest reads of the register with these `CRm` and `op2`.
+    /// What a guest reads of the register with these `CRm` and `op2`, of which the low three bits count.
     #[must_use]
     pub fn get(&self, crm: u8, op2: u8) -> u64 {
-        let row = usize::from(crm).checked_sub(1).and_then(|row| self.values.get(row));
-        row.and_then(|row| row.get(usize::from(op2))).copied().unwrap_or(0)
+        let row = usize::from(crm).checked_sub(1);
+        row.and_then(|row| self.values.get(row * 8 + usize::from(op2 & 7))).copied().unwrap_or(0)
     }
 }
 
