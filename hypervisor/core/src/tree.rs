@@ -5,27 +5,15 @@
 
 mod writer;
 
-use dtoolkit::error::FdtParseError;
+pub use dtoolkit::error::FdtParseError as Malformed;
 use dtoolkit::fdt::{Fdt, FdtNode, FdtProperty};
 use dtoolkit::{Node as _, Property as _};
-use thiserror::Error;
 
 pub use self::writer::Writer;
 use crate::addr::{Pa, PaRange};
 
 /// How deep [`Tree::nodes`] goes: no machine's tree is nested deeper.
 const MAX_DEPTH: usize = 24;
-
-/// What is wrong with a tree's structure.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Malformed {
-    /// It ends before its header does, or before its header says.
-    #[error("it is truncated")]
-    Truncated,
-    /// Something in it, and where.
-    #[error("{0}")]
-    Structure(#[from] FdtParseError),
-}
 
 /// A tree whose structure has been checked.
 #[derive(Clone, Copy)]
@@ -35,14 +23,14 @@ pub struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    /// Checks the tree at the beginning of `bytes`.
+    /// Checks the tree at the beginning of `bytes`, which must lie at a multiple of 8, as everything on the heap does.
     ///
     /// # Errors
     /// The first thing that is wrong.
     pub fn check(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let size = bytes.get(4..).and_then(|rest| rest.first_chunk()).ok_or(Malformed::Truncated)?;
-        let tree = bytes.get(..u32::from_be_bytes(*size) as usize).ok_or(Malformed::Truncated)?;
-        Ok(Self { fdt: Fdt::new(tree)? })
+        let size = bytes.get(4..).and_then(|rest| rest.first_chunk()).map_or(0, |size| u32::from_be_bytes(*size));
+        // What is shorter than it says, or than a header, is refused for it.
+        Ok(Self { fdt: Fdt::new(bytes.get(..size as usize).unwrap_or(bytes))? })
     }
 
     /// The root node.
