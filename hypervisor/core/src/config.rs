@@ -145,7 +145,6 @@ impl Configuration {
     }
 
     /// The domains that `domain` is joined with: those that it names, and those that name it.
-    #[must_use]
     pub fn peers_of(&self, domain: &DomainConfig) -> Box<[DomainId]> {
         let names = |from: &DomainConfig, to: &DomainConfig| from.peers.contains(&to.name);
         let joined = self.domains.iter().filter(|other| names(domain, other) || names(other, domain));
@@ -203,7 +202,6 @@ impl Configuration {
 }
 
 /// Whether a domain may be called so: as nodes are, without a unit address.
-#[must_use]
 pub fn is_name(name: &str) -> bool {
     let fits = |c: u8| c.is_ascii_alphanumeric() || NAME_PUNCTUATION.as_bytes().contains(&c);
     !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(fits)

@@ -53,19 +53,16 @@ pub struct SystemAccess(u32);
 
 impl SystemAccess {
     /// The register.
-    #[must_use]
     pub const fn register(self) -> Encoding {
         Encoding::of_syndrome(self.0)
     }
 
     /// Whether it is read (`MRS`).
-    #[must_use]
     pub const fn is_read(self) -> bool {
         self.0 & 1 != 0
     }
 
     /// Number of the general register; 31 is the zero register.
-    #[must_use]
     pub const fn rt(self) -> u8 {
         (self.0 >> 5 & 31) as u8
     }
@@ -98,13 +95,11 @@ pub struct DataAbort(u32);
 
 impl DataAbort {
     /// Why.
-    #[must_use]
     pub const fn kind(self) -> FaultKind {
         FaultKind::from_status(self.0)
     }
 
     /// The access that could be emulated: only single loads and stores of a general register describe themselves.
-    #[must_use]
     pub const fn access(self) -> Option<DataAccess> {
         const VALID: u32 = 1 << 24;
         if self.0 & VALID != 0 { Some(DataAccess(self.0)) } else { None }
@@ -121,25 +116,21 @@ impl DataAccess {
     const WRITE: u32 = 1 << 6;
 
     /// How many bytes.
-    #[must_use]
     pub const fn width(self) -> Width {
         Width::from_log2((self.0 >> 22) as u8)
     }
 
     /// Whether it is a store.
-    #[must_use]
     pub const fn is_write(self) -> bool {
         self.0 & Self::WRITE != 0
     }
 
     /// Number of the general register; 31 is the zero register.
-    #[must_use]
     pub const fn rt(self) -> u8 {
         (self.0 >> 16 & 31) as u8
     }
 
     /// What a load of `value`, which counts in its low [`Self::width`] bytes, leaves in the register.
-    #[must_use]
     pub const fn loaded(self, value: u64) -> u64 {
         let unused = 64 - 8 * self.width() as u32;
         let zero_extended = value << unused >> unused;
@@ -152,7 +143,6 @@ impl DataAccess {
 }
 
 /// Decodes `ESR_EL2` of an exit from AArch64 or AArch32 state.
-#[must_use]
 pub const fn decode(esr: u64) -> Syndrome {
     let iss = (esr & (LONG_INSTRUCTION - 1)) as u32;
     match esr >> CLASS_SHIFT & 0x3f {
@@ -204,7 +194,6 @@ const SCTLR_DSSBS: u64 = 1 << 44;
 
 impl Origin {
     /// A synchronous exception to EL1 (Arm ARM D1.3.2, R_WTXBY).
-    #[must_use]
     pub const fn synchronous(self) -> Entry {
         let offset = match self.pstate {
             from if from & PSTATE_AARCH32 != 0 => 0x600,
@@ -223,13 +212,11 @@ impl Origin {
     }
 
     /// `ESR_EL1` of an undefined instruction.
-    #[must_use]
     pub const fn undefined(self) -> u64 {
         class::UNKNOWN << CLASS_SHIFT | LONG_INSTRUCTION
     }
 
     /// `ESR_EL1` of a synchronous external abort of the access that `esr`, from `ESR_EL2`, tells of.
-    #[must_use]
     pub const fn data_abort(self, esr: u64) -> u64 {
         const WRITE: u64 = 1 << 6;
         let class = if self.is_el1() { class::DATA_SAME } else { class::DATA_LOWER };
@@ -237,7 +224,6 @@ impl Origin {
     }
 
     /// `ESR_EL1` of a synchronous external abort of an instruction fetch.
-    #[must_use]
     pub const fn instruction_abort(self) -> u64 {
         let class = if self.is_el1() { class::INSTRUCTION_SAME } else { class::INSTRUCTION_LOWER };
         class << CLASS_SHIFT | LONG_INSTRUCTION | EXTERNAL_ABORT

@@ -11,13 +11,11 @@ impl DomainId {
     pub const FIRST_RESERVED: u16 = 0x7ff0;
 
     /// The domain numbered `raw`, or `None` for a reserved number.
-    #[must_use]
     pub const fn new(raw: u16) -> Option<Self> {
         if raw < Self::FIRST_RESERVED { Some(Self(raw)) } else { None }
     }
 
     /// The number.
-    #[must_use]
     pub const fn get(self) -> u16 {
         self.0
     }

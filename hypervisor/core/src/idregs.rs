@@ -59,7 +59,6 @@ impl IdRegisters {
     }
 
     /// What a guest reads of the register with these `CRm` and `op2`, of which the low three bits count.
-    #[must_use]
     pub fn get(&self, crm: u8, op2: u8) -> u64 {
         let row = usize::from(crm).checked_sub(1);
         row.and_then(|row| self.values.get(row * 8 + usize::from(op2 & 7))).copied().unwrap_or(0)

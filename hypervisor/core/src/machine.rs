@@ -103,7 +103,6 @@ impl Machine {
 }
 
 /// The console: the PL011 that `/chosen` names, else the first one. Buses that translate addresses are not expected above it.
-#[must_use]
 pub fn console(tree: &Tree<'_>) -> Option<Uart> {
     let chosen = tree.node("/chosen").and_then(|chosen| chosen.string("stdout-path"));
     let path = chosen.and_then(|path| path.split(':').next());

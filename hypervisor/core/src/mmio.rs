@@ -15,7 +15,6 @@ pub enum Width {
 
 impl Width {
     /// 2 to the power of the low two bits of `log2`, as `ESR_ELx.ISS.SAS` says it.
-    #[must_use]
     pub const fn from_log2(log2: u8) -> Self {
         match log2 & 3 {
             0 => Self::Byte,

@@ -78,7 +78,6 @@ pub struct Power {
 
 impl Power {
     /// Of `vcpus` vCPUs the first is on.
-    #[must_use]
     pub fn new(vcpus: u32) -> Self {
         Self { on: (0..vcpus).map(|vcpu| vcpu == 0).collect() }
     }
@@ -146,7 +145,6 @@ fn reset2([kind, ..]: [u64; 3]) -> Action {
 }
 
 /// The answer to a call that looks at nothing but its first argument, or `None` if it is one for [`Power::call`].
-#[must_use]
 pub fn immediate(function_id: u32, argument: u64) -> Option<Action> {
     Some(match function_id {
         psci::PSCI_VERSION => Action::Return(VERSION),

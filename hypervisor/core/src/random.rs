@@ -17,7 +17,6 @@ pub struct Seeds(Option<ChaCha20Rng>);
 
 impl Seeds {
     /// From `rng-seed` of the machine's tree.
-    #[must_use]
     pub fn new(tree: &Tree<'_>) -> Self {
         let bytes = tree.node("/chosen").and_then(|chosen| chosen.bytes("rng-seed"));
         let seed = bytes.and_then(|bytes| bytes.first_chunk::<SEED>());

@@ -28,7 +28,6 @@ impl Encoding {
     }
 
     /// From the five fields; each is cut to its width.
-    #[must_use]
     pub const fn new(op0: u8, op1: u8, crn: u8, crm: u8, op2: u8) -> Self {
         Self(
             (op0 as u32 & 3) << Self::OP0
@@ -40,7 +39,6 @@ impl Encoding {
     }
 
     /// `(op0, op1, CRn, CRm, op2)`.
-    #[must_use]
     pub const fn fields(self) -> (u8, u8, u8, u8, u8) {
         let v = self.0;
         (
@@ -79,7 +77,6 @@ const OSLSR_UNLOCKED: u64 = 1 << 3;
 const ICC_SGI1R_EL1: Encoding = Encoding::new(3, 0, 12, 11, 5);
 
 /// The meaning of an access to `register`.
-#[must_use]
 pub fn meaning(register: Encoding) -> Meaning {
     if register == ICC_SGI1R_EL1 {
         return Meaning::Sgi(SgiRegister::Sgi1r);

@@ -34,13 +34,11 @@ impl<'a> Tree<'a> {
     }
 
     /// The root node.
-    #[must_use]
     pub fn root(self) -> Node<'a> {
         Node(self.fdt.root())
     }
 
     /// The node at an absolute path without aliases. A unit address may be left out.
-    #[must_use]
     pub fn node(self, path: &str) -> Option<Node<'a>> {
         self.fdt.find_node(path).map(Node)
     }
@@ -75,7 +73,6 @@ pub struct Node<'a>(FdtNode<'a>);
 // Much is in the image once instead of once for each property: no time is lost where trees are read.
 impl<'a> Node<'a> {
     /// Its name, with its unit address.
-    #[must_use]
     pub fn name(self) -> &'a str {
         self.0.name()
     }
@@ -91,26 +88,22 @@ impl<'a> Node<'a> {
     }
 
     /// The property's bytes.
-    #[must_use]
     pub fn bytes(self, name: &str) -> Option<&'a [u8]> {
         self.0.property(name)?.value_as().ok()
     }
 
     /// Whether the property is there.
-    #[must_use]
     pub fn has(self, name: &str) -> bool {
         self.bytes(name).is_some()
     }
 
     /// Its 32-bit numbers, if it is a whole number of them.
-    #[must_use]
     pub fn words(self, name: &str) -> Option<impl Iterator<Item = u32> + use<'a>> {
         let (words, rest) = self.bytes(name)?.as_chunks();
         rest.is_empty().then(|| words.iter().map(|word| u32::from_be_bytes(*word)))
     }
 
     /// Its one 32-bit number.
-    #[must_use]
     pub fn number(self, name: &str) -> Option<u32> {
         self.bytes(name)?.try_into().ok().map(u32::from_be_bytes)
     }
@@ -122,19 +115,16 @@ impl<'a> Node<'a> {
     }
 
     /// Its first string.
-    #[must_use]
     pub fn string(self, name: &str) -> Option<&'a str> {
         self.strings(name).next()
     }
 
     /// Whether it is compatible with `what`.
-    #[must_use]
     pub fn is_compatible(self, what: &str) -> bool {
         self.strings("compatible").any(|compatible| compatible == what)
     }
 
     /// Whether its status, if it has one, says that it is in use.
-    #[must_use]
     pub fn is_enabled(self) -> bool {
         matches!(self.string("status"), None | Some("okay" | "ok"))
     }
