@@ -70,7 +70,6 @@ impl<'a> Tree<'a> {
 #[derive(Clone, Copy)]
 pub struct Node<'a>(FdtNode<'a>);
 
-// Much is in the image once instead of once for each property: no time is lost where trees are read.
 impl<'a> Node<'a> {
     /// Its name, with its unit address.
     pub fn name(self) -> &'a str {

@@ -22,6 +22,7 @@ pub struct Writer {
     strings: Vec<u8>,
 }
 
+// Properties are written by calls: in the image once, not once for each property.
 impl Writer {
     /// Writes a node with the properties, and behind them the children, that `fill` gives it. The answer is `fill`'s.
     pub fn node<R>(&mut self, name: &str, fill: impl FnOnce(&mut Self) -> R) -> R {
@@ -32,6 +33,7 @@ impl Writer {
     }
 
     /// Writes a property of bytes.
+    #[inline(never)]
     pub fn bytes(&mut self, name: &str, value: &[u8]) {
         let header = [PROPERTY, value.len() as u32, self.strings.len() as u32].map(u32::to_be_bytes);
         self.put(&[header.as_flattened(), value]);
@@ -39,17 +41,20 @@ impl Writer {
     }
 
     /// Writes a property of one string.
+    #[inline(never)]
     pub fn text(&mut self, name: &str, value: &str) {
         self.bytes(name, &[value.as_bytes(), &[0]].concat());
     }
 
     /// Writes a property of 32-bit numbers.
+    #[inline(never)]
     pub fn words(&mut self, name: &str, value: &[u32]) {
         let value: Vec<_> = value.iter().map(|word| word.to_be_bytes()).collect();
         self.bytes(name, value.as_flattened());
     }
 
     /// Writes a property of 64-bit numbers.
+    #[inline(never)]
     pub fn doubles(&mut self, name: &str, value: &[u64]) {
         let value: Vec<_> = value.iter().map(|double| double.to_be_bytes()).collect();
         self.bytes(name, value.as_flattened());
