@@ -34,12 +34,12 @@ pub struct Session<'a> {
 }
 
 impl ExitHandler for Session<'_> {
-    fn hypercall(&mut self, call: &mut CallRegisters) -> After {
+    extern "C" fn hypercall(&mut self, call: &mut CallRegisters) -> After {
         self.call(call)
     }
 
     // All it does is to call: so it needs no stack, and a trap is as cheap as its own handler.
-    fn trap(&mut self, context: &mut GuestContext) -> After {
+    extern "C" fn trap(&mut self, context: &mut GuestContext) -> After {
         match esr::decode(syndrome::esr()) {
             Syndrome::Data(abort) => self.data_abort(context, abort),
             Syndrome::Instruction(kind) => self.instruction_abort(kind),
@@ -50,12 +50,12 @@ impl ExitHandler for Session<'_> {
         }
     }
 
-    fn interrupt(&mut self) -> After {
+    extern "C" fn interrupt(&mut self) -> After {
         self.state.exits.count(ExitReason::Interrupt);
         self.physical_interrupts()
     }
 
-    fn serror(&mut self) -> After {
+    extern "C" fn serror(&mut self) -> After {
         self.state.exits.count(ExitReason::Other);
         self.end(End::Crashed("an asynchronous external abort (SError) came while it ran"))
     }

@@ -1,7 +1,7 @@
 //! The calling pCPU's list registers, as the virtual GIC of core works on them.
 
 use mote_core::vgic::{Hcr, ListRegister, ListRegisters, Vmcr};
-use mote_platform::list_registers::LiveListRegisters;
+use mote_platform::list_registers;
 
 /// `ICH_HCR_EL2.EOIcount` (GICv3 12.4.3).
 const END_COUNT_SHIFT: u32 = 27;
@@ -13,34 +13,34 @@ pub struct Live;
 impl Live {
     /// Sets `ICH_HCR_EL2`.
     pub fn set_control(&self, control: Hcr) {
-        LiveListRegisters.set_control(control.0);
+        list_registers::set_control(control.0);
     }
 }
 
 impl ListRegisters for Live {
     fn count(&self) -> usize {
-        LiveListRegisters.count()
+        list_registers::count()
     }
 
     fn get(&self, n: usize) -> ListRegister {
-        ListRegister(LiveListRegisters.get(n))
+        ListRegister(list_registers::get(n))
     }
 
     fn set(&mut self, n: usize, register: ListRegister) {
-        LiveListRegisters.set(n, register.0);
+        list_registers::set(n, register.0);
     }
 
     fn empty(&self) -> u32 {
-        LiveListRegisters.empty()
+        list_registers::empty()
     }
 
     fn take_end_count(&mut self) -> u32 {
-        let control = LiveListRegisters.control();
-        LiveListRegisters.set_control(control & !END_COUNT_MASK);
+        let control = list_registers::control();
+        list_registers::set_control(control & !END_COUNT_MASK);
         (control >> END_COUNT_SHIFT) as u32
     }
 
     fn vmcr(&self) -> Vmcr {
-        Vmcr(LiveListRegisters.machine_control())
+        Vmcr(list_registers::machine_control())
     }
 }

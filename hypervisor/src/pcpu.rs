@@ -9,7 +9,7 @@ use mote_core::sched::Leaving;
 use mote_core::timer::earliest;
 use mote_core::vgic::IntId;
 use mote_platform::gic::{self, Redistributor};
-use mote_platform::guest::{self, Traps};
+use mote_platform::guest;
 use mote_platform::{cpu, stage2, timer};
 use xen_abi::arch_arm::{TIMER_PHYSICAL_INTID, TIMER_VIRTUAL_INTID};
 
@@ -107,7 +107,7 @@ impl Pcpu {
     pub fn bring_up() -> Self {
         let machine = machine();
         let wiring = machine.wiring;
-        Traps::configure();
+        guest::configure_traps();
         stage2::leave_guest();
         let mut redistributor = gic::init_this_cpu().expect("every CPU has a redistributor");
         let virtual_timer = u32::from(wiring.virtual_timer.get());

@@ -110,13 +110,13 @@ impl Vcpu {
 
 impl VcpuState {
     /// A vCPU that is not switched on yet, in a domain whose virtual time began at physical tick `time_origin`.
-    pub const fn new(mpidr: u64, time_origin: u64) -> Self {
+    pub fn new(mpidr: u64, time_origin: u64) -> Self {
         Self {
-            context: GuestContext::new(),
+            context: GuestContext::default(),
             machine: MachineState {
                 system: SystemRegisters::at_reset(0, mpidr, time_origin),
-                floating_point: FloatingPoint::new(),
-                interface: VirtualInterface::new(),
+                floating_point: FloatingPoint::default(),
+                interface: VirtualInterface::default(),
                 timer: PhysicalTimer::new(),
                 runstate: Runstate::new(0),
                 exits: Exits::new(),
@@ -128,11 +128,11 @@ impl VcpuState {
     pub fn reset(&mut self, start: Start) {
         let system = &self.machine.system;
         let (mpidr, time_origin) = (system.vmpidr_el2, system.cntvoff_el2);
-        self.context = GuestContext::new();
+        self.context = GuestContext::default();
         self.context.set_register(0, start.context);
         self.machine.system = SystemRegisters::at_reset(start.entry, mpidr, time_origin);
-        self.machine.floating_point = FloatingPoint::new();
-        self.machine.interface = VirtualInterface::new();
+        self.machine.floating_point = FloatingPoint::default();
+        self.machine.interface = VirtualInterface::default();
         self.machine.timer = PhysicalTimer::new();
     }
 }

@@ -5,15 +5,17 @@
 //! more; a trap that may name any register saves all.
 
 use core::arch::global_asm;
-use core::marker::PhantomData;
 use core::mem::offset_of;
+
+use crate::register::pairs;
 
 mod system;
 
-pub use system::{FloatingPoint, SystemRegisters, Traps};
+pub use system::{FloatingPoint, SystemRegisters, configure_traps};
 
-/// General registers at an exit, x0 to x30, and where [`run`] keeps its stack meanwhile.
+/// General registers at an exit, x0 to x30, and where [`run`] keeps its stack meanwhile. By default all zero.
 #[repr(C, align(16))]
+#[derive(Default)]
 pub struct GuestContext {
     x: [u64; 31],
     // Written and read by the entry code alone.
@@ -23,12 +25,6 @@ pub struct GuestContext {
 }
 
 impl GuestContext {
-    /// All registers zero.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { x: [0; 31], host_stack: 0, preserved_changed: 0 }
-    }
-
     /// The register that an instruction names with `number`: 31 is the zero register.
     #[must_use]
     pub fn register(&self, number: u8) -> u64 {
@@ -49,12 +45,6 @@ impl GuestContext {
     #[must_use]
     pub fn registers(&self) -> &[u64; 31] {
         &self.x
-    }
-}
-
-impl Default for GuestContext {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -82,52 +72,25 @@ pub enum After {
     Leave = 1,
 }
 
-/// Handles a guest's exits, on the pCPU's stack with interrupts masked.
+/// Handles a guest's exits, on the pCPU's stack with interrupts masked. The entry code calls these functions itself.
 pub trait ExitHandler {
     /// `HVC` from AArch64 state; the preferred return address is behind the instruction.
-    fn hypercall(&mut self, call: &mut CallRegisters) -> After;
+    extern "C" fn hypercall(&mut self, call: &mut CallRegisters) -> After;
     /// Any other synchronous exception; `ESR_EL2` and its companions say which.
-    fn trap(&mut self, context: &mut GuestContext) -> After;
+    extern "C" fn trap(&mut self, context: &mut GuestContext) -> After;
     /// A physical interrupt, still to be acknowledged.
-    fn interrupt(&mut self) -> After;
+    extern "C" fn interrupt(&mut self) -> After;
     /// A physical SError while the guest ran.
-    fn serror(&mut self) -> After;
+    extern "C" fn serror(&mut self) -> After;
 }
 
-/// The frame that `run` leaves on the pCPU's stack for the exits: see the offsets in the assembly.
+/// What the entry code calls: see `CALL_HANDLER` in the assembly.
 #[repr(C)]
 struct Handlers<H> {
-    hypercall: extern "C" fn(&mut CallRegisters, &mut H) -> After,
-    trap: extern "C" fn(&mut GuestContext, &mut H) -> After,
-    interrupt: extern "C" fn(&mut GuestContext, &mut H) -> After,
-    serror: extern "C" fn(&mut GuestContext, &mut H) -> After,
-    marker: PhantomData<H>,
-}
-
-impl<H: ExitHandler> Handlers<H> {
-    const TABLE: Self = Self {
-        hypercall: Self::hypercall,
-        trap: Self::trap,
-        interrupt: Self::interrupt,
-        serror: Self::serror,
-        marker: PhantomData,
-    };
-
-    extern "C" fn hypercall(call: &mut CallRegisters, handler: &mut H) -> After {
-        handler.hypercall(call)
-    }
-
-    extern "C" fn trap(context: &mut GuestContext, handler: &mut H) -> After {
-        handler.trap(context)
-    }
-
-    extern "C" fn interrupt(_: &mut GuestContext, handler: &mut H) -> After {
-        handler.interrupt()
-    }
-
-    extern "C" fn serror(_: &mut GuestContext, handler: &mut H) -> After {
-        handler.serror()
-    }
+    hypercall: extern "C" fn(&mut H, &mut CallRegisters) -> After,
+    trap: extern "C" fn(&mut H, &mut GuestContext) -> After,
+    interrupt: extern "C" fn(&mut H) -> After,
+    serror: extern "C" fn(&mut H) -> After,
 }
 
 /// Runs the guest whose system registers and stage 2 are loaded, until `handler` says to leave.
@@ -135,7 +98,8 @@ pub fn run<H: ExitHandler>(context: &mut GuestContext, handler: &mut H) {
     unsafe extern "C" {
         fn guest_run(context: *mut u8, handler: *mut u8, handlers: *const u8);
     }
-    let handlers = const { &Handlers::<H>::TABLE };
+    let handlers: &Handlers<H> =
+        const { &Handlers { hypercall: H::hypercall, trap: H::trap, interrupt: H::interrupt, serror: H::serror } };
     // SAFETY: `guest_run` keeps all three pointers for the time of the call alone; it hands `context` and
     // `handler` to the functions of `handlers`, which take just these types, and never both at once to two of
     // them. The guest it enters sees memory through stage 2 only.
@@ -154,133 +118,104 @@ const FRAME_HANDLER: usize = 104;
 global_asm!(
     r#"
     .section .text.guest, "ax"
-    .macro SAVE_VOLATILE
-    stp     x0, x1, [sp, #0]
-    stp     x2, x3, [sp, #16]
-    stp     x4, x5, [sp, #32]
-    stp     x6, x7, [sp, #48]
-    stp     x8, x9, [sp, #64]
-    stp     x10, x11, [sp, #80]
-    stp     x12, x13, [sp, #96]
-    stp     x14, x15, [sp, #112]
-    stp     x16, x17, [sp, #128]
-    str     x18, [sp, #144]
-    str     x30, [sp, #240]
+    // x0 to x18 and x30, which a Rust function may clobber.
+    .macro VOLATILE pair, single
+    "#,
+    pairs!("\\pair", "x", 8, "sp, #0": 0 1, 2 3, 4 5, 6 7, 8 9, 10 11, 12 13, 14 15, 16 17),
+    r#"
+    \single x18, [sp, #144]
+    \single x30, [sp, #240]
     .endm
 
-    .macro SAVE_PRESERVED base
-    stp     x19, x20, [\base, #152]
-    stp     x21, x22, [\base, #168]
-    stp     x23, x24, [\base, #184]
-    stp     x25, x26, [\base, #200]
-    stp     x27, x28, [\base, #216]
-    str     x29, [\base, #232]
+    // x19 to x29, which it leaves as they are.
+    .macro PRESERVED pair, single, base
+    "#,
+    pairs!("\\pair", "x", 8, "\\base, #0": 19 20, 21 22, 23 24, 25 26, 27 28),
+    r#"
+    \single x29, [\base, #232]
     .endm
 
-    .macro LOAD_PRESERVED
-    ldp     x19, x20, [sp, #152]
-    ldp     x21, x22, [sp, #168]
-    ldp     x23, x24, [sp, #184]
-    ldp     x25, x26, [sp, #200]
-    ldp     x27, x28, [sp, #216]
-    ldr     x29, [sp, #232]
+    // The host's x19 to x30, at the beginning of the frame.
+    .macro FRAME pair
+    "#,
+    pairs!("\\pair", "x", 8, "sp, #-8 * 19": 19 20, 21 22, 23 24, 25 26, 27 28, 29 30),
+    r#"
     .endm
 
     // The speculation barrier behind ERET is never reached: it keeps the CPU from running on past it.
-    .macro LOAD_VOLATILE_AND_ERET
-    ldp     x0, x1, [sp, #0]
-    ldp     x2, x3, [sp, #16]
-    ldp     x4, x5, [sp, #32]
-    ldp     x6, x7, [sp, #48]
-    ldp     x8, x9, [sp, #64]
-    ldp     x10, x11, [sp, #80]
-    ldp     x12, x13, [sp, #96]
-    ldp     x14, x15, [sp, #112]
-    ldp     x16, x17, [sp, #128]
-    ldr     x18, [sp, #144]
-    ldr     x30, [sp, #240]
+    .macro RESUME
+    VOLATILE ldp, ldr
     eret
     dsb     nsh
     isb
     .endm
 
-    // From SP = context to the stack of guest_run, with x0 = context, x1 = handler, and the
-    // handler's function at \slot called.
+    // From SP = context to the stack of guest_run, with x0 = handler, x1 = context, and the
+    // handler's function at \slot called; then x1 = context again, x0 = what to do.
     .macro CALL_HANDLER slot
-    mov     x0, sp
+    mov     x1, sp
     ldr     x2, [sp, #{HOST_STACK}]
     mov     sp, x2
-    ldp     x1, x2, [sp, #{FRAME_HANDLER}]
+    ldp     x0, x2, [sp, #{FRAME_HANDLER}]
     ldr     x2, [x2, #\slot]
     blr     x2
     ldr     x1, [sp, #{FRAME_CONTEXT}]
     .endm
 
+    // An exit of which the handler sees no register but those that VOLATILE saved.
+    .macro CALL_AND_RESUME slot
+    CALL_HANDLER \slot
+    cbnz    x0, leave_saving
+    mov     sp, x1
+    RESUME
+    .endm
+
     .global guest_synchronous
 guest_synchronous:
-    SAVE_VOLATILE
+    VOLATILE stp, str
     mrs     x0, esr_el2
     lsr     x0, x0, #26
     cmp     x0, #{EC_HVC64}
     b.ne    1f
-    CALL_HANDLER 0
-    cbnz    x0, leave_saving
-    mov     sp, x1
-    LOAD_VOLATILE_AND_ERET
-1:  SAVE_PRESERVED sp
+    CALL_AND_RESUME 0
+1:  PRESERVED stp, str, sp
     CALL_HANDLER 8
     cbnz    x0, leave
     mov     sp, x1
     ldr     x0, [sp, #{PRESERVED_CHANGED}]
     cbz     x0, 2f
     str     xzr, [sp, #{PRESERVED_CHANGED}]
-    LOAD_PRESERVED
-2:  LOAD_VOLATILE_AND_ERET
+    PRESERVED ldp, ldr, sp
+2:  RESUME
 
     .global guest_interrupt
 guest_interrupt:
-    SAVE_VOLATILE
-    CALL_HANDLER 16
-    cbnz    x0, leave_saving
-    mov     sp, x1
-    LOAD_VOLATILE_AND_ERET
+    VOLATILE stp, str
+    CALL_AND_RESUME 16
 
     .global guest_serror
 guest_serror:
-    SAVE_VOLATILE
-    CALL_HANDLER 24
-    cbnz    x0, leave_saving
-    mov     sp, x1
-    LOAD_VOLATILE_AND_ERET
+    VOLATILE stp, str
+    CALL_AND_RESUME 24
 
 leave_saving:
-    SAVE_PRESERVED x1
+    PRESERVED stp, str, x1
 leave:
-    ldp     x19, x20, [sp, #0]
-    ldp     x21, x22, [sp, #16]
-    ldp     x23, x24, [sp, #32]
-    ldp     x25, x26, [sp, #48]
-    ldp     x27, x28, [sp, #64]
-    ldp     x29, x30, [sp, #80]
+    FRAME   ldp
     add     sp, sp, #{FRAME_SIZE}
     ret
 
     .global guest_run
 guest_run:
     sub     sp, sp, #{FRAME_SIZE}
-    stp     x19, x20, [sp, #0]
-    stp     x21, x22, [sp, #16]
-    stp     x23, x24, [sp, #32]
-    stp     x25, x26, [sp, #48]
-    stp     x27, x28, [sp, #64]
-    stp     x29, x30, [sp, #80]
+    FRAME   stp
     str     x0, [sp, #{FRAME_CONTEXT}]
     stp     x1, x2, [sp, #{FRAME_HANDLER}]
     mov     x3, sp
     str     x3, [x0, #{HOST_STACK}]
     mov     sp, x0
-    LOAD_PRESERVED
-    LOAD_VOLATILE_AND_ERET
+    PRESERVED ldp, ldr, sp
+    RESUME
     "#,
     EC_HVC64 = const EC_HVC64,
     HOST_STACK = const offset_of!(GuestContext, host_stack),

@@ -23,6 +23,7 @@ pub mod list_registers;
 pub mod lock;
 pub mod memory;
 mod mmu;
+mod register;
 pub mod stage2;
 pub mod syndrome;
 pub mod timer;
