@@ -29,5 +29,4 @@ mod report;
 mod stats;
 mod vcpu;
 
-mote_platform::entry!(boot::main, boot::secondary);
-mote_platform::fault_handler!(fault::report);
+mote_platform::entry!(boot::main, boot::secondary, fault::report);

@@ -6,7 +6,7 @@
 
 use core::arch::global_asm;
 
-use crate::{image, mmu};
+use crate::{exceptions, image, mmu};
 
 /// R_AARCH64_RELATIVE, the one relocation a position-independent image without symbols needs
 /// (ELF for the Arm 64-bit Architecture, section 5.7.16).
@@ -24,9 +24,7 @@ image_header:
     .quad   0                           // text_offset: at any 2 MiB boundary
     .quad   __image_size                // with .bss and the boot stack
     .quad   0xa                         // flags: little-endian, 4 KiB pages, anywhere in memory
-    .quad   0
-    .quad   0
-    .quad   0
+    .quad   0, 0, 0
     .ascii  "ARM\x64"
     .long   0
 
@@ -38,59 +36,51 @@ primary_entry:
     msr     daifset, #0xf
     mov     x19, x0
 
-    adrp    x1, __bss_start
-    add     x1, x1, :lo12:__bss_start
-    adrp    x2, __bss_end
-    add     x2, x2, :lo12:__bss_end
-1:  cmp     x1, x2
-    b.hs    2f
-    stp     xzr, xzr, [x1], #16
-    b       1b
+    adr     x1, __bss_start
+    adr     x2, __bss_end
+1:  stp     xzr, xzr, [x1], #16
+    cmp     x1, x2
+    b.lo    1b
 
-2:  adrp    x1, __rela_start
-    add     x1, x1, :lo12:__rela_start
-    adrp    x2, __rela_end
-    add     x2, x2, :lo12:__rela_end
-    adrp    x3, __image_start
+    adr     x1, __rela_start
+    adr     x2, __rela_end
+    adr     x3, __image_start
     mov     w7, #{R_AARCH64_RELATIVE}
-3:  cmp     x1, x2
-    b.hs    4f
+2:  cmp     x1, x2
+    b.hs    3f
     ldp     x4, x5, [x1], #16
     ldr     x6, [x1], #8
     cmp     w5, w7
     b.ne    park
     add     x6, x6, x3
     str     x6, [x4, x3]
-    b       3b
+    b       2b
 
-4:  adrp    x1, __boot_stack_top
+3:  adr     x1, __boot_stack_top
     mov     sp, x1
-    mov     x29, xzr
-    mov     x30, xzr
     mov     x0, x19
     bl      {map_image}                 // builds the tables: MMU still off
-    mov     x20, x0
     bl      enable_translation
     mov     x0, x19
-    mov     x1, xzr
     bl      {primary}
 park:
     wfe
     b       park
 
-// x20 = the MmuRegisters to load. Leaves x19 and x20 alone.
+// x0 = TCR_EL2. Leaves x19 alone.
 enable_translation:
-    ldp     x1, x2, [x20]
+    ldr     x1, ={MAIR}
+    adrp    x2, {tables}
+    ldr     x3, ={SCTLR}
     msr     mair_el2, x1
-    msr     tcr_el2, x2
-    ldp     x1, x2, [x20, #16]
-    msr     ttbr0_el2, x1
+    msr     tcr_el2, x0
+    msr     ttbr0_el2, x2
     dsb     sy
     tlbi    alle2
     ic      iallu
     dsb     sy
     isb
-    msr     sctlr_el2, x2
+    msr     sctlr_el2, x3
     isb
     ret
 
@@ -99,18 +89,18 @@ enable_translation:
 secondary_entry:
     msr     daifset, #0xf
     mov     x19, x0
-    ldr     x20, [x19]
-    bl      enable_translation
-    ldr     x1, [x19, #8]
+    ldp     x0, x1, [x19]
     mov     sp, x1
-    mov     x29, xzr
-    mov     x30, xzr
+    bl      enable_translation
     ldr     x0, [x19, #16]
     bl      {secondary}
     b       park
     "#,
     CURRENT_EL2 = const CURRENT_EL2,
     R_AARCH64_RELATIVE = const R_AARCH64_RELATIVE,
+    MAIR = const mmu::MAIR,
+    SCTLR = const mmu::SCTLR,
+    tables = sym mmu::POOL,
     map_image = sym mmu::map_image,
     primary = sym primary,
     secondary = sym secondary,
@@ -119,37 +109,44 @@ secondary_entry:
 /// What a CPU that PSCI starts needs before it can run Rust: read by `secondary_entry` with the MMU off.
 #[repr(C)]
 pub(crate) struct SecondaryStart {
-    /// The registers that switch translation on.
-    pub mmu: &'static mmu::MmuRegisters,
+    /// Its `TCR_EL2`.
+    pub control: u64,
     /// Top of its stack.
     pub stack_top: usize,
     /// Its pCPU number.
     pub pcpu: usize,
 }
 
-unsafe extern "Rust" {
+unsafe extern "C" {
     /// Defined by [`crate::entry!`].
     safe fn hypervisor_main(device_tree: u64) -> !;
     /// Defined by [`crate::entry!`].
     safe fn hypervisor_secondary(pcpu: usize) -> !;
+    /// Defined by [`crate::entry!`].
+    pub(crate) safe fn hypervisor_fault(report: &exceptions::FaultReport) -> !;
 }
 
-/// Names the two functions with which the hypervisor's binary begins: `main(device_tree: u64) -> !` on
-/// the boot CPU, given the physical address of the machine's device tree, and `secondary(pcpu: usize) -> !`
-/// on every other one.
+/// Names the functions with which the hypervisor's binary begins and ends: `main(device_tree: u64) -> !` on
+/// the boot CPU, given the physical address of the machine's device tree, `secondary(pcpu: usize) -> !`
+/// on every other one, and `fault(&FaultReport) -> !` that tells of a fault in EL2.
 #[macro_export]
 macro_rules! entry {
-    ($main:path, $secondary:path) => {
+    ($main:path, $secondary:path, $fault:path) => {
         #[allow(unsafe_code)]
-        #[unsafe(no_mangle)]
-        fn hypervisor_main(device_tree: u64) -> ! {
-            $main(device_tree)
-        }
-        #[allow(unsafe_code)]
-        #[unsafe(no_mangle)]
-        fn hypervisor_secondary(pcpu: usize) -> ! {
-            $secondary(pcpu)
-        }
+        const _: () = {
+            #[unsafe(no_mangle)]
+            extern "C" fn hypervisor_main(device_tree: u64) -> ! {
+                $main(device_tree)
+            }
+            #[unsafe(no_mangle)]
+            extern "C" fn hypervisor_secondary(pcpu: usize) -> ! {
+                $secondary(pcpu)
+            }
+            #[unsafe(no_mangle)]
+            extern "C" fn hypervisor_fault(report: &$crate::exceptions::FaultReport) -> ! {
+                $fault(report)
+            }
+        };
     };
 }
 

@@ -4,7 +4,7 @@ use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{MPIDR_EL1, Readable, TPIDR_EL2, Writeable};
 use alloc::boxed::Box;
 
-use crate::{exceptions, firmware, heap, mmu};
+use crate::{boot, exceptions, firmware, heap, memory, mmu};
 
 /// Most pCPUs that EL2 drives.
 pub const MAX_PCPUS: usize = 64;
@@ -50,9 +50,11 @@ pub fn wait_for_interrupt() {
 pub fn start(mpidr: u64, pcpu: usize) -> Result<(), StartError> {
     let stack = heap::allocate_guarded(STACK_SIZE).ok_or(StartError::OutOfMemory)?;
     mmu::unmap_page(stack.start);
-    let start = Box::leak(Box::new(crate::boot::SecondaryStart { mmu: mmu::registers(), stack_top: stack.end, pcpu }));
-    clean_to_coherency(start);
-    firmware::cpu_on(mpidr, crate::boot::secondary_entry(), &raw const *start as u64).map_err(StartError::Firmware)
+    let start = Box::leak(Box::new(boot::SecondaryStart { control: mmu::control(), stack_top: stack.end, pcpu }));
+    // Its caches are still off.
+    memory::clean_lines(&raw const *start as usize, size_of_val(start));
+    barrier::dsb(barrier::SY);
+    firmware::cpu_on(mpidr, boot::secondary_entry(), &raw const *start as u64).map_err(StartError::Firmware)
 }
 
 /// Why a CPU did not start.
@@ -62,16 +64,4 @@ pub enum StartError {
     OutOfMemory,
     /// The firmware refused.
     Firmware(smccc::psci::Error),
-}
-
-/// Makes `value` visible to a CPU whose caches are still off.
-fn clean_to_coherency<T>(value: &T) {
-    /// The smallest data cache line the architecture has, in bytes.
-    const SMALLEST_LINE: usize = 16;
-    let start = &raw const *value as usize;
-    for line in (start..start + size_of::<T>()).step_by(SMALLEST_LINE) {
-        // SAFETY: cleaning a line of a live object changes no value.
-        unsafe { core::arch::asm!("dc cvac, {}", in(reg) line, options(nostack, preserves_flags)) };
-    }
-    barrier::dsb(barrier::SY);
 }

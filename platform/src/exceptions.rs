@@ -5,8 +5,11 @@ use core::arch::global_asm;
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{VBAR_EL2, Writeable};
 
+use crate::boot::hypervisor_fault;
+use crate::register::pairs;
+
 /// Everything that a CPU knew when EL2 itself faulted.
-#[repr(C)]
+#[repr(C, align(16))]
 #[derive(Debug)]
 pub struct FaultReport {
     /// x0 to x30.
@@ -23,27 +26,6 @@ pub struct FaultReport {
     pub far: u64,
 }
 
-unsafe extern "Rust" {
-    /// Defined by [`crate::fault_handler!`].
-    safe fn hypervisor_fault(report: &FaultReport) -> !;
-}
-
-/// Names the function `fn(&FaultReport) -> !` that tells of a fault in EL2.
-#[macro_export]
-macro_rules! fault_handler {
-    ($handler:path) => {
-        #[allow(unsafe_code)]
-        #[unsafe(no_mangle)]
-        fn hypervisor_fault(report: &$crate::exceptions::FaultReport) -> ! {
-            $handler(report)
-        }
-    };
-}
-
-extern "C" fn fault(report: &FaultReport) -> ! {
-    hypervisor_fault(report)
-}
-
 /// Points the calling CPU at the vectors.
 pub(crate) fn install() {
     unsafe extern "C" {
@@ -55,7 +37,6 @@ pub(crate) fn install() {
 
 /// The stack of the report: the faulting one may be what is broken. If two CPUs fault at once, their reports mix.
 const EMERGENCY_STACK_SIZE: usize = 0x4000;
-const REPORT_SIZE: usize = size_of::<FaultReport>().next_multiple_of(16);
 
 global_asm!(
     r#"
@@ -73,22 +54,15 @@ emergency_stack_top:
     .balign 0x800
     .global exception_vectors
 exception_vectors:
-    VECTOR  own_fault // current EL, SP_EL0
+    .rept 8 // current EL, with SP_EL0 and SP_EL2
     VECTOR  own_fault
-    VECTOR  own_fault
-    VECTOR  own_fault
-    VECTOR  own_fault // current EL, SP_EL2
-    VECTOR  own_fault
-    VECTOR  own_fault
-    VECTOR  own_fault
-    VECTOR  guest_synchronous // lower EL, AArch64
+    .endr
+    .rept 2 // lower EL, AArch64 and AArch32
+    VECTOR  guest_synchronous
     VECTOR  guest_interrupt
     VECTOR  guest_interrupt
     VECTOR  guest_serror
-    VECTOR  guest_synchronous // lower EL, AArch32
-    VECTOR  guest_interrupt
-    VECTOR  guest_interrupt
-    VECTOR  guest_serror
+    .endr
 
     // The guest that this CPU was serving will not run again, so its registers may hold x0, x1 and SP.
 own_fault:
@@ -100,20 +74,9 @@ own_fault:
     add     x0, x0, :lo12:emergency_stack_top
     sub     x0, x0, #{REPORT_SIZE}
     mov     sp, x0
-    stp     x2, x3, [sp, #16]
-    stp     x4, x5, [sp, #32]
-    stp     x6, x7, [sp, #48]
-    stp     x8, x9, [sp, #64]
-    stp     x10, x11, [sp, #80]
-    stp     x12, x13, [sp, #96]
-    stp     x14, x15, [sp, #112]
-    stp     x16, x17, [sp, #128]
-    stp     x18, x19, [sp, #144]
-    stp     x20, x21, [sp, #160]
-    stp     x22, x23, [sp, #176]
-    stp     x24, x25, [sp, #192]
-    stp     x26, x27, [sp, #208]
-    stp     x28, x29, [sp, #224]
+    "#,
+    pairs!("stp", "x", 8, "sp, #0": 2 3, 4 5, 6 7, 8 9, 10 11, 12 13, 14 15, 16 17, 18 19, 20 21, 22 23, 24 25, 26 27, 28 29),
+    r#"
     mrs     x2, tpidr_el0
     mrs     x3, tpidrro_el0
     stp     x2, x3, [sp, #0]
@@ -129,6 +92,6 @@ own_fault:
     bl      {fault}
     "#,
     EMERGENCY_STACK_SIZE = const EMERGENCY_STACK_SIZE,
-    REPORT_SIZE = const REPORT_SIZE,
-    fault = sym fault,
+    REPORT_SIZE = const size_of::<FaultReport>(),
+    fault = sym hypervisor_fault,
 );

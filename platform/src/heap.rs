@@ -1,13 +1,13 @@
 //! EL2's small heap: what is left of the image's own 2 MiB blocks. Guests' memory never comes from it.
 
-use core::alloc::GlobalAlloc;
-use core::alloc::Layout;
+use core::alloc::{GlobalAlloc, Layout};
 use core::ops::Range;
 use core::ptr::{self, NonNull};
 
 use buddy_system_allocator::Heap;
 
 use crate::lock::Mutex;
+use crate::mmu::PAGE_SIZE;
 
 /// Orders up to 2 MiB, the most that EL2's own blocks can hold.
 struct LockedHeap(Mutex<Heap<22>>);
@@ -51,8 +51,7 @@ pub fn used() -> usize {
 
 /// `size` bytes above a page that the caller is to unmap; the range is both, and it is never freed.
 pub(crate) fn allocate_guarded(size: usize) -> Option<Range<usize>> {
-    const PAGE: usize = 4096;
-    let layout = Layout::from_size_align(size + PAGE, PAGE).ok()?;
+    let layout = Layout::from_size_align(size + PAGE_SIZE, PAGE_SIZE).ok()?;
     // SAFETY: the layout's size is not zero.
     let base = unsafe { alloc::alloc::alloc(layout) } as usize;
     (base != 0).then(|| base..base + layout.size())

@@ -16,24 +16,15 @@ unsafe extern "C" {
     static __image_end: u8;
 }
 
-/// Executable code.
-pub(crate) fn text() -> Range<usize> {
-    &raw const __image_start as usize..&raw const __rodata_start as usize
-}
-
-/// Constants.
-pub(crate) fn rodata() -> Range<usize> {
-    &raw const __rodata_start as usize..&raw const __data_start as usize
-}
-
-/// Statics, initialised or zeroed.
-pub(crate) fn data() -> Range<usize> {
-    &raw const __data_start as usize..&raw const __bss_end as usize
-}
-
-/// The boot CPU's stack. The page below it is a guard.
-pub(crate) fn boot_stack() -> Range<usize> {
-    &raw const __boot_stack as usize..&raw const __boot_stack_top as usize
+/// The image's parts: code, constants, statics, and the boot CPU's stack, below which a page is a guard.
+pub(crate) fn parts() -> [Range<usize>; 4] {
+    let bounds = [
+        (&raw const __image_start, &raw const __rodata_start),
+        (&raw const __rodata_start, &raw const __data_start),
+        (&raw const __data_start, &raw const __bss_end),
+        (&raw const __boot_stack, &raw const __boot_stack_top),
+    ];
+    bounds.map(|(start, end)| start as usize..end as usize)
 }
 
 /// The heap's first memory: from the image's end to the end of its 2 MiB block.
@@ -45,12 +36,12 @@ pub(crate) fn heap() -> Range<usize> {
 #[must_use]
 #[inline]
 pub fn region() -> Range<usize> {
-    let end = &raw const __image_end as usize;
-    (text().start & !(BLOCK_SIZE - 1))..end.next_multiple_of(BLOCK_SIZE)
+    let (start, end) = (&raw const __image_start as usize, &raw const __image_end as usize);
+    (start & !(BLOCK_SIZE - 1))..end.next_multiple_of(BLOCK_SIZE)
 }
 
 /// Bytes of the image as the boot loader loads it: code, constants and initialised statics.
 #[must_use]
 pub fn file_size() -> usize {
-    &raw const __file_end as usize - text().start
+    &raw const __file_end as usize - &raw const __image_start as usize
 }

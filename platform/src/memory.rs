@@ -4,28 +4,23 @@
 //! computes, however wrong, reaches an object of Rust's. Guests change this memory at any time, so no reference into
 //! it exists: bytes are copied in and out, table entries are single atomic accesses.
 
+use core::arch::asm;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use aarch64_cpu::asm::barrier;
+use alloc::vec::Vec;
 use spin::Once;
 
-use crate::image;
-use crate::mmu;
+use crate::register::read;
+use crate::{image, mmu};
 
-const MAX_BANKS: usize = 16;
-/// What `DC ZVA` writes on every CPU EL2 runs on; checked at start.
+/// What `DC ZVA` writes on every CPU EL2 runs on; looked at before it is used.
 const ZERO_BLOCK: usize = 64;
 
-#[derive(Default)]
-struct Banks {
-    ranges: [(usize, usize); MAX_BANKS],
-    count: usize,
-    zero_block: bool,
-}
-
-static BANKS: Once<Banks> = Once::new();
-
-/// The bank of RAM in which nearly all accesses are: where it begins, where in it EL2's own begins and ends, where it ends.
+/// RAM without EL2's own.
+static RAM: Once<Vec<Range<usize>>> = Once::new();
+/// The bank in which nearly all accesses are: where it begins, where in it EL2's own begins and ends, where it ends.
 static MAIN: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
 
 /// An access to what is not RAM, or is EL2's own.
@@ -35,55 +30,37 @@ pub struct NotRam;
 /// Maps the machine's RAM and opens it for access.
 ///
 /// # Errors
-/// If a bank cannot be mapped, or there are more than 16.
-pub fn init(ram: &[Range<usize>]) -> Result<(), mmu::MapError> {
-    let mut banks = Banks { count: ram.len(), zero_block: zero_block_size() == Some(ZERO_BLOCK), ..Banks::default() };
-    for (slot, bank) in ram.iter().enumerate() {
-        mmu::map_ram(bank.clone())?;
-        *banks.ranges.get_mut(slot).ok_or(mmu::MapError)? = (bank.start, bank.end);
-    }
-    if let Some(main) = ram.iter().max_by_key(|bank| bank.len()) {
-        let own = image::region();
+/// If a bank cannot be mapped.
+pub fn init(banks: &[Range<usize>]) -> Result<(), mmu::MapError> {
+    let own = image::region();
+    let parts = |bank: &Range<usize>| [bank.start..bank.end.min(own.start), bank.start.max(own.end)..bank.end];
+    let ram: Vec<_> = banks.iter().flat_map(parts).filter(|part| !part.is_empty()).collect();
+    ram.iter().try_for_each(|part| mmu::map_ram(part.clone()))?;
+    if let Some(main) = banks.iter().max_by_key(|bank| bank.len()) {
         // An end of 0 lets nothing through before it is set. No other CPU runs yet.
         for (slot, place) in MAIN.iter().zip([main.start, own.start, own.end, main.end]) {
             slot.store(place, Ordering::Relaxed);
         }
     }
-    BANKS.call_once(|| banks);
+    RAM.call_once(|| ram);
     Ok(())
-}
-
-/// Bytes that `DC ZVA` zeroes, if it may be used (`DCZID_EL0`, Arm ARM D24.2.38).
-fn zero_block_size() -> Option<usize> {
-    const PROHIBITED: u64 = 1 << 4;
-    let value: u64;
-    // SAFETY: reading DCZID_EL0 has no effect.
-    unsafe {
-        core::arch::asm!("mrs {}, dczid_el0", out(reg) value, options(nomem, nostack, preserves_flags));
-    }
-    (value & PROHIBITED == 0).then_some(4 << (value & 0xf))
 }
 
 /// Where an access is, if it is one to RAM outside EL2's own.
 #[inline]
 fn check(base: u64, length: usize) -> Result<usize, NotRam> {
     let start = base as usize;
-    let place = |at: usize| MAIN[at].load(Ordering::Relaxed);
     let end = start.wrapping_add(length);
-    let is_main = place(0) <= start && start <= end && end <= place(3);
-    let is_own = start < place(2) && place(1) < end;
-    if is_main && !is_own || is_elsewhere(start, length) { Ok(start) } else { Err(NotRam) }
+    let [from, own, behind, to] = MAIN.each_ref().map(|place| place.load(Ordering::Relaxed));
+    let is_main = from <= start && start <= end && end <= to && (end <= own || behind <= start);
+    if is_main || is_elsewhere(start, end) { Ok(start) } else { Err(NotRam) }
 }
 
-/// Whether a range is in any bank, and outside EL2's own.
+/// Whether a range is in any part of RAM.
 #[cold]
 #[inline(never)]
-fn is_elsewhere(start: usize, length: usize) -> bool {
-    let Some(end) = start.checked_add(length) else { return false };
-    let own = image::region();
-    let within = |&&(from, to): &&(usize, usize)| from <= start && end <= to;
-    let in_bank = |banks: &Banks| banks.ranges.iter().take(banks.count).any(|bank| within(&bank));
-    (end <= own.start || own.end <= start) && BANKS.get().is_some_and(in_bank)
+fn is_elsewhere(start: usize, end: usize) -> bool {
+    RAM.get().is_some_and(|ram| ram.iter().any(|part| part.start <= start && start <= end && end <= part.end))
 }
 
 /// Zeroes `length` bytes from `base`, for EL2 and its tables.
@@ -99,8 +76,7 @@ pub fn zero(base: u64, length: usize) -> Result<(), NotRam> {
 /// # Errors
 /// [`NotRam`].
 pub fn scrub(base: u64, length: usize) -> Result<(), NotRam> {
-    let lines_cleaned = data_line_size() >= ZERO_BLOCK;
-    if !lines_cleaned {
+    if data_line_size() < ZERO_BLOCK {
         zero(base, length)?;
         return clean(base, length);
     }
@@ -110,9 +86,11 @@ pub fn scrub(base: u64, length: usize) -> Result<(), NotRam> {
 }
 
 fn zero_whole<const CLEAN: bool>(base: u64, length: usize) -> Result<(), NotRam> {
+    /// `DCZID_EL0.DZP` and `BS` (Arm ARM D24.2.38) where `DC ZVA` may be used and zeroes a block.
+    const USABLE: u64 = (ZERO_BLOCK / 4).ilog2() as u64;
     const TURN: usize = 8 * ZERO_BLOCK;
     let start = check(base, length)?;
-    let usable = start.is_multiple_of(ZERO_BLOCK) && BANKS.get().is_some_and(|b| b.zero_block);
+    let usable = start.is_multiple_of(ZERO_BLOCK) && read!("dczid_el0") & 0x1f == USABLE;
     let whole = if usable { length / TURN * TURN } else { 0 };
     zero_blocks::<CLEAN>(start, whole);
     let (rest, left) = (start + whole, length - whole);
@@ -128,23 +106,16 @@ fn zero_whole<const CLEAN: bool>(base: u64, length: usize) -> Result<(), NotRam>
 fn zero_blocks<const CLEAN: bool>(start: usize, length: usize) {
     // SAFETY: the caller checked that the range is RAM outside EL2's own and a multiple of eight blocks.
     unsafe {
-        core::arch::asm!(
-            "1: cmp {at}, {end}",
-            "b.hs 2f",
+        asm!(
+            "1: cmp {at}, {end}", "b.hs 2f",
             ".rept 8",
             "dc zva, {at}",
-            ".if {clean}",
-            "dc cvac, {at}",
-            ".endif",
+            ".if {clean}", "dc cvac, {at}", ".endif",
             "add {at}, {at}, #{block}",
             ".endr",
-            "b 1b",
-            "2:",
-            at = inout(reg) start => _,
-            end = in(reg) start + length,
-            clean = const CLEAN as u32,
-            block = const ZERO_BLOCK,
-            options(nostack)
+            "b 1b", "2:",
+            at = inout(reg) start => _, end = in(reg) start + length,
+            clean = const CLEAN as u32, block = const ZERO_BLOCK, options(nostack)
         );
     }
 }
@@ -161,30 +132,18 @@ fn copy_blocks(from: usize, to: usize, length: usize) {
     // SAFETY: the caller checked that both ranges are RAM outside EL2's own, apart from each other, and a multiple of 512
     // bytes, not 0. EL2 uses no vector registers elsewhere, so the compiler need not know of these.
     unsafe {
-        core::arch::asm!(
-            ".arch_extension fp",
-            ".arch_extension simd",
-            "stp q0, q1, [{saved}]",
-            "stp q2, q3, [{saved}, #32]",
-            "1:",
-            ".rept {turn} / 64",
-            "ldp q0, q1, [{from}], #32",
-            "ldp q2, q3, [{from}], #32",
-            "stp q0, q1, [{to}], #32",
-            "stp q2, q3, [{to}], #32",
+        asm!(
+            ".arch_extension fp", ".arch_extension simd",
+            "stp q0, q1, [{saved}]", "stp q2, q3, [{saved}, #32]",
+            "1:", ".rept {turn} / 64",
+            "ldp q0, q1, [{from}], #32", "ldp q2, q3, [{from}], #32",
+            "stp q0, q1, [{to}], #32", "stp q2, q3, [{to}], #32",
             ".endr",
-            "cmp {from}, {end}",
-            "b.lo 1b",
-            "ldp q0, q1, [{saved}]",
-            "ldp q2, q3, [{saved}, #32]",
-            ".arch_extension nosimd",
-            ".arch_extension nofp",
-            saved = in(reg) saved.as_mut_ptr(),
-            from = inout(reg) from => _,
-            to = inout(reg) to => _,
-            end = in(reg) from + length,
-            turn = const COPY_TURN,
-            options(nostack)
+            "cmp {from}, {end}", "b.lo 1b",
+            "ldp q0, q1, [{saved}]", "ldp q2, q3, [{saved}, #32]",
+            ".arch_extension nosimd", ".arch_extension nofp",
+            saved = in(reg) saved.as_mut_ptr(), turn = const COPY_TURN,
+            from = inout(reg) from => _, to = inout(reg) to => _, end = in(reg) from + length, options(nostack)
         );
     }
 }
@@ -236,25 +195,16 @@ pub fn write(base: u64, bytes: &[u8]) -> Result<(), NotRam> {
 unsafe fn copy_few(from: usize, to: usize, length: usize) {
     // SAFETY: the caller's to say.
     unsafe {
-        core::arch::asm!(
-            "subs {left}, {left}, #8",
-            "b.lo 2f",
-            "1: ldr {bytes}, [{from}], #8",
-            "str {bytes}, [{to}], #8",
-            "subs {left}, {left}, #8",
-            "b.hs 1b",
-            "2: adds {left}, {left}, #8",
-            "b.eq 4f",
-            "3: ldrb {bytes:w}, [{from}], #1",
-            "strb {bytes:w}, [{to}], #1",
-            "subs {left}, {left}, #1",
-            "b.ne 3b",
+        asm!(
+            "subs {left}, {left}, #8", "b.lo 2f",
+            "1: ldr {bytes}, [{from}], #8", "str {bytes}, [{to}], #8",
+            "subs {left}, {left}, #8", "b.hs 1b",
+            "2: adds {left}, {left}, #8", "b.eq 4f",
+            "3: ldrb {bytes:w}, [{from}], #1", "strb {bytes:w}, [{to}], #1",
+            "subs {left}, {left}, #1", "b.ne 3b",
             "4:",
-            bytes = out(reg) _,
-            from = inout(reg) from => _,
-            to = inout(reg) to => _,
-            left = inout(reg) length => _,
-            options(nostack)
+            bytes = out(reg) _, left = inout(reg) length => _,
+            from = inout(reg) from => _, to = inout(reg) to => _, options(nostack)
         );
     }
 }
@@ -264,8 +214,7 @@ unsafe fn copy_few(from: usize, to: usize, length: usize) {
 /// # Errors
 /// [`NotRam`].
 pub fn clean(base: u64, length: usize) -> Result<(), NotRam> {
-    let start = check(base, length)?;
-    clean_lines(start, length);
+    clean_lines(check(base, length)?, length);
     forget_instructions();
     Ok(())
 }
@@ -275,39 +224,37 @@ pub fn clean(base: u64, length: usize) -> Result<(), NotRam> {
 /// # Errors
 /// [`NotRam`].
 pub fn flush(base: u64, length: usize) -> Result<(), NotRam> {
-    let start = check(base, length)?;
-    let line = data_line_size();
-    for at in (start & !(line - 1)..start + length).step_by(line) {
+    for line in lines(check(base, length)?, length) {
         // SAFETY: writing a line back and forgetting it changes no value.
-        unsafe { core::arch::asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags)) };
+        unsafe { asm!("dc civac, {}", in(reg) line, options(nostack, preserves_flags)) };
     }
-    // SAFETY: waits.
-    unsafe { core::arch::asm!("dsb sy", options(nostack, preserves_flags)) };
+    barrier::dsb(barrier::SY);
     Ok(())
 }
 
-fn clean_lines(start: usize, length: usize) {
-    let line = data_line_size();
-    let (mut at, end) = (start & !(line - 1), start + length);
-    while at < end {
-        // SAFETY: cleaning a line of RAM to the point of coherency changes no value.
-        unsafe { core::arch::asm!("dc cvac, {}", in(reg) at, options(nostack, preserves_flags)) };
-        at += line;
+/// Makes a mapped range visible to who looks at it with caches off, once a barrier has followed.
+pub(crate) fn clean_lines(start: usize, length: usize) {
+    for line in lines(start, length) {
+        // SAFETY: cleaning a line to the point of coherency changes no value.
+        unsafe { asm!("dc cvac, {}", in(reg) line, options(nostack, preserves_flags)) };
     }
+}
+
+/// The data cache lines in which a range is.
+fn lines(start: usize, length: usize) -> impl Iterator<Item = usize> {
+    let line = data_line_size();
+    (start & !(line - 1)..start + length).step_by(line)
 }
 
 /// Waits for the cleaning, and has all CPUs fetch instructions anew.
 fn forget_instructions() {
     // SAFETY: forgetting cached instructions changes no value.
-    unsafe { core::arch::asm!("dsb sy", "ic ialluis", "dsb sy", "isb", options(nostack, preserves_flags)) };
+    unsafe { asm!("dsb sy", "ic ialluis", "dsb sy", "isb", options(nostack, preserves_flags)) };
 }
 
 /// Smallest data cache line in bytes (`CTR_EL0.DminLine`).
 fn data_line_size() -> usize {
-    let value: u64;
-    // SAFETY: reading CTR_EL0 has no effect.
-    unsafe { core::arch::asm!("mrs {}, ctr_el0", out(reg) value, options(nomem, nostack, preserves_flags)) };
-    4 << (value >> 16 & 0xf)
+    4 << (read!("ctr_el0") >> 16 & 0xf)
 }
 
 /// Reads the 8 bytes at `base` at once. Unaligned addresses are refused.
@@ -316,7 +263,7 @@ fn data_line_size() -> usize {
 /// [`NotRam`].
 #[inline]
 pub fn load(base: u64) -> Result<u64, NotRam> {
-    Ok(word(base)?.load(Ordering::Relaxed))
+    Ok(double(base)?.load(Ordering::Relaxed))
 }
 
 /// Reads the 4 bytes at `base` at once. Unaligned addresses are refused.
@@ -325,11 +272,8 @@ pub fn load(base: u64) -> Result<u64, NotRam> {
 /// [`NotRam`].
 #[inline]
 pub fn load_word(base: u64) -> Result<u32, NotRam> {
-    let address = check(base, size_of::<AtomicU32>())?;
-    if !address.is_multiple_of(align_of::<AtomicU32>()) {
-        return Err(NotRam);
-    }
-    // SAFETY: as in `word`.
+    let address = aligned(base, size_of::<AtomicU32>())?;
+    // SAFETY: as in `double`.
     Ok(unsafe { AtomicU32::from_ptr(address as *mut u32) }.load(Ordering::Relaxed))
 }
 
@@ -338,8 +282,22 @@ pub fn load_word(base: u64) -> Result<u32, NotRam> {
 /// # Errors
 /// [`NotRam`].
 pub fn store(base: u64, value: u64) -> Result<(), NotRam> {
-    word(base)?.store(value, Ordering::Relaxed);
+    double(base)?.store(value, Ordering::Relaxed);
     Ok(())
+}
+
+#[inline]
+fn double(base: u64) -> Result<&'static AtomicU64, NotRam> {
+    let address = aligned(base, size_of::<AtomicU64>())?;
+    // SAFETY: aligned RAM outside EL2's own, mapped for good; others change it by atomic accesses or, as guests do,
+    // outside Rust.
+    Ok(unsafe { AtomicU64::from_ptr(address as *mut u64) })
+}
+
+/// Where something is that lies at a multiple of its size.
+#[inline]
+fn aligned(base: u64, size: usize) -> Result<usize, NotRam> {
+    check(base, size).and_then(|address| if address.is_multiple_of(size) { Ok(address) } else { Err(NotRam) })
 }
 
 /// A page of RAM outside EL2's own, of which words can be had without checking again.
@@ -357,8 +315,7 @@ impl Page {
     /// # Errors
     /// [`NotRam`]; also if it is not aligned.
     pub fn new(base: u64) -> Result<Self, NotRam> {
-        let base = check(base, Self::MASK + 1)?;
-        if base & Self::MASK == 0 { Ok(Self { base }) } else { Err(NotRam) }
+        Ok(Self { base: aligned(base, Self::MASK + 1)? })
     }
 
     /// Its physical address.
@@ -371,8 +328,7 @@ impl Page {
     #[must_use]
     pub fn word(&self, offset: usize) -> &AtomicU32 {
         let address = self.base + (offset & Self::MASK & !3);
-        // SAFETY: aligned RAM outside EL2's own, mapped for good, which others change by atomic accesses or, as guests
-        // do, outside Rust.
+        // SAFETY: as in `double` above.
         unsafe { AtomicU32::from_ptr(address as *mut u32) }
     }
 
@@ -380,27 +336,16 @@ impl Page {
     #[must_use]
     pub fn double(&self, offset: usize) -> &AtomicU64 {
         let address = self.base + (offset & Self::MASK & !7);
-        // SAFETY: as in `word`.
+        // SAFETY: as in `double` above.
         unsafe { AtomicU64::from_ptr(address as *mut u64) }
     }
-}
-
-#[inline]
-fn word(base: u64) -> Result<&'static AtomicU64, NotRam> {
-    let address = check(base, size_of::<AtomicU64>())?;
-    if !address.is_multiple_of(align_of::<AtomicU64>()) {
-        return Err(NotRam);
-    }
-    // SAFETY: aligned RAM outside EL2's own, mapped for good; others change it by atomic accesses or, as guests do,
-    // outside Rust.
-    Ok(unsafe { AtomicU64::from_ptr(address as *mut u64) })
 }
 
 /// The bytes of a boot module or the device tree, which no guest can reach yet.
 ///
 /// # Errors
 /// [`NotRam`].
-pub fn boot_bytes(base: u64, length: usize) -> Result<alloc::vec::Vec<u8>, NotRam> {
+pub fn boot_bytes(base: u64, length: usize) -> Result<Vec<u8>, NotRam> {
     let mut bytes = alloc::vec![0; length];
     read(base, &mut bytes)?;
     Ok(bytes)

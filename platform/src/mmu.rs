@@ -4,6 +4,7 @@
 //! The image, its heap and the device tree are mapped before the MMU goes on; RAM and devices are
 //! added as the device tree names them. The tables come from a fixed pool in `.bss`.
 
+use core::arch::asm;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -13,7 +14,7 @@ use aarch64_cpu::registers::{ID_AA64MMFR0_EL1, Readable};
 use crate::image::{self, BLOCK_SIZE};
 use crate::lock::Mutex;
 
-const PAGE_SIZE: usize = 4096;
+pub(crate) const PAGE_SIZE: usize = 4096;
 /// Addresses that EL2 can reach: 512 GiB.
 const ADDRESS_BITS: u32 = 39;
 
@@ -29,57 +30,27 @@ const EXECUTE_NEVER: u64 = 1 << 54;
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 
 /// `MAIR_EL2`: attribute 0 is Device-nGnRE, attribute 1 Normal write-back (Arm ARM D24.2.109).
-const MAIR: u64 = 0xff << 8 | 0x04;
+pub(crate) const MAIR: u64 = 0xff << 8 | 0x04;
 /// `TCR_EL2` without VHE: RES1 bits, inner-shareable write-back walks, 4 KiB granule (Arm ARM D24.2.186).
 const TCR: u64 = 1 << 31 | 1 << 23 | 0b11 << 12 | 0b01 << 10 | 0b01 << 8 | (64 - ADDRESS_BITS) as u64;
 /// `SCTLR_EL2`: RES1 bits, and M, C, SA, I, WXN (Arm ARM D24.2.159).
-const SCTLR: u64 = 0x30c5_0830 | 1 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 19;
+pub(crate) const SCTLR: u64 = 0x30c5_0830 | 1 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 19;
 
-/// How a range is used, and so what may be done with it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Use {
-    Code,
-    Constants,
-    Memory,
-    Device,
-}
-
-impl Use {
-    const fn attributes(self) -> u64 {
-        let common = VALID | ACCESSED | AP1_RES1;
-        let normal = common | ATTR_NORMAL | INNER_SHAREABLE;
-        match self {
-            Self::Code => normal | AP2_READ_ONLY,
-            Self::Constants => normal | AP2_READ_ONLY | EXECUTE_NEVER,
-            Self::Memory => normal | EXECUTE_NEVER,
-            Self::Device => common | EXECUTE_NEVER,
-        }
-    }
-}
-
-/// What `enable_translation` loads, in its order.
-#[repr(C)]
-pub(crate) struct MmuRegisters {
-    mair: AtomicU64,
-    tcr: AtomicU64,
-    ttbr0: AtomicU64,
-    sctlr: AtomicU64,
-}
+/// What a range is used for, and so what may be done with it: the descriptor of a block without its address.
+const DEVICE: u64 = VALID | ACCESSED | AP1_RES1 | EXECUTE_NEVER;
+const MEMORY: u64 = DEVICE | ATTR_NORMAL | INNER_SHAREABLE;
+const CONSTANTS: u64 = MEMORY | AP2_READ_ONLY;
+const CODE: u64 = CONSTANTS & !EXECUTE_NEVER;
 
 #[repr(C, align(4096))]
-struct Table([AtomicU64; 512]);
+pub(crate) struct Table([AtomicU64; 512]);
 
 /// Tables for the image, each RAM bank's ragged ends and the devices of a usual machine.
 const POOL_TABLES: usize = 16;
 
-static POOL: [Table; POOL_TABLES] = [const { Table([const { AtomicU64::new(0) }; 512]) }; POOL_TABLES];
+/// The first is the root.
+pub(crate) static POOL: [Table; POOL_TABLES] = [const { Table([const { AtomicU64::new(0) }; 512]) }; POOL_TABLES];
 static USED: AtomicUsize = AtomicUsize::new(1);
-static REGISTERS: MmuRegisters = MmuRegisters {
-    mair: AtomicU64::new(MAIR),
-    tcr: AtomicU64::new(0),
-    ttbr0: AtomicU64::new(0),
-    sctlr: AtomicU64::new(SCTLR),
-};
 /// Serialises changes once several CPUs run.
 static CHANGE: Mutex<()> = Mutex::new(());
 
@@ -87,30 +58,26 @@ static CHANGE: Mutex<()> = Mutex::new(());
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapError;
 
-/// The registers that switch this translation on.
-pub(crate) fn registers() -> &'static MmuRegisters {
-    &REGISTERS
-}
-
-/// Maps the image, its heap and the device tree, and says what to load into the registers. Runs with the MMU off:
-/// plain loads and stores only.
-pub(crate) extern "C" fn map_image(device_tree: usize) -> &'static MmuRegisters {
+/// Maps the image, its heap and the device tree, and gives what [`control`] does. Runs with the MMU off: plain loads and
+/// stores only.
+pub(crate) extern "C" fn map_image(device_tree: usize) -> u64 {
     let tree_end = device_tree.saturating_add(device_tree_size(device_tree));
     let tree = device_tree & !(BLOCK_SIZE - 1)..tree_end.next_multiple_of(BLOCK_SIZE);
     let region = image::region();
+    let [code, constants, statics, stack] = image::parts();
     // Before and behind the image lies what shares its blocks: the heap, or memory below a
     // loader's odd load address.
     let ranges = [
-        (region.start..image::text().start, Use::Memory),
-        (image::text(), Use::Code),
-        (image::rodata(), Use::Constants),
-        (image::data(), Use::Memory),
-        (image::boot_stack(), Use::Memory),
-        (image::heap(), Use::Memory),
+        (region.start..code.start, MEMORY),
+        (code, CODE),
+        (constants, CONSTANTS),
+        (statics, MEMORY),
+        (stack, MEMORY),
+        (image::heap(), MEMORY),
     ];
     let mut mapped = ranges.into_iter().all(|(range, usage)| map(range, usage).is_ok());
     if tree.end <= region.start || region.end <= tree.start {
-        mapped &= map(tree, Use::Memory).is_ok();
+        mapped &= map(tree, MEMORY).is_ok();
     }
     if !mapped {
         // There is no console yet that could tell.
@@ -118,30 +85,34 @@ pub(crate) extern "C" fn map_image(device_tree: usize) -> &'static MmuRegisters 
             aarch64_cpu::asm::wfe();
         }
     }
-    // The largest physical address the CPU has, as the tables are to use it.
-    let parange = ID_AA64MMFR0_EL1.read(ID_AA64MMFR0_EL1::PARange).min(0b101);
-    REGISTERS.tcr.store(TCR | parange << 16, Ordering::Relaxed);
-    REGISTERS.ttbr0.store(&raw const POOL as u64, Ordering::Relaxed);
-    &REGISTERS
+    control()
 }
 
-/// Adds RAM that is not EL2's own: readable and writable, never executable.
-///
-/// # Errors
-/// See [`MapError`].
-pub fn map_ram(range: Range<usize>) -> Result<(), MapError> {
-    let own = image::region();
-    let below = range.start..range.end.min(own.start);
-    let above = range.start.max(own.end)..range.end;
-    [below, above].into_iter().try_for_each(|part| add(part, Use::Memory))
+/// `TCR_EL2` for this CPU.
+pub(crate) fn control() -> u64 {
+    TCR | physical_size() << 16
+}
+
+/// The largest physical address the CPU has, as `TCR_EL2` and `VTCR_EL2` hold it, cut down to what 4 KiB tables can say.
+pub(crate) fn physical_size() -> u64 {
+    ID_AA64MMFR0_EL1.read(ID_AA64MMFR0_EL1::PARange).min(0b101)
+}
+
+/// Adds RAM: readable and writable, never executable.
+pub(crate) fn map_ram(range: Range<usize>) -> Result<(), MapError> {
+    add(range, MEMORY)
 }
 
 /// Adds a device's registers, in whole pages.
 pub(crate) fn map_device(range: Range<usize>) -> Result<(), MapError> {
-    add(range.start & !(PAGE_SIZE - 1)..range.end.next_multiple_of(PAGE_SIZE), Use::Device)
+    add(range.start & !(PAGE_SIZE - 1)..range.end.next_multiple_of(PAGE_SIZE), DEVICE)
 }
 
-fn add(range: Range<usize>, usage: Use) -> Result<(), MapError> {
+fn add(range: Range<usize>, usage: u64) -> Result<(), MapError> {
+    let own = image::region();
+    if range.start < own.end && own.start < range.end {
+        return Err(MapError);
+    }
     let _change = CHANGE.lock();
     let result = map(range, usage);
     barrier::dsb(barrier::ISHST);
@@ -149,49 +120,25 @@ fn add(range: Range<usize>, usage: Use) -> Result<(), MapError> {
     result
 }
 
-/// Takes one page of EL2's own memory out of the map, as a guard.
+/// Takes a page of the heap that nothing refers to out of the map, as a guard.
 pub(crate) fn unmap_page(page: usize) {
     let _change = CHANGE.lock();
-    let Ok(entry) = entry(page, Level::L3) else { return };
+    let Ok(entry) = entry(page, PAGE) else { return };
     entry.store(0, Ordering::Relaxed);
-    // SAFETY: the page belongs to a guard: nothing refers to it, and the invalidation only makes that so.
+    // SAFETY: forgetting a translation only makes what the tables say so.
     unsafe {
-        core::arch::asm!(
+        asm!(
             "dsb ishst", "tlbi vae2is, {}", "dsb ish", "isb",
             in(reg) page >> 12, options(nostack, preserves_flags)
         );
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Level {
-    L1,
-    L2,
-    L3,
-}
+/// The sizes of what descriptors map, as powers of two, from the root's to a page.
+const LEVELS: [u32; 3] = [30, 21, PAGE];
+const PAGE: u32 = 12;
 
-impl Level {
-    const fn shift(self) -> u32 {
-        match self {
-            Self::L1 => 30,
-            Self::L2 => 21,
-            Self::L3 => 12,
-        }
-    }
-
-    const fn size(self) -> usize {
-        1 << self.shift()
-    }
-
-    const fn below(self) -> Self {
-        match self {
-            Self::L1 => Self::L2,
-            Self::L2 | Self::L3 => Self::L3,
-        }
-    }
-}
-
-fn map(range: Range<usize>, usage: Use) -> Result<(), MapError> {
+fn map(range: Range<usize>, usage: u64) -> Result<(), MapError> {
     if range.end > 1 << ADDRESS_BITS {
         return Err(MapError);
     }
@@ -203,18 +150,19 @@ fn map(range: Range<usize>, usage: Use) -> Result<(), MapError> {
 }
 
 /// Maps the largest block at `at` that fits `room` and does not lie over a table, and returns its size.
-fn map_one(at: usize, room: usize, usage: Use) -> Result<usize, MapError> {
-    for level in [Level::L1, Level::L2, Level::L3] {
-        if !at.is_multiple_of(level.size()) || room < level.size() {
+fn map_one(at: usize, room: usize, usage: u64) -> Result<usize, MapError> {
+    for level in LEVELS {
+        let size = 1 << level;
+        if !at.is_multiple_of(size) || room < size {
             continue;
         }
         let entry = entry(at, level)?;
-        if level != Level::L3 && is_table(entry) {
+        if level != PAGE && is_table(entry) {
             continue;
         }
-        let page = if level == Level::L3 { TABLE_OR_PAGE } else { 0 };
-        entry.store(at as u64 | usage.attributes() | page, Ordering::Relaxed);
-        return Ok(level.size());
+        let page = if level == PAGE { TABLE_OR_PAGE } else { 0 };
+        entry.store(at as u64 | usage | page, Ordering::Relaxed);
+        return Ok(size);
     }
     Err(MapError)
 }
@@ -223,18 +171,13 @@ fn is_table(entry: &AtomicU64) -> bool {
     entry.load(Ordering::Relaxed) & (VALID | TABLE_OR_PAGE) == VALID | TABLE_OR_PAGE
 }
 
-/// The descriptor for `at` in a table of `level`, with the tables above it made as needed.
-fn entry(at: usize, level: Level) -> Result<&'static AtomicU64, MapError> {
+/// The descriptor for `at` of a level, with the tables above it made as needed.
+fn entry(at: usize, level: u32) -> Result<&'static AtomicU64, MapError> {
     let mut table = &POOL[0];
-    let mut current = Level::L1;
-    loop {
-        let entry = &table.0[at >> current.shift() & 511];
-        if current == level {
-            return Ok(entry);
-        }
-        table = next_table(entry)?;
-        current = current.below();
+    for above in LEVELS.into_iter().take_while(|&above| above > level) {
+        table = next_table(&table.0[at >> above & 511])?;
     }
+    Ok(&table.0[at >> level & 511])
 }
 
 fn next_table(entry: &AtomicU64) -> Result<&'static Table, MapError> {

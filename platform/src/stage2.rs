@@ -1,13 +1,16 @@
 //! Stage 2 as the CPU sees it: which tables are in force, and what its TLBs may still remember
 //! (Arm ARM D8.2, D8.17).
 
+use core::arch::asm;
 use core::sync::atomic::AtomicU64;
 
 use aarch64_cpu::asm::barrier;
-use aarch64_cpu::registers::{ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, Readable, VTCR_EL2, VTTBR_EL2, Writeable};
+use aarch64_cpu::registers::{ID_AA64MMFR1_EL1, Readable, VTCR_EL2, VTTBR_EL2, Writeable};
+
+use crate::mmu;
 
 /// Bits of an IPA.
-pub const IPA_BITS: u32 = 39;
+const IPA_BITS: u32 = 39;
 
 /// A root table together with the VMID that tags its translations: what `VTTBR_EL2` holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +34,7 @@ impl Stage2Root {
         self.with_loaded(|| {
             // SAFETY: dropping cached translations never changes what the tables say.
             unsafe {
-                core::arch::asm!(
+                asm!(
                     "dsb ishst", "tlbi ipas2e1is, {}", "dsb ish", "tlbi vmalle1is", "dsb ish", "isb",
                     in(reg) ipa >> 12, options(nostack, preserves_flags)
                 );
@@ -43,9 +46,7 @@ impl Stage2Root {
     pub fn invalidate_all(self) {
         self.with_loaded(|| {
             // SAFETY: as above.
-            unsafe {
-                core::arch::asm!("dsb ishst", "tlbi vmalls12e1is", "dsb ish", "isb", options(nostack, preserves_flags));
-            }
+            unsafe { asm!("dsb ishst", "tlbi vmalls12e1is", "dsb ish", "isb", options(nostack, preserves_flags)) };
         });
     }
 
@@ -74,22 +75,12 @@ pub fn leave_guest() {
 /// tables of its own under the same numbers, is about to run here.
 pub fn forget_stage1() {
     // SAFETY: dropping cached translations never changes what the tables say.
-    unsafe {
-        core::arch::asm!("tlbi vmalle1", "ic iallu", "dsb nsh", "isb", options(nostack, preserves_flags));
-    }
+    unsafe { asm!("tlbi vmalle1", "ic iallu", "dsb nsh", "isb", options(nostack, preserves_flags)) };
 }
 
 /// Makes what was written to tables visible to the walkers of all CPUs.
 pub fn publish() {
     barrier::dsb(barrier::ISHST);
-}
-
-/// Forgets all guests' translations on all CPUs.
-pub fn invalidate_everything() {
-    // SAFETY: dropping cached translations never changes what the tables say.
-    unsafe {
-        core::arch::asm!("dsb ishst", "tlbi alle1is", "dsb ish", "isb", options(nostack, preserves_flags));
-    }
 }
 
 /// Bits of a VMID on this machine: 8 or 16.
@@ -98,19 +89,9 @@ pub fn vmid_bits() -> u32 {
     if ID_AA64MMFR1_EL1.read(ID_AA64MMFR1_EL1::VMIDBits) == 0b10 { 16 } else { 8 }
 }
 
-/// Sets `VTCR_EL2` on the calling CPU: 39-bit IPAs walked from level 1 in 4 KiB tables.
+/// Sets `VTCR_EL2` on the calling CPU (Arm ARM D24.2.191): RES1 bit, inner-shareable write-back walks of 4 KiB tables from
+/// level 1, with as many bits of a VMID as there are.
 pub(crate) fn configure() {
-    let parange = ID_AA64MMFR0_EL1.read(ID_AA64MMFR0_EL1::PARange).min(0b101);
-    VTCR_EL2.write(
-        VTCR_EL2::T0SZ.val(u64::from(64 - IPA_BITS))
-            + VTCR_EL2::SL0.val(1)
-            + VTCR_EL2::IRGN0.val(0b01)
-            + VTCR_EL2::ORGN0.val(0b01)
-            + VTCR_EL2::SH0.val(0b11)
-            + VTCR_EL2::TG0.val(0b00)
-            + VTCR_EL2::PS.val(parange)
-            + VTCR_EL2::VS.val(u64::from(vmid_bits() == 16)),
-    );
-    // RES1 (Arm ARM D24.2.191); the register crate has no name for it.
-    VTCR_EL2.set(VTCR_EL2.get() | 1 << 31);
+    const VTCR: u64 = 1 << 31 | 0b11 << 12 | 0b01 << 10 | 0b01 << 8 | 0b01 << 6 | (64 - IPA_BITS) as u64;
+    VTCR_EL2.set(VTCR | mmu::physical_size() << 16 | u64::from(vmid_bits() == 16) << 19);
 }
