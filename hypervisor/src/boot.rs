@@ -49,7 +49,7 @@ fn prepare(device_tree: u64, entered: u64) {
     let wiring = Wiring::new(&description, uart.and_then(|uart| uart.intid));
     let machine = start_machine(&description, wiring, entered);
     if let Some(intid) = wiring.console
-        && gic::enable_shared(range(description.gic.distributor), intid).is_ok()
+        && gic::enable_shared(intid).is_ok()
     {
         uart::enable_input();
     }

@@ -1,10 +1,12 @@
 //! The physical GICv3: set up by `arm-gic`, used with priority drop and deactivation apart
 //! (EOImode 1), so that an interrupt given to a guest is deactivated by the guest's own EOI.
 
+use core::arch::asm;
 use core::ops::Range;
 use core::ptr::NonNull;
 
 use aarch64_cpu::asm::barrier;
+use alloc::vec::Vec;
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{
     GicCpuInterface, GicDistributor, GicRedistributor, GicRedistributorIterator, SgiTarget, SgiTargetGroup,
@@ -12,6 +14,7 @@ use arm_gic::gicv3::{
 use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
 use spin::Once;
 
+use crate::lock::Mutex;
 use crate::{cpu, mmu};
 
 /// The SGI by which pCPUs ask each other to look at their run queue and pending interrupts.
@@ -23,23 +26,16 @@ const REDISTRIBUTOR_FRAMES: usize = 0x2_0000;
 const GICR_ISACTIVER0: usize = 0x1_0300;
 const GICR_ICACTIVER0: usize = 0x1_0380;
 
-/// Where the machine's redistributors are; known once the boot CPU has set up the distributor.
-static REDISTRIBUTORS: Once<Regions> = Once::new();
-
-const MAX_REGIONS: usize = 4;
-
-struct Regions {
-    base: [usize; MAX_REGIONS],
-    count: usize,
-}
+/// The distributor, once the boot CPU has set it up.
+static DISTRIBUTOR: Mutex<Option<GicDistributor<'static>>> = Mutex::new(None);
+/// Where the machine's regions of redistributors begin; known from then on.
+static REDISTRIBUTORS: Once<Vec<usize>> = Once::new();
 
 /// Why the GIC could not be set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GicError {
     /// Its registers could not be mapped.
     Map,
-    /// More redistributor regions than EL2 keeps.
-    TooManyRegions,
     /// No redistributor has this CPU's affinity.
     NoRedistributor,
     /// `arm-gic` refused the machine's GIC.
@@ -51,19 +47,16 @@ pub enum GicError {
 /// # Errors
 /// See [`GicError`].
 pub fn init(distributor: Range<usize>, redistributors: &[Range<usize>]) -> Result<(), GicError> {
-    let mut regions = Regions { base: [0; MAX_REGIONS], count: redistributors.len() };
-    for (index, region) in redistributors.iter().enumerate() {
-        *regions.base.get_mut(index).ok_or(GicError::TooManyRegions)? = region.start;
-        mmu::map_device(region.clone()).map_err(|_| GicError::Map)?;
+    for range in redistributors.iter().chain([&distributor]) {
+        mmu::map_device(range.clone()).map_err(|_| GicError::Map)?;
     }
-    mmu::map_device(distributor.clone()).map_err(|_| GicError::Map)?;
     let registers = NonNull::new(distributor.start as *mut Gicd).ok_or(GicError::Map)?;
     // SAFETY: the range was just mapped as device memory, the device tree says that it is the
-    // distributor, and this is the only driver made for it.
+    // distributor, and `DISTRIBUTOR` holds the only driver ever made for it.
     let mut distributor = GicDistributor::new(unsafe { UniqueMmioPointer::new(registers) });
-    GicCpuInterface::enable_system_register_el2(true);
     distributor.configure_default_settings();
-    REDISTRIBUTORS.call_once(|| regions);
+    *DISTRIBUTOR.lock() = Some(distributor);
+    REDISTRIBUTORS.call_once(|| redistributors.iter().map(|region| region.start).collect());
     Ok(())
 }
 
@@ -84,7 +77,8 @@ pub fn init_this_cpu() -> Result<Redistributor, GicError> {
     let _ = redistributor.driver.mark_core_awake();
     redistributor.driver.configure_default_settings();
     GicCpuInterface::enable_system_register_el1();
-    split_end_of_interrupt();
+    // SAFETY: ICC_CTLR_EL1.EOImode (GICv3 12.2.9) makes the end of an interrupt a priority drop alone, and changes no memory.
+    unsafe { asm!("msr s3_0_c12_c12_4, {}", in(reg) 1_u64 << 1, options(nomem, nostack, preserves_flags)) };
     GicCpuInterface::set_priority_mask(0xff);
     GicCpuInterface::enable_group1(true);
     redistributor.enable(KICK)?;
@@ -92,19 +86,10 @@ pub fn init_this_cpu() -> Result<Redistributor, GicError> {
     Ok(redistributor)
 }
 
-/// Makes the end of an interrupt a priority drop alone (`ICC_CTLR_EL1.EOImode`, GICv3 12.2.9).
-fn split_end_of_interrupt() {
-    const EOI_MODE: u64 = 1 << 1;
-    // SAFETY: changes how this CPU's interface takes an end of interrupt, no memory.
-    unsafe {
-        core::arch::asm!("msr s3_0_c12_c12_4, {}", in(reg) EOI_MODE, options(nomem, nostack, preserves_flags));
-    }
-}
-
 fn find_redistributor() -> Result<Redistributor, GicError> {
     let regions = REDISTRIBUTORS.get().ok_or(GicError::NoRedistributor)?;
     let affinity = cpu::this_affinity();
-    for &region in regions.base.iter().take(regions.count) {
+    for &region in regions {
         let frames = NonNull::new(region as *mut GicrSgi).ok_or(GicError::Map)?;
         // SAFETY: `init` mapped the region as device memory; each CPU makes a driver only for
         // the redistributor whose affinity is its own, and reads no more than the others' type.
@@ -145,12 +130,11 @@ impl Redistributor {
 /// Lets a shared interrupt through to the calling CPU.
 ///
 /// # Errors
-/// If `intid` is not an SPI of this machine, or the distributor's registers were never mapped.
-pub fn enable_shared(distributor: Range<usize>, intid: u32) -> Result<(), GicError> {
-    let registers = NonNull::new(distributor.start as *mut Gicd).ok_or(GicError::Map)?;
+/// If `intid` is not an SPI of this machine, or the distributor was never set up.
+pub fn enable_shared(intid: u32) -> Result<(), GicError> {
+    let mut distributor = DISTRIBUTOR.lock();
+    let distributor = distributor.as_mut().ok_or(GicError::Map)?;
     let intid = IntId::try_from(intid).map_err(|_| GicError::NoRedistributor)?;
-    // SAFETY: mapped by `init`, whose driver is gone; the boot CPU alone comes here.
-    let mut distributor = GicDistributor::new(unsafe { UniqueMmioPointer::new(registers) });
     distributor.set_routing(intid, Some(cpu::this_affinity())).map_err(GicError::Driver)?;
     distributor.enable_interrupt(intid, true).map_err(GicError::Driver)
 }
@@ -171,9 +155,7 @@ pub fn drop_priority(intid: u32) {
 /// Deactivates `intid`, which may be signalled again from then on.
 pub fn deactivate(intid: u32) {
     // SAFETY: ICC_DIR_EL1 (GICv3 12.2.10) changes the state of an interrupt of this CPU, no memory.
-    unsafe {
-        core::arch::asm!("msr s3_0_c12_c11_1, {}", "isb", in(reg) u64::from(intid), options(nostack, preserves_flags));
-    }
+    unsafe { asm!("msr s3_0_c12_c11_1, {}", "isb", in(reg) u64::from(intid), options(nostack, preserves_flags)) };
 }
 
 /// Sends [`KICK`] to the CPU with the given affinity.
