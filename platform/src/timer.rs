@@ -1,5 +1,7 @@
 //! The generic timer: the machine's clock and EL2's own alarm (Arm ARM D12).
 
+use core::arch::asm;
+
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{CNTFRQ_EL0, CNTHP_CTL_EL2, CNTPCT_EL0, CNTV_CTL_EL0, CNTV_CVAL_EL0, Readable, Writeable};
 
@@ -21,9 +23,7 @@ pub fn set_alarm(deadline: Option<u64>) {
     const ENABLE: u64 = 1;
     if let Some(deadline) = deadline {
         // SAFETY: the compare value of EL2's own timer affects nothing but when its interrupt comes.
-        unsafe {
-            core::arch::asm!("msr cnthp_cval_el2, {}", in(reg) deadline, options(nomem, nostack, preserves_flags));
-        }
+        unsafe { asm!("msr cnthp_cval_el2, {}", in(reg) deadline, options(nomem, nostack, preserves_flags)) };
     }
     CNTHP_CTL_EL2.set(if deadline.is_some() { ENABLE } else { 0 });
 }

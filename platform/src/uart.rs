@@ -46,18 +46,16 @@ pub fn write(bytes: &[u8]) {
 pub fn write_in_emergency(bytes: &[u8]) {
     /// Far longer than any CPU takes to write a line.
     const PATIENCE: u32 = 10_000_000;
-    for _ in 0..PATIENCE {
-        if let Some(mut uart) = UART.try_lock() {
-            if let Some(uart) = uart.as_mut() {
-                write_to(uart, bytes);
-            }
-            return;
-        }
+    let uart = (0..PATIENCE).find_map(|_| UART.try_lock());
+    let mut uart = uart.unwrap_or_else(|| {
+        // SAFETY: whoever holds the lock has stopped for good: it is this CPU, or one that this
+        // emergency is about.
+        unsafe { UART.force_unlock() };
+        UART.lock()
+    });
+    if let Some(uart) = uart.as_mut() {
+        write_to(uart, bytes);
     }
-    // SAFETY: whoever holds the lock has stopped for good: it is this CPU, or one that this
-    // emergency is about.
-    unsafe { UART.force_unlock() };
-    write(bytes);
 }
 
 fn write_to(uart: &mut Uart<'_>, bytes: &[u8]) {
