@@ -60,6 +60,7 @@ primary_entry:
     mov     sp, x1
     mov     x0, x19
     bl      {map_image}                 // builds the tables: MMU still off
+    cbz     x0, park
     bl      enable_translation
     mov     x0, x19
     bl      {primary}
@@ -118,6 +119,8 @@ pub(crate) struct SecondaryStart {
 }
 
 unsafe extern "C" {
+    /// Where PSCI starts a CPU.
+    pub(crate) static secondary_entry: u8;
     /// Defined by [`crate::entry!`].
     safe fn hypervisor_main(device_tree: u64) -> !;
     /// Defined by [`crate::entry!`].
@@ -166,17 +169,6 @@ extern "C" fn secondary(pcpu: usize) -> ! {
 pub fn boot_tree(address: u64) -> Option<alloc::vec::Vec<u8>> {
     let base = address as usize;
     let size = mmu::device_tree_size(base);
-    if size == 0 {
-        return None;
-    }
     // SAFETY: `map_image` mapped as many bytes as the tree says it has, in RAM that is not EL2's own.
-    Some(unsafe { core::slice::from_raw_parts(base as *const u8, size) }.into())
-}
-
-/// The physical address at which PSCI starts a CPU.
-pub(crate) fn secondary_entry() -> u64 {
-    unsafe extern "C" {
-        static secondary_entry: u8;
-    }
-    &raw const secondary_entry as u64
+    (size != 0).then(|| unsafe { core::slice::from_raw_parts(base as *const u8, size) }.into())
 }

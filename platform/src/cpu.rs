@@ -54,7 +54,8 @@ pub fn start(mpidr: u64, pcpu: usize) -> Result<(), StartError> {
     // Its caches are still off.
     memory::clean_lines(&raw const *start as usize, size_of_val(start));
     barrier::dsb(barrier::SY);
-    firmware::cpu_on(mpidr, boot::secondary_entry(), &raw const *start as u64).map_err(StartError::Firmware)
+    firmware::cpu_on(mpidr, &raw const boot::secondary_entry as u64, &raw const *start as u64)
+        .map_err(StartError::Firmware)
 }
 
 /// Why a CPU did not start.

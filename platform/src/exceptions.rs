@@ -64,22 +64,18 @@ exception_vectors:
     VECTOR  guest_serror
     .endr
 
-    // The guest that this CPU was serving will not run again, so its registers may hold x0, x1 and SP.
+    // The guest that this CPU was serving will not run again, so its registers may hold x0 and SP.
 own_fault:
     msr     tpidr_el0, x0
-    msr     tpidrro_el0, x1
     mov     x0, sp
     msr     tpidr_el1, x0
-    adrp    x0, emergency_stack_top
-    add     x0, x0, :lo12:emergency_stack_top
-    sub     x0, x0, #{REPORT_SIZE}
+    adr     x0, emergency_stack_top - {REPORT_SIZE}
     mov     sp, x0
     "#,
     pairs!("stp", "x", 8, "sp, #0": 2 3, 4 5, 6 7, 8 9, 10 11, 12 13, 14 15, 16 17, 18 19, 20 21, 22 23, 24 25, 26 27, 28 29),
     r#"
     mrs     x2, tpidr_el0
-    mrs     x3, tpidrro_el0
-    stp     x2, x3, [sp, #0]
+    stp     x2, x1, [sp, #0]
     mrs     x2, tpidr_el1
     stp     x30, x2, [sp, #240]
     mrs     x2, elr_el2

@@ -47,10 +47,10 @@ pub enum GicError {
 /// # Errors
 /// See [`GicError`].
 pub fn init(distributor: Range<usize>, redistributors: &[Range<usize>]) -> Result<(), GicError> {
-    for range in redistributors.iter().chain([&distributor]) {
-        mmu::map_device(range.clone()).map_err(|_| GicError::Map)?;
+    for region in redistributors {
+        mmu::map_device::<GicrSgi>(region).map_err(|_| GicError::Map)?;
     }
-    let registers = NonNull::new(distributor.start as *mut Gicd).ok_or(GicError::Map)?;
+    let registers: NonNull<Gicd> = mmu::map_device(&distributor).map_err(|_| GicError::Map)?;
     // SAFETY: the range was just mapped as device memory, the device tree says that it is the
     // distributor, and `DISTRIBUTOR` holds the only driver ever made for it.
     let mut distributor = GicDistributor::new(unsafe { UniqueMmioPointer::new(registers) });

@@ -6,6 +6,7 @@
 
 use core::arch::asm;
 use core::ops::Range;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use aarch64_cpu::asm::barrier;
@@ -58,8 +59,8 @@ static CHANGE: Mutex<()> = Mutex::new(());
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapError;
 
-/// Maps the image, its heap and the device tree, and gives what [`control`] does. Runs with the MMU off: plain loads and
-/// stores only.
+/// Maps the image, its heap and the device tree, and gives what [`control`] does, or 0 if that failed. Runs with the MMU off:
+/// plain loads and stores only.
 pub(crate) extern "C" fn map_image(device_tree: usize) -> u64 {
     let tree_end = device_tree.saturating_add(device_tree_size(device_tree));
     let tree = device_tree & !(BLOCK_SIZE - 1)..tree_end.next_multiple_of(BLOCK_SIZE);
@@ -79,13 +80,7 @@ pub(crate) extern "C" fn map_image(device_tree: usize) -> u64 {
     if tree.end <= region.start || region.end <= tree.start {
         mapped &= map(tree, MEMORY).is_ok();
     }
-    if !mapped {
-        // There is no console yet that could tell.
-        loop {
-            aarch64_cpu::asm::wfe();
-        }
-    }
-    control()
+    if mapped { control() } else { 0 }
 }
 
 /// `TCR_EL2` for this CPU.
@@ -103,9 +98,10 @@ pub(crate) fn map_ram(range: Range<usize>) -> Result<(), MapError> {
     add(range, MEMORY)
 }
 
-/// Adds a device's registers, in whole pages.
-pub(crate) fn map_device(range: Range<usize>) -> Result<(), MapError> {
-    add(range.start & !(PAGE_SIZE - 1)..range.end.next_multiple_of(PAGE_SIZE), DEVICE)
+/// Adds a device's registers, in whole pages, and says where they are.
+pub(crate) fn map_device<Registers>(range: &Range<usize>) -> Result<NonNull<Registers>, MapError> {
+    add(range.start & !(PAGE_SIZE - 1)..range.end.next_multiple_of(PAGE_SIZE), DEVICE)?;
+    NonNull::new(range.start as *mut Registers).ok_or(MapError)
 }
 
 fn add(range: Range<usize>, usage: u64) -> Result<(), MapError> {

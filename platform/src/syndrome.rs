@@ -2,6 +2,8 @@
 
 use core::arch::asm;
 
+use aarch64_cpu::registers::{ELR_EL1, ELR_EL2, ESR_EL1, FAR_EL1, SPSR_EL1, SPSR_EL2, Writeable};
+
 use crate::register::read;
 
 /// A function for each register, which reads it.
@@ -36,8 +38,7 @@ readers! {
 
 /// Sets where the guest goes on.
 pub fn set_pc(value: u64) {
-    // SAFETY: read by ERET to the guest alone.
-    unsafe { asm!("msr elr_el2, {}", in(reg) value, options(nomem, nostack, preserves_flags)) }
+    ELR_EL2.set(value);
 }
 
 /// Lets the guest go on behind the trapped instruction, which is 4 bytes long in AArch64 state.
@@ -60,20 +61,14 @@ pub struct Injection {
 
 /// Makes the guest take an exception at the instruction it is at.
 pub fn inject(injection: Injection) {
-    let (pc, pstate) = (pc(), pstate());
-    // SAFETY: EL1's exception registers, and where ERET to the guest goes; all the guest's own.
-    unsafe {
-        asm!(
-            "msr elr_el1, {pc}", "msr spsr_el1, {pstate}", "msr esr_el1, {esr}",
-            "msr elr_el2, {handler}", "msr spsr_el2, {new_pstate}",
-            pc = in(reg) pc, pstate = in(reg) pstate, esr = in(reg) injection.esr,
-            handler = in(reg) injection.handler, new_pstate = in(reg) injection.pstate,
-            options(nomem, nostack, preserves_flags)
-        );
-        if let Some(far) = injection.far {
-            asm!("msr far_el1, {}", in(reg) far, options(nomem, nostack, preserves_flags));
-        }
+    ELR_EL1.set(pc());
+    SPSR_EL1.set(pstate());
+    ESR_EL1.set(injection.esr);
+    if let Some(far) = injection.far {
+        FAR_EL1.set(far);
     }
+    ELR_EL2.set(injection.handler);
+    SPSR_EL2.set(injection.pstate);
 }
 
 /// What the address translation instruction of this name says of an address (`PAR_EL1`, Arm ARM D24.2.137).

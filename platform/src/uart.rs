@@ -5,10 +5,9 @@ use core::ptr::NonNull;
 
 use arm_gic::UniqueMmioPointer;
 use arm_pl011_uart::{Interrupts, PL011Registers, Uart};
-use spin::RelaxStrategy;
 
-use crate::lock::{Mutex, Yield};
-use crate::mmu;
+use crate::lock::Mutex;
+use crate::{cpu, mmu};
 
 static UART: Mutex<Option<Uart<'static>>> = Mutex::new(None);
 
@@ -17,11 +16,10 @@ static UART: Mutex<Option<Uart<'static>>> = Mutex::new(None);
 /// # Errors
 /// If the registers cannot be mapped.
 pub fn init(registers: Range<usize>) -> Result<(), mmu::MapError> {
-    mmu::map_device(registers.clone())?;
-    let base = NonNull::new(registers.start as *mut PL011Registers).ok_or(mmu::MapError)?;
+    let registers: NonNull<PL011Registers> = mmu::map_device(&registers)?;
     // SAFETY: the range was just mapped as device memory, the device tree says that it is a PL011,
     // and `UART` holds the only driver ever made for it.
-    let mut uart = Uart::new(unsafe { UniqueMmioPointer::new(base) });
+    let mut uart = Uart::new(unsafe { UniqueMmioPointer::new(registers) });
     uart.set_interrupt_masks(Interrupts::empty());
     *UART.lock() = Some(uart);
     Ok(())
@@ -61,7 +59,7 @@ pub fn write_in_emergency(bytes: &[u8]) {
 fn write_to(uart: &mut Uart<'_>, bytes: &[u8]) {
     for &byte in bytes {
         while uart.is_tx_fifo_full() {
-            Yield::relax();
+            cpu::relax();
         }
         uart.write_word(byte);
     }
