@@ -5,8 +5,10 @@ use core::fmt::{self, Write};
 use mote_core::console::Console;
 use mote_platform::lock::{Mutex, MutexGuard};
 use mote_platform::uart;
+use spin::Once;
 
-static CONSOLE: Mutex<Console> = Mutex::new(Console::new());
+/// Made when it is first asked for: a static that is not all zero would cost the image a page.
+static CONSOLE: Once<Mutex<Console>> = Once::new();
 
 /// The wire.
 pub struct Wire;
@@ -36,7 +38,7 @@ impl Write for EmergencyWire {
 
 /// The console, for this CPU alone until the guard is dropped. It is the innermost lock: nothing else is locked under it.
 pub fn lock() -> MutexGuard<'static, Console> {
-    CONSOLE.lock()
+    CONSOLE.call_once(|| Mutex::new(Console::new())).lock()
 }
 
 /// Prints one line of EL2's own.

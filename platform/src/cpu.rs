@@ -51,7 +51,7 @@ pub fn start(mpidr: u64, pcpu: usize) -> Result<(), StartError> {
     let stack = heap::allocate_guarded(STACK_SIZE).ok_or(StartError::OutOfMemory)?;
     mmu::unmap_page(stack.start);
     let start = Box::leak(Box::new(boot::SecondaryStart { control: mmu::control(), stack_top: stack.end, pcpu }));
-    // Its caches are still off.
+    // That CPU starts with its caches off.
     memory::clean_lines(&raw const *start as usize, size_of_val(start));
     barrier::dsb(barrier::SY);
     firmware::cpu_on(mpidr, &raw const boot::secondary_entry as u64, &raw const *start as u64)

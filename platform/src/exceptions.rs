@@ -64,6 +64,7 @@ exception_vectors:
     VECTOR  guest_serror
     .endr
 
+    .section .text.boot, "ax"
     // The guest that this CPU was serving will not run again, so its registers may hold x0 and SP.
 own_fault:
     msr     tpidr_el0, x0

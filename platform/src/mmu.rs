@@ -49,9 +49,9 @@ pub(crate) struct Table([AtomicU64; 512]);
 /// Tables for the image, each RAM bank's ragged ends and the devices of a usual machine.
 const POOL_TABLES: usize = 16;
 
-/// The first is the root.
+/// The first is the root; so many others are used.
 pub(crate) static POOL: [Table; POOL_TABLES] = [const { Table([const { AtomicU64::new(0) }; 512]) }; POOL_TABLES];
-static USED: AtomicUsize = AtomicUsize::new(1);
+static USED: AtomicUsize = AtomicUsize::new(0);
 /// Serialises changes once several CPUs run.
 static CHANGE: Mutex<()> = Mutex::new(());
 
@@ -61,6 +61,7 @@ pub struct MapError;
 
 /// Maps the image, its heap and the device tree, and gives what [`control`] does, or 0 if that failed. Runs with the MMU off:
 /// plain loads and stores only.
+#[unsafe(link_section = ".text.boot")]
 pub(crate) extern "C" fn map_image(device_tree: usize) -> u64 {
     let tree_end = device_tree.saturating_add(device_tree_size(device_tree));
     let tree = device_tree & !(BLOCK_SIZE - 1)..tree_end.next_multiple_of(BLOCK_SIZE);
@@ -117,17 +118,14 @@ fn add(range: Range<usize>, usage: u64) -> Result<(), MapError> {
 }
 
 /// Takes a page of the heap that nothing refers to out of the map, as a guard.
-pub(crate) fn unmap_page(page: usize) {
+pub(crate) fn unmap_page(at: usize) {
     let _change = CHANGE.lock();
-    let Ok(entry) = entry(page, PAGE) else { return };
+    let Ok(entry) = entry(at, PAGE) else { return };
     entry.store(0, Ordering::Relaxed);
     // SAFETY: forgetting a translation only makes what the tables say so.
     unsafe {
-        asm!(
-            "dsb ishst", "tlbi vae2is, {}", "dsb ish", "isb",
-            in(reg) page >> 12, options(nostack, preserves_flags)
-        );
-    }
+        asm!("dsb ishst", "tlbi vae2is, {}", "dsb ish", "isb", in(reg) at >> 12, options(nostack, preserves_flags))
+    };
 }
 
 /// The sizes of what descriptors map, as powers of two, from the root's to a page.
@@ -186,9 +184,9 @@ fn next_table(entry: &AtomicU64) -> Result<&'static Table, MapError> {
         return Err(MapError);
     }
     // No read-modify-write: exclusives need the MMU. `CHANGE` or the lone boot CPU serialises.
-    let used = USED.load(Ordering::Relaxed);
+    let used = USED.load(Ordering::Relaxed) + 1;
     let table = POOL.get(used).ok_or(MapError)?;
-    USED.store(used + 1, Ordering::Relaxed);
+    USED.store(used, Ordering::Relaxed);
     entry.store(&raw const *table as u64 | VALID | TABLE_OR_PAGE, Ordering::Relaxed);
     Ok(table)
 }
