@@ -1,44 +1,18 @@
 //! Accesses to the arrays with a field for each interrupt, which the distributor has for shared
 //! interrupts and each redistributor's SGI frame for private ones.
 
-use super::bank::take_lowest;
+use super::bank::bits;
 use super::cpu::{Attention, Snapshot};
 use super::intid::IntId;
 use super::lr::ListRegisters;
-use super::registers::{Access, Field, Operation, Widths};
+use super::registers::{Access, Field, Operation};
 use super::set::VcpuSet;
 use super::{Outcome, VGic};
 use crate::id::VcpuId;
 
-/// Whose interrupts an array has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Frame {
-    /// The shared ones; the places of private ones are reserved under affinity routing.
-    Distributor,
-    /// One vCPU's private ones, and no others.
-    Sgi(VcpuId),
-}
-
-impl Frame {
-    /// The interrupt that a register's first field belongs to.
-    fn first(self, field: Field, offset: u32) -> Option<IntId> {
-        let private = matches!(self, Self::Sgi(_));
-        let first = IntId::new(field.first_interrupt(offset))?;
-        (first.is_private() == private).then_some(first)
-    }
-}
-
-/// Part of an array.
-#[derive(Clone, Copy, Debug)]
-struct Part {
-    field: Field,
-    first: IntId,
-    /// Whose, if they are private.
-    owner: VcpuId,
-}
-
 impl VGic {
-    /// An access by `vcpu` to an array, of a size that it takes.
+    /// An access by `vcpu` to an array, of a size that it takes: to that of the private interrupts of
+    /// `owner`, or to the distributor's, where the places of private ones are reserved.
     ///
     /// Pending and active of what is listed is looked up in the reader's own list registers; what
     /// is in others' waits until they have flushed. A write does not wait: the holder heeds it
@@ -46,95 +20,69 @@ impl VGic {
     pub(super) fn array_access(
         &mut self,
         vcpu: VcpuId,
-        frame: Frame,
+        owner: Option<VcpuId>,
         field: Field,
         access: Access,
         lrs: &impl ListRegisters,
     ) -> Outcome {
-        let owner = match frame {
-            Frame::Distributor => vcpu,
-            Frame::Sgi(owner) => owner,
-        };
-        let first = frame.first(field, access.offset);
-        let Some(first) = first.filter(|&first| self.bank_of(owner, first).is_some()) else {
-            return access.constant(0, Widths::ANY);
-        };
-        let part = Part { field, first, owner };
-        match access.operation {
-            Operation::Read => self.read_array(vcpu, part, access, lrs),
-            Operation::Write(value) => self.write_array(vcpu, part, access, value),
+        let first = IntId::new(field.first_interrupt(access.offset));
+        let first = first.filter(|first| first.is_private() == owner.is_some());
+        let owner = owner.unwrap_or(vcpu);
+        match (first, access.operation) {
+            (Some(first), Operation::Read) => self.read_array(vcpu, owner, field, first, access, lrs),
+            (Some(first), Operation::Write(value)) => self.write_array(vcpu, owner, field, first, access, value),
+            (None, Operation::Read) => Outcome::Value(0),
+            (None, Operation::Write(_)) => Outcome::Written(VcpuSet::EMPTY),
         }
     }
 
-    fn read_array(&mut self, vcpu: VcpuId, part: Part, access: Access, lrs: &impl ListRegisters) -> Outcome {
-        if !part.field.is_state() {
-            let bank = self.bank_of(part.owner, part.first);
-            let value = bank.map_or(0, |bank| bank.read(part.field, part.first.bit(), access.width));
-            return Outcome::Value(value);
+    fn read_array(
+        &mut self,
+        vcpu: VcpuId,
+        owner: VcpuId,
+        field: Field,
+        first: IntId,
+        access: Access,
+        lrs: &impl ListRegisters,
+    ) -> Outcome {
+        let Some(bank) = self.bank(owner, first) else { return Outcome::Value(0) };
+        if !field.is_state() {
+            return Outcome::Value(bank.read(field, first.bit(), access.width));
         }
-        let holders = self.other_holders(vcpu, part);
+        let mut seen = bank.clone();
+        let mut holders = VcpuSet::EMPTY;
+        bits(bank.listed).for_each(|bit| holders.insert(bank.holders[bit]));
+        holders.remove(vcpu);
         let missing = self.missing_snapshots(vcpu, holders);
         if !missing.is_empty() {
             return Outcome::Retry(missing);
         }
-        let Some(mut seen) = self.bank_of(part.owner, part.first).map(|bank| bank.clone()) else {
-            return access.constant(0, Widths::ANY);
-        };
-        if let Some(cpu) = self.cpu(vcpu)
-            && (part.owner == vcpu)
-        {
-            let mut used = cpu.used;
-            while let Some(n) = take_lowest(&mut used) {
-                let held = cpu.lr.get(n as usize);
-                if let Some(intid) = held.filter(|held| held.bank() == part.first.bank()) {
-                    let register = lrs.get(n as usize);
-                    seen.unlist(intid.mask(), register.is_pending(), register.is_active());
-                }
-            }
+        let own = self.cpu(vcpu).filter(|_| owner == vcpu).map(|cpu| cpu.held());
+        for (n, intid) in own.into_iter().flatten().filter(|(_, held)| held.bank() == first.bank()) {
+            let register = lrs.get(n);
+            seen.unlist(intid.mask(), register.is_pending(), register.is_active());
         }
-        Outcome::Value(seen.read(part.field, part.first.bit(), access.width))
+        Outcome::Value(seen.read(field, first.bit(), access.width))
     }
 
-    fn write_array(&mut self, vcpu: VcpuId, part: Part, access: Access, value: u64) -> Outcome {
-        let Part { field, first, owner } = part;
-        let mut notify = VcpuSet::EMPTY;
+    fn write_array(
+        &mut self,
+        vcpu: VcpuId,
+        owner: VcpuId,
+        field: Field,
+        first: IntId,
+        access: Access,
+        value: u64,
+    ) -> Outcome {
+        let any = self.forwarding.any;
+        let Some(bank) = self.bank_mut(owner, first) else { return Outcome::Written(VcpuSet::EMPTY) };
         if field == Field::SetActive {
-            self.assign_holders(vcpu, first, value as u32);
+            bank.assign(value as u32, vcpu, any);
         }
-        let bank = self.bank_of(owner, first);
-        let mut changed = bank.map_or(0, |bank| bank.write(field, first, access.width, value));
-        while let Some(bit) = take_lowest(&mut changed) {
-            self.touch(owner, IntId::at(first.bank(), bit), &mut notify);
+        for bit in bits(bank.write(field, first, access.width, value)) {
+            self.change(owner, IntId::at(first.bank(), bit), |_| {});
         }
-        Outcome::Written(notify)
-    }
-
-    /// Shared interrupts that become active by a write belong to the vCPU that they are
-    /// routed to, or else to the writer, as if it had taken them.
-    fn assign_holders(&mut self, writer: VcpuId, first: IntId, mask: u32) {
-        let any = self.any;
-        if let Some(shared) = self.shared_mut(first) {
-            let mut new = mask & !(shared.bank.active | shared.bank.listed);
-            while let Some(bit) = take_lowest(&mut new) {
-                let target = shared.route(IntId::at(0, bit)).target(any);
-                shared.set_holder(bit, target.unwrap_or(writer));
-            }
-        }
-    }
-
-    /// The vCPUs other than the one which reads that have interrupts of a bank in list registers.
-    fn other_holders(&mut self, reader: VcpuId, part: Part) -> VcpuSet {
-        let mut holders = VcpuSet::EMPTY;
-        if let Some(shared) = self.shared_mut(part.first) {
-            let mut listed = shared.bank.listed;
-            while let Some(bit) = take_lowest(&mut listed) {
-                holders.insert(shared.holder(bit));
-            }
-        } else if self.cpu(part.owner).is_some_and(|cpu| cpu.bank.listed != 0) {
-            holders.insert(part.owner);
-        }
-        holders.remove(reader);
-        holders
+        Outcome::Written(self.take_told(None))
     }
 
     /// Asks for those of the holders' snapshots that are missing, and returns by whom. If none is,
@@ -148,9 +96,7 @@ impl VGic {
                 missing.insert(vcpu);
             }
         }
-        let Some(cpu) = self.cpu_mut(reader) else {
-            return missing;
-        };
+        let Some(cpu) = self.cpu_mut(reader) else { return missing };
         cpu.asked = cpu.asked.union(missing);
         if missing.is_empty() {
             for vcpu in core::mem::take(&mut cpu.asked) {

@@ -1,24 +1,53 @@
 //! The state of 32 interrupts, a bit of each word for each.
 
-use super::intid::IntId;
+use super::intid::{Affinity, IntId};
 use super::lr::ListRegister;
+use crate::id::VcpuId;
 
 /// Bits of a priority that are kept: 32 levels, as few as a virtual CPU interface may have
 /// (IHI0069 §4.8, `ICH_VTR_EL2.PRIbits`).
 pub(super) const PRIORITY_BITS: u8 = 0xf8;
 
-/// Which groups are forwarded: all ones or all zeros for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Groups {
-    pub zero: u32,
-    pub one: u32,
+/// What the distributor lets through, and where.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Forwarding {
+    /// Whether group 0 is on: all ones or all zeros.
+    pub group0: u32,
+    /// The same of group 1.
+    pub group1: u32,
+    /// Who gets the shared interrupts that may go to any vCPU.
+    pub any: VcpuId,
 }
 
-impl Groups {
-    pub const NONE: Self = Self { zero: 0, one: 0 };
+/// `GICD_IROUTER<n>` (IHI0069 §12.9.22), of which Aff3 is reserved since `GICD_TYPER.A3V` is 0.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Route(
+    // Affinity in bits 23 to 0, `ANY` above.
+    u32,
+);
+
+impl Route {
+    const AFFINITY: u32 = 0xff_ffff;
+    /// `Interrupt_Routing_Mode`: to any vCPU that takes part.
+    const ANY: u32 = 1 << 31;
+
+    /// As the register's 64 bits say.
+    pub const fn from_register(value: u64) -> Self {
+        Self(value as u32 & (Self::AFFINITY | Self::ANY))
+    }
+
+    /// As the register's 64 bits.
+    pub const fn register(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// The vCPU it names, where `any` is the one for interrupts that may go to any.
+    pub const fn target(self, any: VcpuId) -> Option<VcpuId> {
+        if self.0 & Self::ANY != 0 { Some(any) } else { Affinity(self.0).vcpu() }
+    }
 }
 
-/// 32 interrupts.
+/// 32 interrupts, shared ones or the private ones of a vCPU.
 ///
 /// While an interrupt is `listed`, a list register of its holder has the truth of whether it is
 /// pending and active; `latch` and `active` then say what it was listed with, and what happens to
@@ -44,11 +73,17 @@ pub(super) struct Bank {
     /// Its list register deactivates the physical interrupt. Part of `listed` and `hw`.
     pub linked: u32,
     pub priority: [u8; 32],
+    /// To whom each goes: of private interrupts, always their owner.
+    pub routes: [Route; 32],
+    /// Of an interrupt that is listed or active, and of a private one: the vCPU that has it.
+    pub holders: [VcpuId; 32],
+    /// The physical interrupt behind each that has `hw`.
+    pub physical: [u8; 32],
 }
 
 impl Bank {
-    /// After a reset: everything off, in group 1 as Xen delivers it to guests that never look.
-    pub fn new(edge: u32) -> Self {
+    /// After a reset: everything off and `first`'s, in group 1 as Xen delivers it to guests that never look.
+    pub fn new(edge: u32, first: VcpuId) -> Self {
         Self {
             enabled: 0,
             group1: u32::MAX,
@@ -62,6 +97,9 @@ impl Bank {
             hw: 0,
             linked: 0,
             priority: [0; 32],
+            routes: [Route(Affinity::of(first).0); 32],
+            holders: [first; 32],
+            physical: [0; 32],
         }
     }
 
@@ -71,13 +109,41 @@ impl Bank {
     }
 
     /// Enabled, by itself and through its group.
-    pub const fn forwarded(&self, groups: Groups) -> u32 {
-        self.enabled & (self.group1 & groups.one | !self.group1 & groups.zero)
+    pub const fn forwarded(&self, forwarding: Forwarding) -> u32 {
+        self.enabled & (self.group1 & forwarding.group1 | !self.group1 & forwarding.group0)
     }
 
     /// Pending, forwarded and not active: a reason to interrupt a vCPU.
-    pub const fn due(&self, groups: Groups) -> u32 {
-        self.pending() & self.forwarded(groups) & !self.active
+    pub const fn due(&self, forwarding: Forwarding) -> u32 {
+        self.pending() & self.forwarded(forwarding) & !self.active
+    }
+
+    /// Those that are due and `vcpu`'s to take.
+    pub fn due_to(&self, vcpu: VcpuId, forwarding: Forwarding) -> u32 {
+        let due = self.due(forwarding);
+        let routed = |bit: &usize| self.routes[*bit].target(forwarding.any) == Some(vcpu);
+        self.held_by(vcpu, due & self.listed) | mask(bits(due & !self.listed).filter(routed))
+    }
+
+    /// Those of `among` that `vcpu` holds.
+    pub fn held_by(&self, vcpu: VcpuId, among: u32) -> u32 {
+        mask(bits(among).filter(|&bit| self.holders[bit] == vcpu))
+    }
+
+    /// Those whose physical interrupt is active for nothing any more.
+    const fn released(&self) -> u32 {
+        self.hw & !(self.latch | self.active | self.listed)
+    }
+
+    /// The vCPU that must look when something about an interrupt has changed.
+    pub fn concerns(&self, intid: IntId, forwarding: Forwarding) -> Option<VcpuId> {
+        if (self.listed | self.active | self.released()) & intid.mask() != 0 {
+            Some(self.holders[intid.bit()])
+        } else if self.due(forwarding) & intid.mask() != 0 {
+            self.routes[intid.bit()].target(forwarding.any)
+        } else {
+            None
+        }
     }
 
     /// Makes interrupts pending.
@@ -98,6 +164,14 @@ impl Bank {
         self.forced |= mask & self.listed;
     }
 
+    /// Interrupts that become active without having been taken belong to the vCPU that they are
+    /// routed to, or else to `writer`.
+    pub fn assign(&mut self, among: u32, writer: VcpuId, any: VcpuId) {
+        for bit in bits(among & !(self.active | self.listed)) {
+            self.holders[bit] = self.routes[bit].target(any).unwrap_or(writer);
+        }
+    }
+
     /// The physical interrupt behind `mask` fired. If a list register was linked to it, the guest has
     /// ended that one.
     pub const fn pend_hw(&mut self, mask: u32) {
@@ -106,20 +180,16 @@ impl Bank {
         self.pend(mask);
     }
 
-    /// Takes the interrupts whose physical one is active for nothing any more.
+    /// Takes these, to be deactivated.
     pub const fn take_released(&mut self) -> u32 {
-        let released = self.hw & !(self.latch | self.active | self.listed);
+        let released = self.released();
         self.hw &= !released;
         released
     }
 
-    /// Moves an interrupt that is due into a list register, and says what the register must hold;
-    /// if the interrupt is now `linked`, the physical one has to be added.
+    /// Moves an interrupt that is due into a list register, and says what the register must hold.
     pub fn offer(&mut self, intid: IntId) -> ListRegister {
-        let mask = intid.mask();
-        self.listed |= mask;
-        let register = self.register(intid).pending();
-        self.follow_up(register, mask, self.line & !self.edge)
+        self.list(intid, ListRegister::PENDING, self.line & !self.edge)
     }
 
     /// The same for an interrupt that is active.
@@ -129,29 +199,27 @@ impl Bank {
     /// is held back until the end of what is active.
     pub fn resume(&mut self, intid: IntId, deliver: bool) -> ListRegister {
         let mask = intid.mask();
-        self.listed |= mask;
-        let register = self.register(intid).active();
         let pending = self.pending() & mask;
         if pending != 0 && deliver && self.hw & mask == 0 {
-            return self.follow_up(register.pending(), mask, self.line & !self.edge);
+            return self.list(intid, ListRegister::PENDING | ListRegister::ACTIVE, self.line & !self.edge);
         }
         self.again |= self.latch & mask;
         self.latch &= !mask;
-        self.follow_up(register, mask, pending)
+        self.list(intid, ListRegister::ACTIVE, pending)
     }
 
-    fn register(&self, intid: IntId) -> ListRegister {
-        ListRegister::new(intid, self.priority(intid), self.group1 & intid.mask() != 0)
-    }
-
-    /// What the end of a listed interrupt entails: a maintenance interrupt if it is among those that
+    /// Lists an interrupt. What its end entails: a maintenance interrupt if it is among those that
     /// are still `pending` then, or else the end of the physical interrupt if there is one.
-    const fn follow_up(&mut self, register: ListRegister, mask: u32, pending: u32) -> ListRegister {
+    fn list(&mut self, intid: IntId, state: u64, pending: u32) -> ListRegister {
+        let mask = intid.mask();
+        self.listed |= mask;
+        let priority = self.priority[intid.bit()];
+        let register = ListRegister::new(intid, priority, self.group1 & mask != 0).with(state);
         if pending & mask != 0 {
-            return register.maintained();
+            return register.with(ListRegister::MAINTAINED);
         }
         self.linked |= self.hw & mask;
-        register
+        if self.linked & mask == 0 { register } else { register.backed_by(self.physical[intid.bit()]) }
     }
 
     /// Takes interrupts back from list registers that say they are `pending` and `active`.
@@ -169,11 +237,6 @@ impl Bank {
         self.forced &= !mask;
         self.linked &= !mask;
     }
-
-    /// Priority of an interrupt of this bank.
-    pub fn priority(&self, intid: IntId) -> u8 {
-        self.priority.get(intid.bit() as usize).copied().unwrap_or(0)
-    }
 }
 
 /// `mask` or nothing.
@@ -181,12 +244,17 @@ const fn spread(set: bool, mask: u32) -> u32 {
     if set { mask } else { 0 }
 }
 
-/// Takes the lowest set bit out of a mask and returns its place.
-pub(super) const fn take_lowest(mask: &mut u32) -> Option<u32> {
-    if *mask == 0 {
-        return None;
-    }
-    let lowest = mask.trailing_zeros();
-    *mask &= *mask - 1;
-    Some(lowest)
+/// The places of the bits that are set, the lowest first.
+pub(super) fn bits(mut mask: u32) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let lowest = mask.trailing_zeros();
+        // Without its lowest bit.
+        mask &= mask.wrapping_sub(1);
+        (lowest < u32::BITS).then_some(lowest as usize)
+    })
+}
+
+/// The other way round.
+fn mask(bits: impl Iterator<Item = usize>) -> u32 {
+    bits.fold(0, |mask, bit| mask | 1 << bit)
 }

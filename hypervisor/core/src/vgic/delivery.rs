@@ -1,25 +1,23 @@
 //! List registers filled and emptied.
 
-use super::bank::take_lowest;
+use super::bank::Bank;
 use super::cpu::{Attention, Snapshot};
 use super::intid::IntId;
 use super::lr::{Hcr, ListRegister, ListRegisters, MAX_LIST_REGISTERS};
 use super::queue::Queue;
 use super::set::VcpuSet;
-use super::{Flushed, Groups, VGic};
+use super::{Flushed, VGic};
 use crate::id::VcpuId;
 
 impl VGic {
     /// Puts what is due for `vcpu` into its live list registers, the highest priority first.
     pub fn flush(&mut self, vcpu: VcpuId, lrs: &mut impl ListRegisters) -> Flushed {
-        let groups = self.groups;
-        let Some(cpu) = self.cpu_mut(vcpu) else {
-            return Flushed { control: Hcr::BASE, release: 0, notify: VcpuSet::EMPTY };
-        };
+        let forwarding = self.forwarding;
+        let Some(cpu) = self.cpu_mut(vcpu) else { return Flushed::NOTHING };
         let simple = cpu.attention == Attention::New && cpu.control == Hcr::BASE;
-        if simple && cpu.list_new(groups, lrs) {
+        if simple && cpu.list_new(forwarding, lrs) {
             cpu.attention = Attention::None;
-            return Flushed { control: Hcr::BASE, release: 0, notify: VcpuSet::EMPTY };
+            return Flushed::NOTHING;
         }
         self.relist(vcpu, lrs)
     }
@@ -28,13 +26,11 @@ impl VGic {
     /// interrupt and when the vCPU blocks or leaves its CPU. A flush is due after it if anything
     /// was left. Returns which others must look again.
     pub fn sync(&mut self, vcpu: VcpuId, lrs: &mut impl ListRegisters) -> VcpuSet {
-        let mut notify = VcpuSet::EMPTY;
-        self.recall(vcpu, lrs, &mut notify);
+        self.recall(vcpu, lrs);
         if let Some(cpu) = self.cpu_mut(vcpu) {
             cpu.snapshot = Snapshot::None;
         }
-        notify.remove(vcpu);
-        notify
+        self.take_told(Some(vcpu))
     }
 
     /// `vcpu` wrote `value` to `ICC_DIR_EL1`, which does nothing while the end of an interrupt
@@ -42,18 +38,13 @@ impl VGic {
     pub fn deactivate(&mut self, vcpu: VcpuId, value: u64, lrs: &mut impl ListRegisters) -> VcpuSet {
         /// `ICC_DIR_EL1.INTID` (IHI0069 §12.2.8).
         const INTID: u64 = 0xff_ffff;
-        let mut notify = VcpuSet::EMPTY;
         if let Some(intid) = IntId::new((value & INTID) as u32)
             && lrs.vmcr().splits_end()
         {
-            self.recall(vcpu, lrs, &mut notify);
-            if let Some(bank) = self.bank_of(vcpu, intid) {
-                bank.set_active(intid.mask(), false);
-                self.touch(vcpu, intid, &mut notify);
-            }
-            notify.remove(vcpu);
+            self.recall(vcpu, lrs);
+            self.change(vcpu, intid, |bank| bank.set_active(intid.mask(), false));
         }
-        notify
+        self.take_told(Some(vcpu))
     }
 
     /// `vcpu` was switched off: its private interrupts are as after a reset, their lines apart, and
@@ -61,47 +52,33 @@ impl VGic {
     /// to end when it runs again. Its list registers are the live ones.
     /// Returns which others must look again.
     pub fn reset_vcpu(&mut self, vcpu: VcpuId, lrs: &mut impl ListRegisters) -> VcpuSet {
-        let mut notify = VcpuSet::EMPTY;
-        self.recall(vcpu, lrs, &mut notify);
+        self.recall(vcpu, lrs);
         if let Some(cpu) = self.cpu_mut(vcpu) {
-            cpu.reset();
-            self.choose_any(&mut notify);
+            cpu.reset(vcpu);
+            self.choose_any();
         }
-        notify.remove(vcpu);
-        notify
+        self.take_told(Some(vcpu))
     }
 
     /// Empties the list registers into software.
-    pub(super) fn recall(&mut self, vcpu: VcpuId, lrs: &mut impl ListRegisters, notify: &mut VcpuSet) {
-        let groups = self.groups;
-        if self.cpu(vcpu).is_some_and(|cpu| cpu.used == 0 && cpu.control == Hcr::BASE) {
+    fn recall(&mut self, vcpu: VcpuId, lrs: &mut impl ListRegisters) {
+        if self.cpu(vcpu).is_none_or(|cpu| cpu.used == 0 && cpu.control == Hcr::BASE) {
             return;
         }
-        self.end_uncounted(vcpu, lrs, notify);
-        let Some(cpu) = self.cpu_mut(vcpu) else {
-            return;
-        };
-        let (mut used, held) = (core::mem::take(&mut cpu.used), cpu.lr);
+        self.end_uncounted(vcpu, lrs);
+        let Some(cpu) = self.cpu_mut(vcpu) else { return };
         let mut left = cpu.control != Hcr::BASE;
-        while let Some(n) = take_lowest(&mut used) {
-            let n = n as usize;
+        let held = cpu.held();
+        cpu.used = 0;
+        for (n, intid) in held {
             let register = lrs.get(n);
             lrs.set(n, ListRegister::EMPTY);
-            left |= register.is_pending() || register.is_active();
-            let Some(&intid) = held.get(n) else {
-                continue;
-            };
-            if let Some(bank) = self.bank_of(vcpu, intid) {
-                bank.unlist(intid.mask(), register.is_pending(), register.is_active());
-            }
-            if !intid.is_private() {
-                self.touch(vcpu, intid, notify);
-            }
+            let (pending, active) = (register.is_pending(), register.is_active());
+            left |= pending || active;
+            self.change(vcpu, intid, |bank| bank.unlist(intid.mask(), pending, active));
         }
-        if let Some(cpu) = self.cpu_mut(vcpu)
-            && (cpu.touch(u32::MAX, groups) || left)
-        {
-            cpu.attend(Attention::All);
+        if left {
+            self.attend(vcpu);
         }
     }
 
@@ -111,8 +88,8 @@ impl VGic {
     /// them, so it was the one of the highest priority (unless the guest changed priorities since, to
     /// its own confusion). A guest that splits end and
     /// deactivation says which by `ICC_DIR_EL1`: see [`Self::deactivate`].
-    fn end_uncounted(&mut self, vcpu: VcpuId, lrs: &mut impl ListRegisters, notify: &mut VcpuSet) {
-        if !self.control(vcpu).is_counted() {
+    fn end_uncounted(&mut self, vcpu: VcpuId, lrs: &mut impl ListRegisters) {
+        if self.control(vcpu).0 & Hcr::COUNTED == 0 {
             return;
         }
         let ended = lrs.take_end_count();
@@ -120,15 +97,9 @@ impl VGic {
             return;
         }
         for _ in 0..ended {
-            let mut first = Queue::new(1);
-            self.each_active(vcpu, &mut first);
-            let Some(intid) = first.iter().next() else {
-                return;
-            };
-            if let Some(bank) = self.bank_of(vcpu, intid) {
-                bank.set_active(intid.mask(), false);
-                self.touch(vcpu, intid, notify);
-            }
+            let first = self.queue(vcpu, 1, |bank| bank.held_by(vcpu, bank.active));
+            let Some(intid) = first.iter().next() else { return };
+            self.change(vcpu, intid, |bank| bank.set_active(intid.mask(), false));
         }
     }
 
@@ -138,102 +109,60 @@ impl VGic {
     #[cold]
     #[inline(never)]
     fn relist(&mut self, vcpu: VcpuId, lrs: &mut impl ListRegisters) -> Flushed {
-        let mut notify = VcpuSet::EMPTY;
-        self.wake(vcpu, &mut notify);
-        self.recall(vcpu, lrs, &mut notify);
+        self.recall(vcpu, lrs);
+        let Some(cpu) = self.cpu_mut(vcpu) else { return Flushed::NOTHING };
+        let awake = !cpu.asleep;
+        let release = cpu.bank.take_released();
+        if core::mem::take(&mut cpu.off) {
+            self.choose_any();
+        }
+        let forwarding = self.forwarding;
         let count = lrs.count().min(MAX_LIST_REGISTERS);
-        let (mut active, mut pending) = (Queue::new(count), Queue::new(count));
-        self.each_active(vcpu, &mut active);
-        self.each_due(vcpu, &mut pending);
-        let taken = active.len().min(count.saturating_sub(usize::from(pending.len() > 0)));
+        let active = self.queue(vcpu, count, |bank| bank.held_by(vcpu, bank.active));
+        let pending = self.queue(vcpu, count, |bank| if awake { bank.due_to(vcpu, forwarding) } else { 0 });
+        let taken = active.len().min(count.saturating_sub(usize::from(pending.queued > 0)));
         let offered = pending.len().min(count - taken);
-
-        let mut control = Hcr::BASE;
-        let mut again = self.cpu(vcpu).map_or(Groups::NONE, |cpu| cpu.groups(self.groups));
-        if active.overflowed() || taken < active.len() {
-            control = control.counted();
-        }
-        if pending.overflowed() || offered < pending.len() {
-            control = control.refilled();
-            // What is active and pending would count as pending, and put off the refill.
-            again = Groups::NONE;
-        }
+        let refilled = pending.queued > offered;
+        let control = Hcr::BASE.with(Hcr::COUNTED, active.queued > taken).with(Hcr::REFILLED, refilled);
         for (n, intid) in active.iter().take(taken).enumerate() {
-            lrs.set(n, self.resume(vcpu, n, intid, again));
+            // What is active and pending would count as pending, and put off the refill.
+            let deliver = |bank: &Bank| {
+                let mine = bank.routes[intid.bit()].target(forwarding.any) == Some(vcpu);
+                awake && !refilled && mine && bank.forwarded(forwarding) & intid.mask() != 0
+            };
+            lrs.set(n, self.list(vcpu, n, intid, |bank| bank.resume(intid, deliver(bank))));
         }
         for (n, intid) in (taken..).zip(pending.iter().take(offered)) {
-            lrs.set(n, self.offer(vcpu, n, intid));
+            lrs.set(n, self.list(vcpu, n, intid, |bank| bank.offer(intid)));
         }
-        notify.remove(vcpu);
-        let release = self.cpu_mut(vcpu).map_or(0, |cpu| cpu.flushed(control));
-        Flushed { control, release, notify }
+        if let Some(cpu) = self.cpu_mut(vcpu) {
+            cpu.flushed(control);
+        }
+        Flushed { control, release, notify: self.take_told(Some(vcpu)) }
     }
 
-    /// A vCPU that is flushed runs.
-    fn wake(&mut self, vcpu: VcpuId, notify: &mut VcpuSet) {
-        if let Some(cpu) = self.cpu_mut(vcpu)
-            && core::mem::take(&mut cpu.off)
-        {
-            self.choose_any(notify);
+    /// Gives an interrupt to `vcpu`'s list register `n`, which has to be what `list` says.
+    fn list(
+        &mut self,
+        vcpu: VcpuId,
+        n: usize,
+        intid: IntId,
+        list: impl FnOnce(&mut Bank) -> ListRegister,
+    ) -> ListRegister {
+        if let Some(cpu) = self.cpu_mut(vcpu) {
+            cpu.hold(n, intid);
         }
+        let Some(bank) = self.bank_mut(vcpu, intid) else { return ListRegister::EMPTY };
+        bank.holders[intid.bit()] = vcpu;
+        list(bank)
     }
 
-    /// Lists an interrupt that is due in `vcpu`'s list register `n`.
-    fn offer(&mut self, vcpu: VcpuId, n: usize, intid: IntId) -> ListRegister {
-        let Some(cpu) = self.cpu_mut(vcpu) else {
-            return ListRegister::EMPTY;
-        };
-        if intid.is_private() {
-            return cpu.offer(n, intid);
+    /// The first `room` of the interrupts that `pick` picks for `vcpu` and that are in no list register.
+    fn queue(&self, vcpu: VcpuId, room: usize, pick: impl Fn(&Bank) -> u32) -> Queue {
+        let mut queue = Queue::new(room);
+        for (number, bank) in self.banks(vcpu).enumerate() {
+            queue.push_all(bank, number, pick(bank) & !bank.listed);
         }
-        cpu.hold(n, intid);
-        let Some(shared) = self.shared_mut(intid) else {
-            return ListRegister::EMPTY;
-        };
-        shared.set_holder(intid.bit(), vcpu);
-        shared.bank.offer(intid)
-    }
-
-    /// Lists an interrupt that is active in `vcpu`'s list register `n`, as pending too if it is so
-    /// and of one of `groups`.
-    fn resume(&mut self, vcpu: VcpuId, n: usize, intid: IntId, groups: Groups) -> ListRegister {
-        let any = self.any;
-        let Some(cpu) = self.cpu_mut(vcpu) else {
-            return ListRegister::EMPTY;
-        };
-        if intid.is_private() {
-            return cpu.resume(n, intid, groups);
-        }
-        cpu.hold(n, intid);
-        let Some(shared) = self.shared_mut(intid) else {
-            return ListRegister::EMPTY;
-        };
-        let forwarded = shared.bank.forwarded(groups) & intid.mask() != 0;
-        let mine = shared.route(intid).target(any) == Some(vcpu);
-        shared.bank.resume(intid, forwarded && mine)
-    }
-
-    /// Queues what `vcpu` has taken and not ended and no list register holds.
-    fn each_active(&self, vcpu: VcpuId, queue: &mut Queue) {
-        let Some(cpu) = self.cpu(vcpu) else {
-            return;
-        };
-        queue.push_all(&cpu.bank, 0, cpu.bank.active & !cpu.bank.listed);
-        for (shared, bank) in self.shared.iter().zip(1..) {
-            let active = shared.held_by(vcpu, shared.bank.active & !shared.bank.listed);
-            queue.push_all(&shared.bank, bank, active);
-        }
-    }
-
-    /// Queues what is due for `vcpu` and in no list register.
-    fn each_due(&self, vcpu: VcpuId, queue: &mut Queue) {
-        let Some(cpu) = self.cpu(vcpu).filter(|cpu| !cpu.asleep) else {
-            return;
-        };
-        queue.push_all(&cpu.bank, 0, cpu.bank.due(self.groups) & !cpu.bank.listed);
-        for (shared, bank) in self.shared.iter().zip(1..) {
-            let due = self.due_to(vcpu, shared) & !shared.bank.listed;
-            queue.push_all(&shared.bank, bank, due);
-        }
+        queue
     }
 }

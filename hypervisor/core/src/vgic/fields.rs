@@ -10,18 +10,17 @@ const SGIS: u32 = 0xffff;
 
 impl Bank {
     /// Reads a register of which the field of the bank's interrupt `bit` is the first.
-    pub fn read(&self, field: Field, bit: u32, width: Width) -> u64 {
-        use Field as F;
+    pub fn read(&self, field: Field, bit: usize, width: Width) -> u64 {
         match field {
-            F::Group => self.group1.into(),
-            F::SetEnable | F::ClearEnable => self.enabled.into(),
-            F::SetPending | F::ClearPending => self.pending().into(),
-            F::SetActive | F::ClearActive => self.active.into(),
-            F::Priority => {
-                let bytes = self.priority.iter().skip(bit as usize).take(width as usize);
+            Field::Group => self.group1.into(),
+            Field::SetEnable | Field::ClearEnable => self.enabled.into(),
+            Field::SetPending | Field::ClearPending => self.pending().into(),
+            Field::SetActive | Field::ClearActive => self.active.into(),
+            Field::Priority => {
+                let bytes = self.priority.iter().skip(bit).take(width as usize);
                 bytes.rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
             }
-            F::Config => (0..16).fold(0, |value, place| {
+            Field::Config => (0..16).fold(0, |value, place| {
                 let edge = self.edge >> (bit + place) & 1;
                 value | u64::from(edge) << (2 * place + 1)
             }),
@@ -31,19 +30,18 @@ impl Bank {
     /// Writes such a register. Returns the interrupts for which that made a difference, or
     /// could have.
     pub fn write(&mut self, field: Field, first: IntId, width: Width, value: u64) -> u32 {
-        use Field as F;
         let bit = first.bit();
         let word = value as u32;
         match field {
-            F::Group => return update(&mut self.group1, |_| word),
-            F::SetEnable => return update(&mut self.enabled, |old| old | word),
-            F::ClearEnable => return update(&mut self.enabled, |old| old & !word),
-            F::SetPending => self.pend(word),
-            F::ClearPending => self.unpend(word),
-            F::SetActive => self.set_active(word, true),
-            F::ClearActive => self.set_active(word, false),
-            F::Priority => return self.write_priorities(bit, width, value),
-            F::Config => {
+            Field::Group => return update(&mut self.group1, |_| word),
+            Field::SetEnable => return update(&mut self.enabled, |old| old | word),
+            Field::ClearEnable => return update(&mut self.enabled, |old| old & !word),
+            Field::SetPending => self.pend(word),
+            Field::ClearPending => self.unpend(word),
+            Field::SetActive => self.set_active(word, true),
+            Field::ClearActive => self.set_active(word, false),
+            Field::Priority => return self.write_priorities(bit, width, value),
+            Field::Config => {
                 let window = 0xffff << bit;
                 let edges = (0..16).fold(0, |edges, place| edges | (word >> (2 * place + 1) & 1) << place);
                 let fixed = if first.is_private() { SGIS } else { 0 };
@@ -53,9 +51,9 @@ impl Bank {
         word
     }
 
-    fn write_priorities(&mut self, bit: u32, width: Width, value: u64) -> u32 {
+    fn write_priorities(&mut self, bit: usize, width: Width, value: u64) -> u32 {
         let bytes = value.to_le_bytes();
-        let places = self.priority.iter_mut().zip(0..).skip(bit as usize).take(width as usize);
+        let places = self.priority.iter_mut().zip(0..).skip(bit).take(width as usize);
         let mut changed = 0;
         for ((priority, place), byte) in places.zip(bytes) {
             if *priority != byte & PRIORITY_BITS {

@@ -37,7 +37,7 @@ impl IntId {
     }
 
     /// The interrupt at place `bit` of bank `bank`: for banks and bits that exist.
-    pub(super) const fn at(bank: usize, bit: u32) -> Self {
+    pub(super) const fn at(bank: usize, bit: usize) -> Self {
         Self(bank as u16 * BANK + bit as u16)
     }
 
@@ -47,8 +47,8 @@ impl IntId {
     }
 
     /// Its place in the bank.
-    pub(super) const fn bit(self) -> u32 {
-        (self.0 % BANK) as u32
+    pub(super) const fn bit(self) -> usize {
+        (self.0 % BANK) as usize
     }
 
     /// Its place in the bank, as a mask.
@@ -67,11 +67,16 @@ const AFF1_SHIFT: u32 = 8;
 const AFF_MASK: u32 = 0xff;
 
 impl Affinity {
+    /// The PE `aff0` of cluster `aff1`.
+    pub(super) const fn new(aff1: u32, aff0: u32) -> Self {
+        Self(aff1 << AFF1_SHIFT | aff0)
+    }
+
     /// Where Xen puts a vCPU: 16 to a cluster.
     #[must_use]
     pub const fn of(vcpu: VcpuId) -> Self {
         let id = vcpu.0 as u32;
-        Self(((id / CLUSTER) << AFF1_SHIFT) | (id % CLUSTER))
+        Self::new(id / CLUSTER, id % CLUSTER)
     }
 
     /// The vCPU that sits there, if one can.

@@ -13,13 +13,17 @@ impl ListRegister {
     /// No interrupt.
     pub const EMPTY: Self = Self(0);
 
-    const PENDING: u64 = 1 << 62;
-    const ACTIVE: u64 = 1 << 63;
+    /// The guest has yet to acknowledge it.
+    pub const PENDING: u64 = 1 << 62;
+    /// The guest has acknowledged it and not ended it.
+    pub const ACTIVE: u64 = 1 << 63;
+    /// A maintenance interrupt comes when the guest ends it. Not together with [`Self::backed_by`]: the
+    /// bit is part of the physical number there.
+    pub const MAINTAINED: u64 = 1 << 41;
     const HARDWARE: u64 = 1 << 61;
     const GROUP1: u64 = 1 << 60;
     const PRIORITY_SHIFT: u32 = 48;
     const PHYSICAL_SHIFT: u32 = 32;
-    const END_MAINTENANCE: u64 = 1 << 41;
 
     /// An interrupt of this number, priority and group, neither pending nor active.
     #[must_use]
@@ -28,29 +32,16 @@ impl ListRegister {
         Self(group | (priority as u64) << Self::PRIORITY_SHIFT | intid.get() as u64)
     }
 
-    /// The same, pending.
+    /// The same with more of the bits above.
     #[must_use]
-    pub const fn pending(self) -> Self {
-        Self(self.0 | Self::PENDING)
+    pub const fn with(self, bits: u64) -> Self {
+        Self(self.0 | bits)
     }
 
-    /// The same, active.
+    /// The same, deactivating the physical interrupt `physical` when the guest deactivates it.
     #[must_use]
-    pub const fn active(self) -> Self {
-        Self(self.0 | Self::ACTIVE)
-    }
-
-    /// The same, with a maintenance interrupt when the guest ends it. Not together with
-    /// [`Self::backed_by`]: the bit is part of the physical number there.
-    #[must_use]
-    pub const fn maintained(self) -> Self {
-        Self(self.0 | Self::END_MAINTENANCE)
-    }
-
-    /// The same, deactivating `physical` when the guest deactivates it.
-    #[must_use]
-    pub const fn backed_by(self, physical: IntId) -> Self {
-        Self(self.0 | Self::HARDWARE | (physical.get() as u64) << Self::PHYSICAL_SHIFT)
+    pub const fn backed_by(self, physical: u8) -> Self {
+        Self(self.0 | Self::HARDWARE | (physical as u64) << Self::PHYSICAL_SHIFT)
     }
 
     /// Whether the guest has yet to acknowledge it.
@@ -72,31 +63,20 @@ pub struct Hcr(pub u64);
 
 impl Hcr {
     const ENABLE: u64 = 1 << 0;
-    const ENTRY_NOT_PRESENT_MAINTENANCE: u64 = 1 << 2;
-    const NO_PENDING_MAINTENANCE: u64 = 1 << 3;
     const TRAP_DEACTIVATE: u64 = 1 << 14;
+    /// A maintenance interrupt comes once the guest ends an interrupt that is in no list register.
+    pub const COUNTED: u64 = 1 << 2;
+    /// A maintenance interrupt comes once no list register is pending.
+    pub const REFILLED: u64 = 1 << 3;
 
     /// The interface on, and writes of `ICC_DIR_EL1` trapped: [`super::VGic::deactivate`] does
     /// them. Only guests that split end of interrupt and deactivation make any.
     pub const BASE: Self = Self(Self::ENABLE | Self::TRAP_DEACTIVATE);
 
-    /// The same, with a maintenance interrupt once no list register is pending.
+    /// The same with one of the bits above, if it `shall` be.
     #[must_use]
-    pub const fn refilled(self) -> Self {
-        Self(self.0 | Self::NO_PENDING_MAINTENANCE)
-    }
-
-    /// The same, with a maintenance interrupt once the guest ends an interrupt that is in no
-    /// list register.
-    #[must_use]
-    pub const fn counted(self) -> Self {
-        Self(self.0 | Self::ENTRY_NOT_PRESENT_MAINTENANCE)
-    }
-
-    /// Whether [`Self::counted`] was applied.
-    #[must_use]
-    pub const fn is_counted(self) -> bool {
-        self.0 & Self::ENTRY_NOT_PRESENT_MAINTENANCE != 0
+    pub const fn with(self, bit: u64, shall: bool) -> Self {
+        Self(if shall { self.0 | bit } else { self.0 })
     }
 }
 

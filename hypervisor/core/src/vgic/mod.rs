@@ -21,20 +21,18 @@
 //!
 //! All of it is one domain's; the caller's lock is around the whole.
 
+mod access;
 mod arrays;
 mod bank;
 mod cpu;
 mod delivery;
-mod distributor;
 mod fields;
 mod inject;
 mod intid;
 mod lr;
 mod queue;
-mod redistributor;
 mod registers;
 mod set;
-mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -46,9 +44,8 @@ pub use lr::{Hcr, ListRegister, ListRegisters, MAX_LIST_REGISTERS, Vmcr};
 pub use registers::{Access, Operation};
 pub use set::VcpuSet;
 
-use bank::{Bank, Groups, take_lowest};
+use bank::{Bank, Forwarding, bits};
 use cpu::{Attention, Cpu};
-use shared::SharedBank;
 
 use crate::id::VcpuId;
 
@@ -62,10 +59,10 @@ const MAX_SPIS: u32 = 960;
 pub struct VGic {
     // Private: an interrupt is `listed` exactly while some `Cpu::lr` that is `used` names it.
     cpus: Vec<Cpu>,
-    shared: Vec<SharedBank>,
-    groups: Groups,
-    // Who gets the shared interrupts that may go to any vCPU.
-    any: VcpuId,
+    shared: Vec<Bank>,
+    forwarding: Forwarding,
+    // Who must look again because of the call that goes on.
+    told: VcpuSet,
 }
 
 /// Why there is no virtual GIC.
@@ -107,6 +104,10 @@ pub struct Flushed {
     pub notify: VcpuSet,
 }
 
+impl Flushed {
+    const NOTHING: Self = Self { control: Hcr::BASE, release: 0, notify: VcpuSet::EMPTY };
+}
+
 impl VGic {
     /// The GIC of a domain with `vcpus` vCPUs (1 to 128) and `spis` shared interrupts
     /// (a multiple of 32, at most 960), as after a reset.
@@ -122,10 +123,10 @@ impl VGic {
             return Err(NewError::Spis);
         }
         Ok(Self {
-            cpus: filled(vcpus as usize, Cpu::new)?,
-            shared: filled((spis / per_bank) as usize, SharedBank::new)?,
-            groups: Groups::NONE,
-            any: VcpuId(0),
+            cpus: filled(vcpus as usize, |index| Cpu::new(VcpuId(index as u8)))?,
+            shared: filled((spis / per_bank) as usize, |_| Bank::new(0, VcpuId(0)))?,
+            forwarding: Forwarding { group0: 0, group1: 0, any: VcpuId(0) },
+            told: VcpuSet::EMPTY,
         })
     }
 
@@ -149,35 +150,13 @@ impl VGic {
     /// Exact after [`Self::sync`]; before, it may say yes for one that the guest has taken.
     #[must_use]
     pub fn deliverable(&self, vcpu: VcpuId, vmcr: Vmcr) -> bool {
-        let Some(cpu) = self.cpu(vcpu) else {
-            return false;
-        };
-        let wakes = |bank: &Bank, mut due: u32| {
-            while let Some(bit) = take_lowest(&mut due) {
+        let Some(cpu) = self.cpu(vcpu) else { return false };
+        self.banks(vcpu).any(|bank| {
+            bits(bank.due_to(vcpu, self.forwarding)).any(|bit| {
                 let group1 = bank.group1 >> bit & 1 != 0;
-                let unmasked = bank.priority(IntId::at(0, bit)) < vmcr.priority_mask();
-                if cpu.asleep || vmcr.signals(group1) && unmasked {
-                    return true;
-                }
-            }
-            false
-        };
-        wakes(&cpu.bank, cpu.bank.due(self.groups))
-            || self.shared.iter().any(|shared| wakes(&shared.bank, self.due_to(vcpu, shared)))
-    }
-
-    /// Shared interrupts of one bank that are due and `vcpu`'s to take.
-    fn due_to(&self, vcpu: VcpuId, shared: &SharedBank) -> u32 {
-        let due = shared.bank.due(self.groups);
-        let held = shared.held_by(vcpu, due & shared.bank.listed);
-        let mut free = due & !shared.bank.listed;
-        let mut mine = held;
-        while let Some(bit) = take_lowest(&mut free) {
-            if shared.route(IntId::at(0, bit)).target(self.any) == Some(vcpu) {
-                mine |= 1 << bit;
-            }
-        }
-        mine
+                cpu.asleep || vmcr.signals(group1) && bank.priority[bit] < vmcr.priority_mask()
+            })
+        })
     }
 
     fn cpu(&self, vcpu: VcpuId) -> Option<&Cpu> {
@@ -188,67 +167,70 @@ impl VGic {
         self.cpus.get_mut(usize::from(vcpu.0))
     }
 
-    /// The bank of a shared interrupt.
-    fn shared_mut(&mut self, intid: IntId) -> Option<&mut SharedBank> {
-        self.shared.get_mut(intid.bank().checked_sub(1)?)
+    /// The banks that have interrupts for `vcpu`, by number: its own, and those that are shared.
+    fn banks(&self, vcpu: VcpuId) -> impl Iterator<Item = &Bank> {
+        self.cpu(vcpu).map(|cpu| &cpu.bank).into_iter().chain(&self.shared)
     }
 
     /// The bank that an interrupt is in: `vcpu`'s own for a private one.
-    fn bank_of(&mut self, vcpu: VcpuId, intid: IntId) -> Option<&mut Bank> {
-        if intid.is_private() {
-            self.cpu_mut(vcpu).map(|cpu| &mut cpu.bank)
-        } else {
-            self.shared_mut(intid).map(|shared| &mut shared.bank)
+    fn bank(&self, vcpu: VcpuId, intid: IntId) -> Option<&Bank> {
+        match intid.bank().checked_sub(1) {
+            Some(shared) => self.shared.get(shared),
+            None => self.cpu(vcpu).map(|cpu| &cpu.bank),
         }
     }
 
-    /// Something about an interrupt changed: whoever it concerns must look again.
-    fn touch(&mut self, vcpu: VcpuId, intid: IntId, notify: &mut VcpuSet) {
-        let (groups, any) = (self.groups, self.any);
-        let mask = intid.mask();
-        if intid.is_private() {
-            if self.cpu_mut(vcpu).is_some_and(|cpu| cpu.touch(mask, groups)) {
-                notify.insert(vcpu);
-            }
-            return;
+    fn bank_mut(&mut self, vcpu: VcpuId, intid: IntId) -> Option<&mut Bank> {
+        match intid.bank().checked_sub(1) {
+            Some(shared) => self.shared.get_mut(shared),
+            None => self.cpu_mut(vcpu).map(|cpu| &mut cpu.bank),
         }
-        let Some(shared) = self.shared_mut(intid) else {
-            return;
-        };
-        let concerned = if (shared.bank.listed | shared.bank.active) & mask != 0 {
-            Some(shared.holder(intid.bit()))
-        } else if shared.bank.due(groups) & mask != 0 {
-            shared.route(intid).target(any)
-        } else {
-            None
-        };
-        if let Some((vcpu, cpu)) = concerned.and_then(|vcpu| Some((vcpu, self.cpu_mut(vcpu)?))) {
+    }
+
+    /// Changes something about an interrupt: whoever it concerns then must look again.
+    fn change(&mut self, vcpu: VcpuId, intid: IntId, change: impl FnOnce(&mut Bank)) {
+        let forwarding = self.forwarding;
+        let Some(bank) = self.bank_mut(vcpu, intid) else { return };
+        change(bank);
+        if let Some(concerned) = bank.concerns(intid, forwarding) {
+            self.attend(concerned);
+        }
+    }
+
+    /// Anything may have changed for this vCPU.
+    fn attend(&mut self, vcpu: VcpuId) {
+        if let Some(cpu) = self.cpu_mut(vcpu) {
             cpu.attend(Attention::All);
-            notify.insert(vcpu);
+            self.told.insert(vcpu);
         }
+    }
+
+    /// Who must look again, but for one that does so anyway.
+    fn take_told(&mut self, anyway: Option<VcpuId>) -> VcpuSet {
+        let mut told = core::mem::take(&mut self.told);
+        if let Some(vcpu) = anyway {
+            told.remove(vcpu);
+        }
+        told
     }
 
     /// Chooses anew who gets the shared interrupts that may go to any vCPU: the first that runs
     /// and is awake.
-    fn choose_any(&mut self, notify: &mut VcpuSet) {
+    fn choose_any(&mut self) {
         let first = self.cpus.iter().position(|cpu| !cpu.off && !cpu.asleep).unwrap_or(0);
         let chosen = VcpuId(first as u8);
-        let before = core::mem::replace(&mut self.any, chosen);
+        let before = core::mem::replace(&mut self.forwarding.any, chosen);
         if chosen != before {
-            for vcpu in [before, chosen] {
-                if let Some(cpu) = self.cpu_mut(vcpu) {
-                    cpu.attend(Attention::All);
-                    notify.insert(vcpu);
-                }
-            }
+            self.attend(before);
+            self.attend(chosen);
         }
     }
 }
 
 /// `count` new things.
-fn filled<T>(count: usize, new: impl Fn() -> T) -> Result<Vec<T>, NewError> {
+fn filled<T>(count: usize, new: impl Fn(usize) -> T) -> Result<Vec<T>, NewError> {
     let mut vec = Vec::new();
     vec.try_reserve_exact(count).map_err(|_| NewError::Memory)?;
-    vec.resize_with(count, new);
+    vec.extend((0..count).map(new));
     Ok(vec)
 }

@@ -1,7 +1,5 @@
 //! The GIC's registers as a guest addresses them: where, how wide, what behind them.
 
-use super::Outcome;
-use super::set::VcpuSet;
 use crate::mmio::Width;
 
 /// What an access does.
@@ -30,9 +28,16 @@ impl Access {
         self.offset & (self.width as u32 - 1) == 0
     }
 
-    /// The half of a 64-bit register that a word access means, as a shift.
-    pub(super) const fn shift_in_double(&self) -> u32 {
-        self.offset % 8 * 8
+    /// What is read of a 64-bit register's value: all of it or a half.
+    pub(super) const fn part(&self, value: u64) -> u64 {
+        self.truncate(value >> self.shift_in_double())
+    }
+
+    /// Such a register's new value when `value` is written to it or to a half of it.
+    pub(super) const fn replace(&self, old: u64, value: u64) -> u64 {
+        let shift = self.shift_in_double();
+        let mask = self.truncate(u64::MAX) << shift;
+        old & !mask | value << shift & mask
     }
 
     /// Cuts a value to the width.
@@ -40,32 +45,22 @@ impl Access {
         value & (u64::MAX >> (64 - 8 * self.width as u32))
     }
 
-    /// A 64-bit register's new value when `value` is written to it or to a half of it.
-    pub(super) const fn replace(&self, old: u64, value: u64) -> u64 {
-        let shift = self.shift_in_double();
-        let mask = self.truncate(u64::MAX) << shift;
-        old & !mask | value << shift & mask
-    }
-
-    /// The outcome for a register that reads as `value` and ignores writes.
-    pub(super) const fn constant(&self, value: u64, widths: Widths) -> Outcome {
-        match self.operation {
-            _ if !widths.allow(self.width) => Outcome::Abort,
-            Operation::Read => Outcome::Value(self.truncate(value)),
-            Operation::Write(_) => Outcome::Written(VcpuSet::EMPTY),
-        }
+    /// The half of a 64-bit register that a word access means, as a shift.
+    const fn shift_in_double(&self) -> u32 {
+        self.offset % 8 * 8
     }
 }
 
 /// The access sizes that a register takes (IHI0069 §12.1.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Widths(u8);
 
 impl Widths {
-    pub const ANY: Self = Self(0xf);
-    pub const WORD: Self = Self(Width::Word as u8);
-    pub const BYTE_OR_WORD: Self = Self(Width::Byte as u8 | Width::Word as u8);
-    pub const WORD_OR_DOUBLE: Self = Self(Width::Word as u8 | Width::Double as u8);
+    const NONE: Self = Self(0);
+    const ANY: Self = Self(0xf);
+    const WORD: Self = Self(Width::Word as u8);
+    const BYTE_OR_WORD: Self = Self(Width::Byte as u8 | Width::Word as u8);
+    const WORD_OR_DOUBLE: Self = Self(Width::Word as u8 | Width::Double as u8);
 
     pub const fn allow(self, width: Width) -> bool {
         self.0 & width as u8 != 0
@@ -89,8 +84,7 @@ pub(super) enum Field {
 impl Field {
     /// Whether list registers may know better than software.
     pub const fn is_state(self) -> bool {
-        use Field::{ClearActive, ClearPending, SetActive, SetPending};
-        matches!(self, SetPending | ClearPending | SetActive | ClearActive)
+        matches!(self, Self::SetPending | Self::ClearPending | Self::SetActive | Self::ClearActive)
     }
 
     /// The interrupt whose field begins at `offset`.
@@ -103,54 +97,75 @@ impl Field {
     }
 }
 
-/// What stands behind 128 bytes of the distributor, or of a redistributor's SGI frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Block {
-    /// Registers of the whole, each by itself. Nothing in the SGI frame.
+/// What is behind an offset.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Register {
+    /// Reads as this, ignores writes.
+    Constant(u64),
+    /// `GICD_CTLR`.
     Control,
-    /// An array with a field for each interrupt, and the sizes that it takes.
-    Array(Field, Widths),
-    /// Reads as zero, ignores writes.
-    Reserved,
+    /// `GICD_TYPER`.
+    DistributorType,
+    /// `GICD_IROUTER<n>`.
+    Router,
+    /// `GICR_TYPER`.
+    RedistributorType,
+    /// `GICR_WAKER`.
+    Waker,
+    /// Part of an array with a field for each interrupt.
+    Array(Field),
 }
 
-const ROWS: usize = 32;
-
-/// The row for an offset.
-const fn row(offset: u32) -> usize {
-    (offset / 0x80) as usize
-}
-
-/// The first 4 KiB of both frames, a row for each 128 bytes (IHI0069 §12.8, §12.10).
-const BLOCKS: [Block; ROWS] = {
-    let mut rows = [Block::Reserved; ROWS];
-    rows[row(0x000)] = Block::Control;
-    rows[row(0x080)] = Block::Array(Field::Group, Widths::WORD);
-    rows[row(0x100)] = Block::Array(Field::SetEnable, Widths::WORD);
-    rows[row(0x180)] = Block::Array(Field::ClearEnable, Widths::WORD);
-    rows[row(0x200)] = Block::Array(Field::SetPending, Widths::WORD);
-    rows[row(0x280)] = Block::Array(Field::ClearPending, Widths::WORD);
-    rows[row(0x300)] = Block::Array(Field::SetActive, Widths::WORD);
-    rows[row(0x380)] = Block::Array(Field::ClearActive, Widths::WORD);
-    let mut priorities = row(0x400);
-    while priorities < row(0x800) {
-        rows[priorities] = Block::Array(Field::Priority, Widths::BYTE_OR_WORD);
-        priorities += 1;
-    }
-    rows[row(0xc00)] = Block::Array(Field::Config, Widths::WORD);
-    rows[row(0xc80)] = Block::Array(Field::Config, Widths::WORD);
-    rows
-};
-
-/// What is at an offset.
-pub(super) const fn block(offset: u32) -> Block {
-    let row = row(offset);
-    if row < ROWS { BLOCKS[row] } else { Block::Reserved }
-}
-
-/// Bits 7 to 4 of `GICD_PIDR2` and `GICR_PIDR2`: a GICv3. The rest as Xen has it.
-pub(super) const PIDR2: u64 = 0x30;
-/// Where the identification registers' `PIDR2` is, in the distributor and in a redistributor.
-pub(super) const PIDR2_OFFSET: u32 = 0xffe8;
 /// `GICD_IIDR` and `GICR_IIDR` as Xen has them.
-pub(super) const IIDR: u64 = 0x34c;
+const IIDR: Register = Register::Constant(0x34c);
+/// `GICD_PIDR2` and `GICR_PIDR2`: a GICv3 in bits 7 to 4, the rest as Xen has it.
+const PIDR2: Register = Register::Constant(0x30);
+/// What is not there, and what there is nothing to say about.
+const ZERO: Register = Register::Constant(0);
+
+/// The distributor's registers (IHI0069 §12.8).
+pub(super) const fn distributor(offset: u32) -> (Register, Widths) {
+    match offset {
+        0x0 => (Register::Control, Widths::WORD),
+        0x4 => (Register::DistributorType, Widths::WORD),
+        0x8 => (IIDR, Widths::WORD),
+        // STATUSR.
+        0x10 => (ZERO, Widths::WORD),
+        0x6000..0x8000 => (Register::Router, Widths::WORD_OR_DOUBLE),
+        0xffe8 => (PIDR2, Widths::WORD),
+        0x1_0000.. => (ZERO, Widths::NONE),
+        _ => array(offset),
+    }
+}
+
+/// A redistributor's registers (IHI0069 §12.10): the second 64 KiB, the SGI frame, have the arrays.
+pub(super) const fn redistributor(offset: u32) -> (Register, Widths) {
+    match offset {
+        // CTLR, STATUSR, SYNCR.
+        0x0 | 0x10 | 0xc0 => (ZERO, Widths::WORD),
+        0x4 => (IIDR, Widths::WORD),
+        0x8 | 0xc => (Register::RedistributorType, Widths::WORD_OR_DOUBLE),
+        0x14 => (Register::Waker, Widths::WORD),
+        0xffe8 => (PIDR2, Widths::WORD),
+        0x1_0000..0x2_0000 => array(offset - 0x1_0000),
+        0x2_0000.. => (ZERO, Widths::NONE),
+        _ => (ZERO, Widths::ANY),
+    }
+}
+
+/// The arrays, which are at the same places in the distributor and in the SGI frame.
+const fn array(offset: u32) -> (Register, Widths) {
+    let field = match offset {
+        0x080..0x100 => Field::Group,
+        0x100..0x180 => Field::SetEnable,
+        0x180..0x200 => Field::ClearEnable,
+        0x200..0x280 => Field::SetPending,
+        0x280..0x300 => Field::ClearPending,
+        0x300..0x380 => Field::SetActive,
+        0x380..0x400 => Field::ClearActive,
+        0x400..0x800 => return (Register::Array(Field::Priority), Widths::BYTE_OR_WORD),
+        0xc00..0xd00 => Field::Config,
+        _ => return (ZERO, Widths::ANY),
+    };
+    (Register::Array(field), Widths::WORD)
+}

@@ -19,24 +19,25 @@ impl VcpuSet {
         }
     }
 
-    /// Adds a vCPU. Numbers of 128 and more are no vCPU's and are left out.
+    /// One vCPU. Numbers of 128 and more are no vCPU's: nobody.
+    const fn one(vcpu: VcpuId) -> Self {
+        Self(if vcpu.0 < 128 { 1 << vcpu.0 } else { 0 })
+    }
+
+    /// Adds a vCPU, if it can be one.
     pub const fn insert(&mut self, vcpu: VcpuId) {
-        if let Some(bit) = 1_u128.checked_shl(vcpu.0 as u32) {
-            self.0 |= bit;
-        }
+        self.0 |= Self::one(vcpu).0;
     }
 
     /// Takes a vCPU out.
     pub const fn remove(&mut self, vcpu: VcpuId) {
-        if let Some(bit) = 1_u128.checked_shl(vcpu.0 as u32) {
-            self.0 &= !bit;
-        }
+        self.0 &= !Self::one(vcpu).0;
     }
 
     /// Whether `vcpu` is in the set.
     #[must_use]
     pub const fn contains(self, vcpu: VcpuId) -> bool {
-        matches!(self.0.checked_shr(vcpu.0 as u32), Some(rest) if rest & 1 != 0)
+        self.0 & Self::one(vcpu).0 != 0
     }
 
     /// Those in either set.

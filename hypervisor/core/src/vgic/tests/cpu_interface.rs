@@ -67,11 +67,10 @@ impl CpuInterface {
         }
     }
 
-    /// The CPU forgets what its guest was handling, and no physical interrupt is active for it.
+    /// The CPU forgets what its guest was handling; physical interrupts stay as they are.
     pub fn restart(&mut self) {
         self.running.clear();
         self.end_count = 0;
-        self.physical_active = 0;
     }
 
     /// Writes `ICH_HCR_EL2`.

@@ -183,8 +183,8 @@ fn the_numbers_of_vcpus_and_spis_have_limits() {
 #[test]
 fn a_small_domain_costs_less_than_a_kibibyte() {
     let gic = VGic::new(1, 32).expect("numbers in range");
-    let heap = gic.cpus.capacity() * size_of::<super::super::Cpu>()
-        + gic.shared.capacity() * size_of::<super::super::SharedBank>();
+    let heap =
+        gic.cpus.capacity() * size_of::<super::super::Cpu>() + gic.shared.capacity() * size_of::<super::super::Bank>();
     assert!(size_of::<VGic>() + heap < 1024, "{} + {heap}", size_of::<VGic>());
 }
 
