@@ -10,7 +10,6 @@ use alloc::sync::Arc;
 
 use mote_core::esr::{self, Origin, Syndrome};
 use mote_core::sched::Leaving;
-use mote_core::vgic::VcpuSet;
 use mote_platform::guest::{After, CallRegisters, ExitHandler, GuestContext};
 use mote_platform::syndrome::{self, Injection};
 
@@ -84,15 +83,6 @@ impl Session<'_> {
     fn undefined(&mut self) -> After {
         let origin = origin();
         take_exception(origin, origin.undefined(), None)
-    }
-
-    /// Lets every vCPU of `set` look at its interrupts again: this one at once.
-    fn notify(&mut self, mut set: VcpuSet) {
-        if set.contains(self.vcpu.id) {
-            set.remove(self.vcpu.id);
-            self.flush();
-        }
-        self.domain.wake_all(set);
     }
 }
 

@@ -18,33 +18,16 @@ const ALL_INTERRUPTS: u32 = 0x7ff;
 /// The widest access, in bytes.
 const WIDTH: u8 = 4;
 
-/// The registers there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Register {
-    Data,
-    ReceiveStatus,
-    Flags,
-    Mask,
-    RawStatus,
-    MaskedStatus,
-    /// Write-only: a read aborts.
-    Clear,
-}
-
-/// Register by offset in bytes.
-const REGISTERS: [(u64, Register); 7] = [
-    (0x00, Register::Data),
-    (0x18, Register::Flags),
-    (0x04, Register::ReceiveStatus),
-    (0x38, Register::Mask),
-    (0x3c, Register::RawStatus),
-    (0x40, Register::MaskedStatus),
-    (0x44, Register::Clear),
-];
-
-/// A register cannot be accessed in this way: an external abort, as on Xen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoSuchAccess;
+/// Offsets of the registers there are, in bytes.
+const DATA: u64 = 0x00;
+const RECEIVE_STATUS: u64 = 0x04;
+const FLAGS: u64 = 0x18;
+const MASK: u64 = 0x38;
+const RAW_STATUS: u64 = 0x3c;
+const MASKED_STATUS: u64 = 0x40;
+/// Write-only: a read aborts.
+const CLEAR: u64 = 0x44;
+const REGISTERS: [u64; 7] = [DATA, FLAGS, RECEIVE_STATUS, MASK, RAW_STATUS, MASKED_STATUS, CLEAR];
 
 /// A domain's UART.
 #[derive(Debug, Default)]
@@ -64,47 +47,40 @@ impl Vpl011 {
         Self { received: VecDeque::with_capacity(RECEIVE_FIFO), ..Self::default() }
     }
 
-    /// What a load of `size` bytes at `offset` reads. The line may change: see [`Self::line_change`].
-    ///
-    /// # Errors
-    /// [`NoSuchAccess`].
-    pub fn read(&mut self, offset: u64, size: u8) -> Result<u64, NoSuchAccess> {
-        let Some(register) = find(offset) else { return Ok(0) };
-        if size > WIDTH || register == Register::Clear {
-            return Err(NoSuchAccess);
+    /// What a load of `size` bytes at `offset` reads; `None` is an external abort, as on Xen. The line may change: see
+    /// [`Self::line_change`].
+    pub fn read(&mut self, offset: u64, size: u8) -> Option<u64> {
+        if REGISTERS.contains(&offset) && (size > WIDTH || offset == CLEAR) {
+            return None;
         }
-        let value = match register {
-            Register::Data => self.take(),
-            Register::ReceiveStatus | Register::Clear => 0,
-            Register::Flags => self.flags(),
-            Register::Mask => self.mask,
-            Register::RawStatus => self.raised,
-            Register::MaskedStatus => self.raised & self.mask,
+        let value = match offset {
+            DATA => self.take(),
+            FLAGS => self.flags(),
+            MASK => self.mask,
+            RAW_STATUS => self.raised,
+            MASKED_STATUS => self.raised & self.mask,
+            _ => 0,
         };
-        Ok(u64::from(value & bits(size)))
+        Some(u64::from(value & bits(size)))
     }
 
-    /// Takes a store of `size` bytes at `offset`; gives the byte that the guest sends, if it sends one. The line may change:
-    /// see [`Self::line_change`].
-    ///
-    /// # Errors
-    /// [`NoSuchAccess`].
-    pub fn write(&mut self, offset: u64, size: u8, value: u64) -> Result<Option<u8>, NoSuchAccess> {
-        let Some(register) = find(offset) else { return Ok(None) };
-        if size > WIDTH {
-            return Err(NoSuchAccess);
+    /// Takes a store of `size` bytes at `offset`; gives the byte that the guest sends, if it sends one. `None` is an external
+    /// abort. The line may change: see [`Self::line_change`].
+    pub fn write(&mut self, offset: u64, size: u8, value: u64) -> Option<Option<u8>> {
+        if REGISTERS.contains(&offset) && size > WIDTH {
+            return None;
         }
         let value = value as u32 & bits(size);
-        match register {
-            Register::Data => {
+        match offset {
+            DATA => {
                 self.raised |= TRANSMIT;
-                return Ok(Some(value as u8));
+                return Some(Some(value as u8));
             }
-            Register::Mask => self.mask = (self.mask & !bits(size) | value) & ALL_INTERRUPTS,
-            Register::Clear => self.raised &= !value,
-            Register::ReceiveStatus | Register::Flags | Register::RawStatus | Register::MaskedStatus => {}
+            MASK => self.mask = (self.mask & !bits(size) | value) & ALL_INTERRUPTS,
+            CLEAR => self.raised &= !value,
+            _ => {}
         }
-        Ok(None)
+        Some(None)
     }
 
     /// A byte for the guest arrives.
@@ -139,10 +115,6 @@ impl Vpl011 {
     }
 }
 
-fn find(offset: u64) -> Option<Register> {
-    REGISTERS.iter().find(|&&(at, _)| at == offset).map(|&(_, register)| register)
-}
-
 /// The bits that an access of `size` bytes, up to the widest, touches.
 fn bits(size: u8) -> u32 {
     u32::MAX >> (u32::BITS - 8 * u32::from(size.clamp(1, WIDTH)))
@@ -152,24 +124,17 @@ fn bits(size: u8) -> u32 {
 mod tests {
     use super::*;
 
-    const DATA: u64 = 0x00;
-    const FLAGS: u64 = 0x18;
-    const MASK: u64 = 0x38;
-    const RAW: u64 = 0x3c;
-    const MASKED: u64 = 0x40;
-    const CLEAR: u64 = 0x44;
-
     #[test]
     fn bytes_sent_come_out_and_raise_the_line_until_cleared() {
         let mut uart = Vpl011::new();
-        assert_eq!(uart.write(MASK, 4, u64::from(TRANSMIT)), Ok(None));
+        assert_eq!(uart.write(MASK, 4, u64::from(TRANSMIT)), Some(None));
         assert_eq!(uart.line_change(), None);
-        assert_eq!(uart.write(DATA, 1, 0x141), Ok(Some(0x41)));
+        assert_eq!(uart.write(DATA, 1, 0x141), Some(Some(0x41)));
         assert_eq!(uart.line_change(), Some(true));
-        assert_eq!(uart.read(MASKED, 2), Ok(u64::from(TRANSMIT)));
-        assert_eq!(uart.write(CLEAR, 4, u64::from(RECEIVE)), Ok(None));
+        assert_eq!(uart.read(MASKED_STATUS, 2), Some(u64::from(TRANSMIT)));
+        assert_eq!(uart.write(CLEAR, 4, u64::from(RECEIVE)), Some(None));
         assert_eq!(uart.line_change(), None);
-        assert_eq!(uart.write(CLEAR, 4, u64::from(TRANSMIT)), Ok(None));
+        assert_eq!(uart.write(CLEAR, 4, u64::from(TRANSMIT)), Some(None));
         assert_eq!(uart.line_change(), Some(false));
     }
 
@@ -177,23 +142,23 @@ mod tests {
     fn bytes_received_are_read_in_order_and_the_rest_is_dropped() {
         let mut uart = Vpl011::new();
         (0..=RECEIVE_FIFO).for_each(|byte| uart.receive(byte as u8));
-        assert_eq!(uart.read(FLAGS, 4), Ok(u64::from(FLAG_TRANSMIT_EMPTY | FLAG_RECEIVE_FULL)));
+        assert_eq!(uart.read(FLAGS, 4), Some(u64::from(FLAG_TRANSMIT_EMPTY | FLAG_RECEIVE_FULL)));
         for byte in 0..RECEIVE_FIFO {
-            assert_eq!(uart.read(RAW, 4), Ok(u64::from(RECEIVE)));
-            assert_eq!(uart.read(DATA, 4), Ok(byte as u64));
+            assert_eq!(uart.read(RAW_STATUS, 4), Some(u64::from(RECEIVE)));
+            assert_eq!(uart.read(DATA, 4), Some(byte as u64));
         }
-        assert_eq!(uart.read(RAW, 4), Ok(0));
-        assert_eq!(uart.read(FLAGS, 4), Ok(u64::from(FLAG_TRANSMIT_EMPTY | FLAG_RECEIVE_EMPTY)));
-        assert_eq!(uart.read(DATA, 4), Ok(0));
+        assert_eq!(uart.read(RAW_STATUS, 4), Some(0));
+        assert_eq!(uart.read(FLAGS, 4), Some(u64::from(FLAG_TRANSMIT_EMPTY | FLAG_RECEIVE_EMPTY)));
+        assert_eq!(uart.read(DATA, 4), Some(0));
     }
 
     #[test]
     fn a_cleared_receive_interrupt_comes_again_with_the_next_byte() {
         let mut uart = Vpl011::new();
-        assert_eq!(uart.write(MASK, 4, u64::from(RECEIVE)), Ok(None));
+        assert_eq!(uart.write(MASK, 4, u64::from(RECEIVE)), Some(None));
         uart.receive(1);
         assert_eq!(uart.line_change(), Some(true));
-        assert_eq!(uart.write(CLEAR, 4, u64::from(RECEIVE)), Ok(None));
+        assert_eq!(uart.write(CLEAR, 4, u64::from(RECEIVE)), Some(None));
         assert_eq!(uart.line_change(), Some(false));
         uart.receive(2);
         assert_eq!(uart.line_change(), Some(true));
@@ -202,37 +167,37 @@ mod tests {
     #[test]
     fn narrow_accesses_touch_no_more_than_their_bytes() {
         let mut uart = Vpl011::new();
-        assert_eq!(uart.write(MASK, 4, u64::MAX), Ok(None));
-        assert_eq!(uart.write(MASK, 1, 0xfff0), Ok(None));
-        assert_eq!(uart.read(MASK, 4), Ok(0x7f0));
-        assert_eq!(uart.read(MASK, 1), Ok(0xf0));
-        assert_eq!(uart.write(DATA, 1, 0), Ok(Some(0)));
-        assert_eq!(uart.write(CLEAR, 1, u64::from(TRANSMIT) << 32), Ok(None));
-        assert_eq!(uart.read(RAW, 4), Ok(u64::from(TRANSMIT)));
+        assert_eq!(uart.write(MASK, 4, u64::MAX), Some(None));
+        assert_eq!(uart.write(MASK, 1, 0xfff0), Some(None));
+        assert_eq!(uart.read(MASK, 4), Some(0x7f0));
+        assert_eq!(uart.read(MASK, 1), Some(0xf0));
+        assert_eq!(uart.write(DATA, 1, 0), Some(Some(0)));
+        assert_eq!(uart.write(CLEAR, 1, u64::from(TRANSMIT) << 32), Some(None));
+        assert_eq!(uart.read(RAW_STATUS, 4), Some(u64::from(TRANSMIT)));
     }
 
     #[test]
     fn what_is_not_there_reads_as_zero_and_ignores_writes() {
         let mut uart = Vpl011::new();
         uart.receive(b'x');
-        for offset in (0..0x1000).filter(|&offset| find(offset).is_none()) {
+        for offset in (0..0x1000).filter(|&offset| !REGISTERS.contains(&offset)) {
             for size in [1, 2, 4, 8] {
-                assert_eq!(uart.read(offset, size), Ok(0));
-                assert_eq!(uart.write(offset, size, u64::MAX), Ok(None));
+                assert_eq!(uart.read(offset, size), Some(0));
+                assert_eq!(uart.write(offset, size, u64::MAX), Some(None));
             }
         }
-        assert_eq!(uart.read(MASK, 4), Ok(0));
-        assert_eq!(uart.read(DATA, 4), Ok(u64::from(b'x')));
+        assert_eq!(uart.read(MASK, 4), Some(0));
+        assert_eq!(uart.read(DATA, 4), Some(u64::from(b'x')));
     }
 
     #[test]
     fn registers_have_neither_64_bits_nor_do_all_of_them_read() {
         let mut uart = Vpl011::new();
-        for (offset, register) in REGISTERS {
+        for offset in REGISTERS {
             for size in [1, 2, 4, 8] {
-                let readable = size < 8 && register != Register::Clear;
-                assert_eq!(uart.read(offset, size).is_ok(), readable);
-                assert_eq!(uart.write(offset, size, 0).is_ok(), size < 8);
+                let readable = size < 8 && offset != CLEAR;
+                assert_eq!(uart.read(offset, size).is_some(), readable);
+                assert_eq!(uart.write(offset, size, 0).is_some(), size < 8);
             }
         }
     }

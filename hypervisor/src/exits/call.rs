@@ -8,6 +8,7 @@ use xen_abi::arch_arm::HYPERCALL_TAG;
 
 use super::Session;
 use crate::domain::End;
+use crate::interface::Live;
 use crate::stats::ExitReason;
 use crate::vcpu::Start;
 
@@ -62,10 +63,7 @@ impl Session<'_> {
     }
 
     fn power_off(&mut self) -> After {
-        let others = {
-            let mut vgic = self.domain.vgic.lock();
-            vgic.reset_vcpu(self.vcpu.id, &mut crate::interface::Live)
-        };
+        let others = self.domain.vgic.lock().reset_vcpu(self.vcpu.id, &mut Live);
         self.domain.wake_all(others);
         self.leave(Leaving::Offline)
     }

@@ -1,6 +1,7 @@
 //! Physical interrupts while a guest runs, what reaches it of them, and its waiting for them.
 
 use mote_core::esr::Wait;
+use mote_core::id::VcpuId;
 use mote_core::sched::Leaving;
 use mote_core::timer::{earliest, virtual_deadline};
 use mote_core::vgic::{Flushed, ListRegisters, VGic, VcpuSet};
@@ -18,7 +19,6 @@ impl Session<'_> {
     pub fn settle(&mut self) {
         self.domain.events.lock().end_poll(self.vcpu.id);
         self.update_timer_line(timer::now());
-        self.flush();
     }
 
     pub(super) fn physical_interrupts(&mut self) -> After {
@@ -26,7 +26,7 @@ impl Session<'_> {
         while let Some(cause) = self.pcpu.acknowledge() {
             match cause {
                 Cause::VirtualTimer => self.virtual_timer(),
-                Cause::Maintenance => self.maintenance(),
+                Cause::Maintenance => self.with_vgic(|vgic, vcpu| vgic.sync(vcpu, &mut Live)),
                 Cause::Console => machine().read_console(),
                 Cause::Kick | Cause::Alarm => look = true,
                 Cause::Stray => {}
@@ -45,57 +45,49 @@ impl Session<'_> {
             Ok(alarm) => {
                 self.pcpu.set_alarm(alarm);
                 self.update_timer_line(timer::now());
-                self.flush();
                 After::Resume
             }
         }
     }
 
     fn virtual_timer(&mut self) {
-        let mut vgic = self.domain.vgic.lock();
-        let notify = vgic.raise_hw(self.vcpu.id, VIRTUAL_TIMER, self.pcpu.virtual_timer());
-        if notify.contains(self.vcpu.id) {
-            let others = self.flush_into(&mut vgic);
-            drop(vgic);
-            self.domain.wake_all(others);
-        }
+        let physical = self.pcpu.virtual_timer();
+        self.with_vgic(|vgic, vcpu| vgic.raise_hw(vcpu, VIRTUAL_TIMER, physical));
     }
 
-    fn maintenance(&mut self) {
+    /// Does something to the virtual GIC. What is due to this vCPU then goes into its list registers; the others that must look
+    /// are woken.
+    pub(super) fn with_vgic(&mut self, change: impl FnOnce(&mut VGic, VcpuId) -> VcpuSet) {
+        let vcpu = self.vcpu.id;
         let mut vgic = self.domain.vgic.lock();
-        let others = vgic.sync(self.vcpu.id, &mut Live);
-        let others = others.union(self.flush_into(&mut vgic));
+        let mut others = change(&mut vgic, vcpu);
+        others.remove(vcpu);
+        if vgic.needs_flush(vcpu) {
+            let Flushed { control, release, notify } = vgic.flush(vcpu, &mut Live);
+            Live.set_control(control);
+            if release != 0 {
+                self.pcpu.release_timer();
+            }
+            others = others.union(notify);
+        }
         drop(vgic);
         self.domain.wake_all(others);
     }
 
-    /// Puts what is due into the list registers.
-    pub(super) fn flush(&mut self) {
-        let mut vgic = self.domain.vgic.lock();
-        if vgic.needs_flush(self.vcpu.id) {
-            let others = self.flush_into(&mut vgic);
-            drop(vgic);
-            self.domain.wake_all(others);
+    /// Lets every vCPU of `set` look at its interrupts again: this one at once.
+    pub(super) fn notify(&mut self, set: VcpuSet) {
+        if set.contains(self.vcpu.id) {
+            self.with_vgic(|_, _| set);
+        } else {
+            self.domain.wake_all(set);
         }
     }
 
-    /// The same, with the lock held; returns which other vCPUs must look again.
-    pub(super) fn flush_into(&mut self, vgic: &mut VGic) -> VcpuSet {
-        let Flushed { control, release, notify } = vgic.flush(self.vcpu.id, &mut Live);
-        Live.set_control(control);
-        if release != 0 {
-            self.pcpu.release_timer();
-        }
-        notify
-    }
-
-    /// Drives the physical timer's line to what it is at tick `now`, and sets the alarm for its next change.
+    /// Drives the physical timer's line to what it is at tick `now`, and sets the alarm for its next change. Whatever else is due
+    /// to the vCPU goes into its list registers as well.
     pub(super) fn update_timer_line(&mut self, now: u64) {
         let level = self.state.timer.line(now);
-        let others = self.domain.vgic.lock().set_line(self.vcpu.id, PHYSICAL_TIMER, level);
-        if !others.is_empty() {
-            self.notify(others);
-        }
+        self.with_vgic(|vgic, vcpu| vgic.set_line(vcpu, PHYSICAL_TIMER, level));
         let deadline = earliest(self.state.timer.deadline(now), self.domain.watchdog());
         self.pcpu.set_timer_deadline(deadline);
     }
@@ -133,13 +125,13 @@ impl Session<'_> {
     }
 
     fn is_deliverable(&mut self) -> bool {
-        let mut vgic = self.domain.vgic.lock();
-        // Which interrupts the guest has ended, only the list registers know.
-        let others = vgic.sync(self.vcpu.id, &mut Live);
-        let deliverable = vgic.deliverable(self.vcpu.id, Live.vmcr());
-        let others = others.union(self.flush_into(&mut vgic));
-        drop(vgic);
-        self.domain.wake_all(others);
+        let mut deliverable = false;
+        self.with_vgic(|vgic, vcpu| {
+            // Which interrupts the guest has ended, only the list registers know.
+            let others = vgic.sync(vcpu, &mut Live);
+            deliverable = vgic.deliverable(vcpu, Live.vmcr());
+            others
+        });
         deliverable
     }
 

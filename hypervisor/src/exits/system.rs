@@ -2,8 +2,6 @@
 
 use mote_core::esr::SystemAccess;
 use mote_core::sysreg::{self, Meaning};
-use mote_core::timer::TimerRegister;
-use mote_core::vgic::SgiRegister;
 use mote_platform::guest::{After, GuestContext};
 use mote_platform::{syndrome, timer};
 
@@ -44,33 +42,15 @@ impl Session<'_> {
     fn write_register(&mut self, meaning: Meaning, value: u64) -> Option<()> {
         match meaning {
             Meaning::Ignored => {}
-            Meaning::Timer(register) => self.write_timer(register, value),
-            Meaning::Sgi(register) => self.send_sgi(register, value),
-            Meaning::Deactivate => self.deactivate(value),
+            Meaning::Timer(register) => {
+                let now = timer::now();
+                self.state.timer.write(register, value, now);
+                self.update_timer_line(now);
+            }
+            Meaning::Sgi(register) => self.with_vgic(|vgic, vcpu| vgic.send_sgi(vcpu, value, register)),
+            Meaning::Deactivate => self.with_vgic(|vgic, vcpu| vgic.deactivate(vcpu, value, &mut Live)),
             Meaning::Constant(_) | Meaning::Identification(..) | Meaning::Undefined => return None,
         }
         Some(())
-    }
-
-    fn write_timer(&mut self, register: TimerRegister, value: u64) {
-        let now = timer::now();
-        self.state.timer.write(register, value, now);
-        self.update_timer_line(now);
-    }
-
-    fn send_sgi(&mut self, register: SgiRegister, value: u64) {
-        let mut vgic = self.domain.vgic.lock();
-        let mut targets = vgic.send_sgi(self.vcpu.id, value, register);
-        if targets.contains(self.vcpu.id) {
-            targets.remove(self.vcpu.id);
-            targets = targets.union(self.flush_into(&mut vgic));
-        }
-        drop(vgic);
-        self.domain.wake_all(targets);
-    }
-
-    fn deactivate(&mut self, value: u64) {
-        let others = self.domain.vgic.lock().deactivate(self.vcpu.id, value, &mut Live);
-        self.notify(others);
     }
 }
