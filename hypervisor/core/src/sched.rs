@@ -84,7 +84,8 @@ struct Pcpu {
     sleepers: SlotHeap,
 }
 
-/// The scheduler of the machine. `now` is in ticks and never goes back by more than the pCPUs' counters differ.
+/// The scheduler of the machine. `now` is in ticks and never goes back by more than the pCPUs' counters differ; slots are
+/// those that [`Self::add`] gave, and pCPUs those that there are.
 #[derive(Debug)]
 pub struct Scheduler {
     vcpus: Vec<Vcpu>,
@@ -120,10 +121,8 @@ impl Scheduler {
     /// If there is no memory for it.
     pub fn add(&mut self, weight: u32) -> Result<VcpuSlot, TryReserveError> {
         let vcpu = Vcpu::new(weight);
-        if let Some(slot) = self.free.pop()
-            && let Some(free) = self.vcpus.get_mut(slot.0)
-        {
-            *free = vcpu;
+        if let Some(slot) = self.free.pop() {
+            self.vcpus[slot.0] = vcpu;
             return Ok(slot);
         }
         let slots = self.vcpus.len() + 1;
@@ -140,25 +139,27 @@ impl Scheduler {
 
     /// Sees to it that a vCPU does not run again; `false` if it runs now, and its pCPU is told to look again.
     pub fn retire(&mut self, slot: VcpuSlot) -> bool {
-        let Some(vcpu) = self.vcpus.get_mut(slot.0) else { return true };
-        if let State::Running { pcpu, .. } = vcpu.state {
-            self.summon(pcpu);
-            return false;
+        let vcpu = &mut self.vcpus[slot.0];
+        match vcpu.state {
+            State::Running { pcpu, .. } => {
+                self.summon(pcpu);
+                return false;
+            }
+            State::Free => {}
+            _ => vcpu.state = State::Retired,
         }
-        if vcpu.state != State::Free {
-            vcpu.state = State::Retired;
-        }
-        let last = vcpu.last;
         self.queue.remove(slot.0);
-        self.forget_sleeper(last, slot);
+        self.forget_sleeper(slot);
         true
     }
 
     /// Frees the slot of a vCPU that does not run, and says for how many ticks it ran in all. If it does run, it is told to
     /// leave, and its slot stays taken.
     pub fn remove(&mut self, slot: VcpuSlot) -> u64 {
-        let retired = self.retire(slot);
-        let Some(vcpu) = self.vcpus.get_mut(slot.0).filter(|_| retired) else { return 0 };
+        if !self.retire(slot) {
+            return 0;
+        }
+        let vcpu = &mut self.vcpus[slot.0];
         if vcpu.state != State::Free {
             vcpu.state = State::Free;
             self.free.push(slot);
@@ -168,7 +169,7 @@ impl Scheduler {
 
     /// Switches a vCPU on.
     pub fn start(&mut self, slot: VcpuSlot, now: u64) {
-        let Some(vcpu) = self.vcpus.get_mut(slot.0) else { return };
+        let vcpu = &mut self.vcpus[slot.0];
         match vcpu.state {
             State::Offline => self.admit(slot, now),
             // It is on its way off its pCPU.
@@ -179,7 +180,7 @@ impl Scheduler {
 
     /// Something happened for a vCPU that it may wait for. If it runs, its pCPU is told to look again.
     pub fn wake(&mut self, slot: VcpuSlot, now: u64) {
-        let Some(vcpu) = self.vcpus.get_mut(slot.0) else { return };
+        let vcpu = &mut self.vcpus[slot.0];
         match vcpu.state {
             State::Running { pcpu, .. } => {
                 vcpu.woken = true;
@@ -193,7 +194,7 @@ impl Scheduler {
     /// Since which tick a vCPU has been able to run.
     #[must_use]
     pub fn ready_since(&self, slot: VcpuSlot) -> u64 {
-        self.vcpus.get(slot.0).map_or(0, |vcpu| vcpu.ready)
+        self.vcpus[slot.0].ready
     }
 
     /// The pCPUs that must look again because of the calls since the last time.
@@ -218,20 +219,15 @@ impl Scheduler {
         if let Some((slot, Leaving::Yielded)) = left {
             self.take_place(slot);
         }
-        // This pCPU looked for one of them itself.
-        let mut to_tell = came.saturating_sub(1);
-        let contested = self.is_contested();
         let slice_end = now.saturating_add(self.slice);
-        if let Some(cpu) = self.pcpus.get_mut(usize::from(pcpu.0)) {
-            // Who waits while slices end, waits for all pCPUs: one more learns of it each time.
-            let slice_ended = cpu.runs.is_some() && now >= cpu.slice_end;
-            to_tell = to_tell.max(usize::from(slice_ended && contested));
-            cpu.runs = vcpu;
-            cpu.slice_end = slice_end;
-            cpu.up = true;
-        }
+        let cpu = self.cpu(pcpu);
+        let slice_ended = cpu.runs.is_some() && now >= cpu.slice_end;
+        (cpu.runs, cpu.slice_end, cpu.up) = (vcpu, slice_end, true);
+        // This pCPU looked for one of them itself. But who waits while slices end, waits for all pCPUs: one more learns of it each
+        // time.
+        let waits_long = slice_ended && self.is_contested();
         self.has_looked(pcpu);
-        self.tell(to_tell, pcpu, now);
+        self.tell(came.saturating_sub(1).max(usize::from(waits_long)), pcpu, now);
         Next { vcpu, alarm: self.alarm(pcpu) }
     }
 
@@ -239,19 +235,16 @@ impl Scheduler {
     /// to, the caller sees to what the vCPU was woken for until now.
     pub fn must_leave(&mut self, pcpu: PcpuId, now: u64) -> bool {
         let came = self.wake_sleepers(pcpu, now);
-        let running = self.pcpus.get(usize::from(pcpu.0)).and_then(|cpu| Some((cpu.runs?, cpu.slice_end)));
-        let Some((slot, slice_end)) = running else { return true };
+        let &mut Pcpu { runs: Some(slot), slice_end, .. } = self.cpu(pcpu) else { return true };
         let in_vain = self.call_idle(pcpu);
-        let current = self.virtual_time_now(slot, now);
+        let current = self.vcpus[slot.0].virtual_time_at(now);
         let slice_ended = now >= slice_end;
         let behind = self.queue.first().is_some_and(|(waiting, _)| waiting <= current);
         let leaves = in_vain > 0 && if slice_ended { behind } else { self.is_overdue(current) };
         if leaves {
             // Until it asks who is next, nobody has to tell it.
             self.summons &= !bit(pcpu);
-            if let Some(cpu) = self.pcpus.get_mut(usize::from(pcpu.0)) {
-                cpu.summoned = true;
-            }
+            self.cpu(pcpu).summoned = true;
         } else {
             self.stay(pcpu, slot, slice_ended, now);
         }
@@ -268,34 +261,36 @@ impl Scheduler {
     /// When `pcpu` has to look again: at the end of the slice if somebody waits, or when one of its sleepers wakes.
     #[must_use]
     pub fn alarm(&self, pcpu: PcpuId) -> Option<u64> {
-        let cpu = self.pcpus.get(usize::from(pcpu.0))?;
+        let cpu = &self.pcpus[usize::from(pcpu.0)];
         let contested = cpu.runs.is_some() && self.is_contested();
         let sleeper = cpu.sleepers.first().map(|(deadline, _)| deadline);
         earliest(contested.then_some(cpu.slice_end), sleeper)
     }
 
+    fn cpu(&mut self, pcpu: PcpuId) -> &mut Pcpu {
+        &mut self.pcpus[usize::from(pcpu.0)]
+    }
+
     /// Takes a vCPU off; says whether it is in the queue then.
     fn leave(&mut self, pcpu: PcpuId, slot: VcpuSlot, leaving: Leaving, now: u64) -> bool {
-        let virtual_time = self.virtual_time_now(slot, now);
-        let Some(vcpu) = self.vcpus.get_mut(slot.0) else { return false };
-        let State::Running { since, .. } = vcpu.state else { return false };
-        vcpu.ran = vcpu.ran.saturating_add(now.saturating_sub(since));
-        vcpu.virtual_time = virtual_time;
+        let vcpu = &mut self.vcpus[slot.0];
+        if !vcpu.charge(now) {
+            return false;
+        }
         match leaving {
             Leaving::Offline if !vcpu.started => vcpu.state = State::Offline,
             Leaving::Blocked { deadline } if !vcpu.woken => {
                 vcpu.state = State::Blocked;
-                if let Some((deadline, cpu)) = deadline.zip(self.pcpus.get_mut(usize::from(pcpu.0))) {
-                    cpu.sleepers.insert(deadline, slot.0);
+                if let Some(deadline) = deadline {
+                    self.cpu(pcpu).sleepers.insert(deadline, slot.0);
                 }
             }
             _ => {
                 // One that yields is passed over once for those that are within a slice of it, and pays nothing for it.
-                let gap = vcpu.virtual_ticks(self.slice);
-                let gap = if leaving == Leaving::Yielded { gap } else { 0 };
+                let gap = if leaving == Leaving::Yielded { vcpu.virtual_ticks(self.slice) } else { 0 };
                 vcpu.state = State::Queued;
                 vcpu.ready = now;
-                self.queue.insert(virtual_time.saturating_add(gap), slot.0);
+                self.queue.insert(vcpu.virtual_time.saturating_add(gap), slot.0);
                 return true;
             }
         }
@@ -304,13 +299,14 @@ impl Scheduler {
 
     /// Gives one that was passed over its own place in the queue.
     fn take_place(&mut self, slot: VcpuSlot) {
-        if let Some(vcpu) = self.vcpus.get(slot.0).filter(|vcpu| vcpu.state == State::Queued) {
+        let vcpu = &self.vcpus[slot.0];
+        if vcpu.state == State::Queued {
             self.queue.insert(vcpu.virtual_time, slot.0);
         }
     }
 
     fn enter(&mut self, pcpu: PcpuId, slot: VcpuSlot, now: u64) {
-        let Some(vcpu) = self.vcpus.get_mut(slot.0) else { return };
+        let vcpu = &mut self.vcpus[slot.0];
         vcpu.state = State::Running { pcpu, since: now };
         vcpu.last = pcpu;
         vcpu.woken = false;
@@ -322,46 +318,33 @@ impl Scheduler {
     /// keep its pCPU from all that come later; it gets no more credit than one that slept.
     fn stay(&mut self, pcpu: PcpuId, slot: VcpuSlot, slice_ended: bool, now: u64) {
         self.has_looked(pcpu);
-        let virtual_time = self.virtual_time_now(slot, now);
-        let slice_end = now.saturating_add(self.slice);
-        let Some(vcpu) = self.vcpus.get_mut(slot.0) else { return };
+        let vcpu = &mut self.vcpus[slot.0];
         vcpu.woken = false;
-        if let (true, State::Running { since, .. }) = (slice_ended, &mut vcpu.state) {
-            vcpu.ran = vcpu.ran.saturating_add(now.saturating_sub(*since));
-            *since = now;
-            vcpu.virtual_time = virtual_time;
+        if slice_ended && vcpu.charge(now) {
             vcpu.limit_credit(self.floor, self.slice);
-            if let Some(cpu) = self.pcpus.get_mut(usize::from(pcpu.0)) {
-                cpu.slice_end = slice_end;
-            }
+            self.cpu(pcpu).slice_end = now.saturating_add(self.slice);
         }
-    }
-
-    fn virtual_time_now(&self, slot: VcpuSlot, now: u64) -> u64 {
-        self.vcpus.get(slot.0).map_or(0, |vcpu| vcpu.virtual_time_at(now))
     }
 
     /// Puts a vCPU into the queue and tells a pCPU.
     fn admit(&mut self, slot: VcpuSlot, now: u64) {
         self.make_runnable(slot, now);
-        let last = self.vcpus.get(slot.0).map_or(PcpuId(0), |vcpu| vcpu.last);
-        self.tell(1, last, now);
+        self.tell(1, self.vcpus[slot.0].last, now);
     }
 
     fn make_runnable(&mut self, slot: VcpuSlot, now: u64) {
         self.raise_floor(now);
-        let Some(vcpu) = self.vcpus.get_mut(slot.0) else { return };
+        let vcpu = &mut self.vcpus[slot.0];
         vcpu.limit_credit(self.floor, self.slice);
         vcpu.state = State::Queued;
         vcpu.ready = now;
-        let (virtual_time, last) = (vcpu.virtual_time, vcpu.last);
-        self.queue.insert(virtual_time, slot.0);
-        self.forget_sleeper(last, slot);
+        self.queue.insert(vcpu.virtual_time, slot.0);
+        self.forget_sleeper(slot);
     }
 
     /// One that runs alone may have come far since its turn began.
     fn raise_floor(&mut self, now: u64) {
-        let running = self.pcpus.iter().filter_map(|cpu| Some(self.virtual_time_now(cpu.runs?, now)));
+        let running = self.pcpus.iter().filter_map(|cpu| Some(self.vcpus[cpu.runs?.0].virtual_time_at(now)));
         let waiting = self.queue.first().map(|(first, _)| first);
         if let Some(least) = running.chain(waiting).min() {
             self.floor = self.floor.max(least);
@@ -371,8 +354,7 @@ impl Scheduler {
     /// Wakes those whose time has come, but no more than a few at once: the alarm goes off again for the others.
     fn wake_sleepers(&mut self, pcpu: PcpuId, now: u64) -> usize {
         for woken in 0..WAKES_AT_ONCE {
-            let first = self.pcpus.get(usize::from(pcpu.0)).and_then(|cpu| cpu.sleepers.first());
-            match first {
+            match self.cpu(pcpu).sleepers.first() {
                 Some((deadline, slot)) if deadline <= now => self.make_runnable(VcpuSlot(slot), now),
                 _ => return woken,
             }
@@ -380,10 +362,9 @@ impl Scheduler {
         WAKES_AT_ONCE
     }
 
-    fn forget_sleeper(&mut self, last: PcpuId, slot: VcpuSlot) {
-        if let Some(cpu) = self.pcpus.get_mut(usize::from(last.0)) {
-            cpu.sleepers.remove(slot.0);
-        }
+    fn forget_sleeper(&mut self, slot: VcpuSlot) {
+        let last = self.vcpus[slot.0].last;
+        self.cpu(last).sleepers.remove(slot.0);
     }
 }
 

@@ -1,23 +1,20 @@
 //! Which pCPUs hear of vCPUs that wait.
 
-use super::{Pcpu, Scheduler};
+use super::Scheduler;
 use crate::id::PcpuId;
 
 impl Scheduler {
     pub(super) fn has_looked(&mut self, pcpu: PcpuId) {
         let contested = !self.queue.is_empty();
-        if let Some(cpu) = self.pcpus.get_mut(usize::from(pcpu.0)) {
-            cpu.summoned = false;
-            cpu.armed = contested;
-            self.summons &= !bit(pcpu);
-        }
+        let cpu = self.cpu(pcpu);
+        (cpu.summoned, cpu.armed) = (false, contested);
+        self.summons &= !bit(pcpu);
     }
 
     /// Whether the first in the queue would have half a slice before it came to `current`.
     pub(super) fn is_overdue(&self, current: u64) -> bool {
         self.queue.first().is_some_and(|(waiting, slot)| {
-            let half = self.vcpus.get(slot).map_or(0, |vcpu| vcpu.virtual_ticks(self.slice / 2));
-            waiting.saturating_add(half) < current
+            waiting.saturating_add(self.vcpus[slot].virtual_ticks(self.slice / 2)) < current
         })
     }
 
@@ -46,17 +43,20 @@ impl Scheduler {
         left
     }
 
-    pub(super) fn idle_near(&self, preferred: PcpuId) -> Option<PcpuId> {
-        let is_idle = |cpu: &Pcpu| cpu.up && cpu.runs.is_none() && !cpu.summoned;
-        let first_choice = self.pcpus.get(usize::from(preferred.0)).filter(|cpu| is_idle(cpu));
-        first_choice.map(|_| preferred).or_else(|| self.pcpus.iter().position(is_idle).map(|index| PcpuId(index as u8)))
+    fn idle_near(&self, preferred: PcpuId) -> Option<PcpuId> {
+        let is_idle = |pcpu: &PcpuId| {
+            let cpu = &self.pcpus[usize::from(pcpu.0)];
+            cpu.up && cpu.runs.is_none() && !cpu.summoned
+        };
+        let all = (0..self.pcpus.len()).map(|index| PcpuId(index as u8));
+        [preferred].into_iter().chain(all).find(is_idle)
     }
 
     /// Of the busy pCPUs that do not know that somebody waits, or whose vCPU should make room at once, the one whose vCPU
     /// has come furthest.
-    pub(super) fn furthest_ahead(&self, now: u64) -> Option<PcpuId> {
+    fn furthest_ahead(&self, now: u64) -> Option<PcpuId> {
         let unaware = (0..).zip(&self.pcpus).filter_map(|(index, cpu)| {
-            let current = self.virtual_time_now(cpu.runs?, now);
+            let current = self.vcpus[cpu.runs?.0].virtual_time_at(now);
             let knows = cpu.summoned || cpu.armed && !self.is_overdue(current);
             (!knows).then_some((current, PcpuId(index)))
         });
@@ -64,9 +64,7 @@ impl Scheduler {
     }
 
     pub(super) fn summon(&mut self, pcpu: PcpuId) {
-        if let Some(cpu) = self.pcpus.get_mut(usize::from(pcpu.0))
-            && !core::mem::replace(&mut cpu.summoned, true)
-        {
+        if !core::mem::replace(&mut self.cpu(pcpu).summoned, true) {
             self.summons |= bit(pcpu);
         }
     }

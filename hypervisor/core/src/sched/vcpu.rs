@@ -58,6 +58,15 @@ impl Vcpu {
         self.virtual_time.saturating_add(self.virtual_ticks(now.saturating_sub(since)))
     }
 
+    /// Reckons its turn up to tick `now`; `false` if it does not run.
+    pub fn charge(&mut self, now: u64) -> bool {
+        self.virtual_time = self.virtual_time_at(now);
+        let State::Running { since, .. } = &mut self.state else { return false };
+        self.ran = self.ran.saturating_add(now.saturating_sub(*since));
+        *since = now;
+        true
+    }
+
     /// By how much its virtual time advances in so many ticks.
     pub fn virtual_ticks(&self, ticks: u64) -> u64 {
         ticks.saturating_mul(u64::from(DEFAULT_WEIGHT)) / u64::from(self.weight)
