@@ -206,8 +206,7 @@ impl Domain {
     /// Takes a byte that the guest sends by its UART.
     #[inline(never)]
     pub fn send(&self, byte: u8) {
-        let ready = console::lock().send(self.id, byte, &mut Wire);
-        if ready == Ok(true) {
+        if console::lock().send(self.id, byte, &mut Wire) {
             self.milestones.ready.store(timer::now(), Ordering::Relaxed);
         }
     }
@@ -243,7 +242,7 @@ impl Domain {
         }
         self.leave_others();
         let usage = self.memory.lock().release();
-        let _ = console::lock().detach(self.id, &mut Wire);
+        console::lock().detach(self.id, &mut Wire);
         let end = self.end.get().copied().unwrap_or(End::Shutdown);
         let cost = Cost {
             memory_bytes: usage.given,

@@ -5,7 +5,6 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use mote_core::console::Typed;
 use mote_core::id::{DomainId, PcpuId, VcpuId};
 use mote_core::idregs::IdRegisters;
 use mote_core::sched::{Leaving, Scheduler, VcpuSlot};
@@ -233,7 +232,7 @@ impl Machine {
     pub fn read_console(&self) {
         while let Some(byte) = uart::read() {
             let typed = console::lock().typed(byte, &mut Wire);
-            if let Ok(Typed::ForGuest(domain, switches, byte)) = typed {
+            if let Some((domain, switches)) = typed {
                 self.deliver(domain, switches, byte);
             }
         }

@@ -33,10 +33,10 @@ pub enum Ready {
     Reached,
 }
 
-/// What the console writes to: text of its own, and guests' bytes as they are.
-pub trait Wire: Write {
-    /// Writes one byte.
-    fn write_byte(&mut self, byte: u8);
+/// What the console writes to. It does not fail.
+pub trait Wire {
+    /// Writes text of the console's own, or a guest's bytes as they are.
+    fn write(&mut self, bytes: &[u8]);
 }
 
 struct Channel {
@@ -44,15 +44,6 @@ struct Channel {
     name: String,
     line: Vec<u8>,
     ready: Ready,
-}
-
-/// What is to be done about a byte that was typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Typed {
-    /// Nothing: it was part of a command, or nobody listens.
-    Nothing,
-    /// The guest in focus gets it, behind as many Ctrl-A as turned out to be its own.
-    ForGuest(DomainId, u8, u8),
 }
 
 /// The console's state. What it writes goes to the `wire` that each call is given.
@@ -81,126 +72,103 @@ impl Console {
     }
 
     /// Takes a domain off, with what is left of its last line. If it was in focus, the next one is.
-    ///
-    /// # Errors
-    /// The wire's.
-    pub fn detach(&mut self, domain: DomainId, wire: &mut impl Wire) -> fmt::Result {
-        self.flush(domain, 0, wire)?;
+    pub fn detach(&mut self, domain: DomainId, wire: &mut impl Wire) {
+        self.flush(domain, 0, wire);
         if self.focus == Some(domain) {
-            self.move_focus(wire)?;
+            self.move_focus(wire);
         }
-        if self.focus == Some(domain) {
-            self.focus = None;
-        }
+        self.focus = self.focus.filter(|&focus| focus != domain);
         self.channels.retain(|channel| channel.domain != domain);
-        Ok(())
     }
 
     /// A domain sends a byte. Returns whether this made it ready.
-    ///
-    /// # Errors
-    /// The wire's.
-    pub fn send(&mut self, domain: DomainId, byte: u8, wire: &mut impl Wire) -> Result<bool, fmt::Error> {
-        let focused = self.focus == Some(domain);
-        if focused {
-            wire.write_byte(byte);
+    pub fn send(&mut self, domain: DomainId, byte: u8, wire: &mut impl Wire) -> bool {
+        if self.focus == Some(domain) {
+            wire.write(&[byte]);
             self.within_line = byte != b'\n';
         }
-        let Some(channel) = self.channel(domain) else { return Ok(false) };
+        let Some(channel) = find(&mut self.channels, domain) else { return false };
         if byte != b'\n' {
             channel.line.push(byte);
             if channel.line.len() < LINE {
-                return Ok(false);
+                return false;
             }
         }
         let ready = channel.complete_line();
         let cut = if byte == b'\n' { 0 } else { unfinished(&channel.line) };
-        self.flush(domain, cut, wire)?;
-        Ok(ready)
+        self.flush(domain, cut, wire);
+        ready
     }
 
-    fn channel(&mut self, domain: DomainId) -> Option<&mut Channel> {
-        let index = self.channels.binary_search_by_key(&domain, |channel| channel.domain).ok()?;
-        self.channels.get_mut(index)
-    }
-
-    /// Somebody typed a byte.
-    ///
-    /// # Errors
-    /// The wire's.
-    pub fn typed(&mut self, byte: u8, wire: &mut impl Wire) -> Result<Typed, fmt::Error> {
-        if byte == SWITCH {
-            self.switches += 1;
-            if self.switches == SWITCH_COUNT {
-                self.switches = 0;
-                self.move_focus(wire)?;
-            }
-            return Ok(Typed::Nothing);
+    /// Somebody typed a byte. If a guest gets it, says which, and how many Ctrl-A before it turned out to be its own.
+    pub fn typed(&mut self, byte: u8, wire: &mut impl Wire) -> Option<(DomainId, u8)> {
+        if byte != SWITCH {
+            let held_back = take(&mut self.switches);
+            return self.focus.map(|domain| (domain, held_back));
         }
-        let held_back = take(&mut self.switches);
-        Ok(match self.focus {
-            Some(domain) => Typed::ForGuest(domain, held_back, byte),
-            None => Typed::Nothing,
-        })
+        self.switches += 1;
+        if self.switches == SWITCH_COUNT {
+            self.switches = 0;
+            self.move_focus(wire);
+        }
+        None
     }
 
     /// Writes one line of EL2's own.
-    ///
-    /// # Errors
-    /// The wire's.
-    pub fn own_line(&mut self, line: fmt::Arguments<'_>, wire: &mut impl Wire) -> fmt::Result {
-        self.start_line(wire)?;
-        write!(wire, "{OWN_PREFIX}{line}\r\n")
-    }
-
-    fn start_line(&mut self, wire: &mut impl Wire) -> fmt::Result {
-        if take(&mut self.within_line) { wire.write_str("\r\n") } else { Ok(()) }
+    pub fn own_line(&mut self, line: fmt::Arguments<'_>, wire: &mut impl Wire) {
+        print_line(&mut self.within_line, format_args!("{OWN_PREFIX}{line}"), wire);
     }
 
     /// Writes what a domain has sent of a line behind its name, unless it is there already because the domain is in focus. The
     /// last `keep` bytes stay for the next line.
-    fn flush(&mut self, domain: DomainId, keep: usize, wire: &mut impl Wire) -> fmt::Result {
-        let focused = self.focus == Some(domain);
-        // Out of the way, and back in its place for its capacity.
-        let Some(mut line) = self.channel(domain).map(|channel| take(&mut channel.line)) else {
-            return Ok(());
-        };
-        let shown = line.len().saturating_sub(keep);
-        let text = line.get(..shown).unwrap_or_default();
-        if !focused && text.iter().any(|&byte| byte != b'\r') {
-            self.start_line(wire)?;
-            let name = self.channel(domain).map_or("", |channel| &channel.name);
-            write!(wire, "{name}: {}\r\n", Plain(text))?;
+    fn flush(&mut self, domain: DomainId, keep: usize, wire: &mut impl Wire) {
+        let Some(channel) = find(&mut self.channels, domain) else { return };
+        let shown = channel.line.len().saturating_sub(keep);
+        let text = channel.line.get(..shown).unwrap_or_default();
+        if self.focus != Some(domain) && text.iter().any(|&byte| byte != b'\r') {
+            print_line(&mut self.within_line, format_args!("{}: {}", channel.name, Plain(text)), wire);
         }
-        line.drain(..shown);
-        if let Some(channel) = self.channel(domain) {
-            channel.line = line;
-        }
-        Ok(())
+        channel.line.drain(..shown);
     }
 
     /// Gives what is typed to the next: from the hypervisor to the first guest, from each guest to the one behind it, and
     /// from the last back to the hypervisor.
-    ///
-    /// # Errors
-    /// The wire's.
-    pub fn move_focus(&mut self, wire: &mut impl Wire) -> fmt::Result {
+    pub fn move_focus(&mut self, wire: &mut impl Wire) {
         let next = self.focus.map_or(0, |focus| self.channels.partition_point(|channel| channel.domain <= focus));
-        self.focus = self.channels.get(next).map(|channel| channel.domain);
-        self.announce(wire)?;
+        let channel = self.channels.get(next);
+        self.focus = channel.map(|channel| channel.domain);
+        let name = channel.map_or("the hypervisor", |channel| &channel.name);
+        let line = format_args!("{OWN_PREFIX}*** Serial input to {name} (type 'CTRL-a' three times to switch input)");
+        print_line(&mut self.within_line, line, wire);
         // What it has written of a line, a prompt perhaps.
-        for &byte in self.channels.get(next).iter().flat_map(|channel| &channel.line) {
-            wire.write_byte(byte);
+        if let Some(channel) = channel.filter(|channel| !channel.line.is_empty()) {
+            wire.write(&channel.line);
             self.within_line = true;
         }
-        Ok(())
     }
+}
 
-    fn announce(&mut self, wire: &mut impl Wire) -> fmt::Result {
-        self.start_line(wire)?;
-        let focused = self.focus.and_then(|focus| self.channel(focus));
-        let name = focused.map_or("the hypervisor", |channel| &channel.name);
-        write!(wire, "{OWN_PREFIX}*** Serial input to {name} (type 'CTRL-a' three times to switch input)\r\n")
+fn find(channels: &mut [Channel], domain: DomainId) -> Option<&mut Channel> {
+    let index = channels.binary_search_by_key(&domain, |channel| channel.domain).ok()?;
+    channels.get_mut(index)
+}
+
+/// Writes a line at the beginning of one, where the wire may be `within_line`.
+fn print_line(within_line: &mut bool, line: fmt::Arguments<'_>, wire: &mut impl Wire) {
+    if take(within_line) {
+        wire.write(b"\r\n");
+    }
+    // The wire does not fail.
+    let _ = write!(Text(wire), "{line}\r\n");
+}
+
+/// A wire that takes formatted text.
+struct Text<'a, W>(&'a mut W);
+
+impl<W: Wire> Write for Text<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(text.as_bytes());
+        Ok(())
     }
 }
 
@@ -234,15 +202,13 @@ struct Plain<'a>(&'a [u8]);
 impl fmt::Display for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
-            for piece in chunk.valid().split_inclusive(is_special) {
-                f.write_str(piece.trim_end_matches(is_special))?;
-                match piece.chars().next_back().filter(|&c| is_special(c)) {
-                    None | Some('\r') => {}
-                    Some(c) if c.is_ascii_control() => {
-                        write!(f, "^{}", char::from(c as u8 ^ CARET))?;
-                    }
-                    Some(c) if c.is_control() => f.write_str("^?")?,
-                    Some(_) => f.write_char(char::REPLACEMENT_CHARACTER)?,
+            for c in chunk.valid().chars() {
+                match c {
+                    '\r' => {}
+                    c if c.is_ascii_control() && c != '\t' => write!(f, "^{}", char::from(c as u8 ^ CARET))?,
+                    c if c.is_control() && c != '\t' => f.write_str("^?")?,
+                    c if reorders(c) => f.write_char(char::REPLACEMENT_CHARACTER)?,
+                    c => f.write_char(c)?,
                 }
             }
             if !chunk.invalid().is_empty() {
@@ -253,11 +219,9 @@ impl fmt::Display for Plain<'_> {
     }
 }
 
-/// Whether a character is not only itself on a terminal.
-fn is_special(c: char) -> bool {
-    // Line and paragraph separators, and what sets the direction of text.
-    let reorders = matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    reorders || c.is_control() && c != '\t'
+/// Line and paragraph separators, and what sets the direction of text.
+fn reorders(c: char) -> bool {
+    matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -265,8 +229,11 @@ mod tests {
     use super::*;
 
     impl Wire for String {
-        fn write_byte(&mut self, byte: u8) {
-            self.push(char::from(byte));
+        fn write(&mut self, bytes: &[u8]) {
+            match core::str::from_utf8(bytes) {
+                Ok(text) => self.push_str(text),
+                Err(_) => self.extend(bytes.iter().copied().map(char::from)),
+            }
         }
     }
 
@@ -282,7 +249,7 @@ mod tests {
     }
 
     fn send(console: &mut Console, number: u16, text: &str, wire: &mut String) -> bool {
-        text.bytes().fold(false, |ready, byte| ready | console.send(domain(number), byte, wire).expect("a string"))
+        text.bytes().fold(false, |ready, byte| ready | console.send(domain(number), byte, wire))
     }
 
     #[test]
@@ -291,7 +258,7 @@ mod tests {
         send(&mut console, 1, "hel", &mut wire);
         send(&mut console, 2, "wor", &mut wire);
         send(&mut console, 1, "lo\r\n", &mut wire);
-        console.own_line(format_args!("mine"), &mut wire).expect("a string");
+        console.own_line(format_args!("mine"), &mut wire);
         send(&mut console, 2, "ld\n", &mut wire);
         assert_eq!(wire, "one: hello\r\n(mote) mine\r\ntwo: world\r\n");
     }
@@ -323,7 +290,7 @@ mod tests {
     fn bytes_that_are_no_text_are_shown_as_unknown() {
         let (mut console, mut wire) = (two(), String::new());
         for byte in [b'a', 0xff, 0xe2, 0x82, b'b', 0xe2, b'\n'] {
-            console.send(domain(1), byte, &mut wire).expect("a string");
+            console.send(domain(1), byte, &mut wire);
         }
         assert_eq!(wire, "one: a\u{fffd}\u{fffd}b\u{fffd}\r\n");
     }
@@ -332,10 +299,10 @@ mod tests {
     fn a_prompt_is_there_when_the_focus_comes() {
         let (mut console, mut wire) = (two(), String::new());
         send(&mut console, 1, "booted\nlogin: ", &mut wire);
-        console.move_focus(&mut wire).expect("a string");
+        console.move_focus(&mut wire);
         assert!(wire.ends_with("switch input)\r\nlogin: "), "{wire}");
         send(&mut console, 1, "root\n", &mut wire);
-        console.move_focus(&mut wire).expect("a string");
+        console.move_focus(&mut wire);
         send(&mut console, 1, "on\n", &mut wire);
         assert!(wire.ends_with("\r\none: on\r\n"), "{wire}");
     }
@@ -353,30 +320,22 @@ mod tests {
     #[test]
     fn three_switches_move_the_focus_around() {
         let (mut console, mut wire) = (two(), String::new());
-        let mut kinds = Vec::new();
+        let mut received = Vec::new();
         for byte in b"x\x01\x01\x01a\x01\x01b\x01\x01\x01c\x01\x01\x01d" {
-            kinds.push(console.typed(*byte, &mut wire).expect("a string"));
+            received.extend(console.typed(*byte, &mut wire).map(|(domain, held_back)| (domain, held_back, *byte)));
         }
-        kinds.retain(|typed| *typed != Typed::Nothing);
-        assert_eq!(
-            kinds,
-            [
-                Typed::ForGuest(domain(1), 0, b'a'),
-                Typed::ForGuest(domain(1), 2, b'b'),
-                Typed::ForGuest(domain(2), 0, b'c')
-            ]
-        );
+        assert_eq!(received, [(domain(1), 0, b'a'), (domain(1), 2, b'b'), (domain(2), 0, b'c')]);
         assert!(wire.contains("Serial input to one (") && wire.contains("Serial input to the hypervisor ("));
     }
 
     #[test]
     fn a_focused_guest_is_not_interrupted_within_a_line() {
         let (mut console, mut wire) = (two(), String::new());
-        console.move_focus(&mut wire).expect("a string");
+        console.move_focus(&mut wire);
         wire.clear();
         send(&mut console, 1, "login: ", &mut wire);
         send(&mut console, 2, "line\n", &mut wire);
-        console.detach(domain(1), &mut wire).expect("a string");
+        console.detach(domain(1), &mut wire);
         assert!(wire.starts_with("login: \r\ntwo: line\r\n"), "{wire}");
         assert_eq!(console.focus, Some(domain(2)));
     }

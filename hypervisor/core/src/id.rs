@@ -28,7 +28,7 @@ impl fmt::Display for DomainId {
 }
 
 /// A vCPU's number within its domain: 0 to 127.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VcpuId(pub u8);
 
 /// A physical CPU, numbered in the order of the machine's device tree from the boot CPU at 0.

@@ -3,6 +3,7 @@
 //! The four counters and all bytes are the guest's to change at any time: each is read once for each pass, and a pass moves no
 //! more bytes than a ring holds.
 
+use alloc::collections::VecDeque;
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 
@@ -30,11 +31,6 @@ impl<P: Page> PvConsole<P> {
         }
         self.0.word(offset_of!(Ring, out_cons)).store(produced, Ordering::Release);
         count
-    }
-
-    /// Whether the guest has written anything yet.
-    pub fn is_in_use(&self) -> bool {
-        self.counter(offset_of!(Ring, out_prod)) != 0
     }
 
     /// Passes the guest a byte; `false` if it has not read those before.
@@ -65,44 +61,31 @@ impl<P: Page> PvConsole<P> {
 }
 
 /// Bytes that wait for a guest to ask for them; those for which there is no room are lost, as on a wire.
-#[derive(Debug)]
-pub struct Backlog {
-    bytes: [u8; Self::ROOM],
-    first: usize,
-    count: usize,
-}
+#[derive(Debug, Default)]
+pub struct Backlog(VecDeque<u8>);
 
 impl Backlog {
     const ROOM: usize = 64;
 
     /// None.
     #[must_use]
-    pub const fn new() -> Self {
-        Self { bytes: [0; Self::ROOM], first: 0, count: 0 }
+    pub fn new() -> Self {
+        Self(VecDeque::with_capacity(Self::ROOM))
     }
 
     /// One more.
     pub fn push(&mut self, byte: u8) {
-        if self.count < Self::ROOM {
-            self.bytes[(self.first + self.count) % Self::ROOM] = byte;
-            self.count += 1;
+        if self.0.len() < Self::ROOM {
+            self.0.push_back(byte);
         }
     }
 
     /// Takes as many as there are and `into` has room for; returns their number.
     pub fn take(&mut self, into: &mut [u8]) -> usize {
-        let count = self.count.min(into.len());
-        for (index, byte) in into.iter_mut().take(count).enumerate() {
-            *byte = self.bytes[(self.first + index) % Self::ROOM];
+        let count = self.0.len().min(into.len());
+        for (place, byte) in into.iter_mut().zip(self.0.drain(..count)) {
+            *place = byte;
         }
-        self.first = (self.first + count) % Self::ROOM;
-        self.count -= count;
         count
-    }
-}
-
-impl Default for Backlog {
-    fn default() -> Self {
-        Self::new()
     }
 }

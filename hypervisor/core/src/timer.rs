@@ -81,11 +81,10 @@ pub fn virtual_deadline(control: u64, compare: u64, offset: u64) -> Option<u64> 
 
 /// The earlier of two times that may never come.
 #[must_use]
-pub const fn earliest(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+pub fn earliest(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     match (one, other) {
-        (Some(one), Some(other)) => Some(if one < other { one } else { other }),
-        (Some(time), None) | (None, Some(time)) => Some(time),
-        (None, None) => None,
+        (Some(one), Some(other)) => Some(one.min(other)),
+        _ => one.or(other),
     }
 }
 

@@ -9,6 +9,17 @@ use super::registers::{Access, Field, Operation};
 use super::set::VcpuSet;
 use super::{Outcome, VGic};
 use crate::id::VcpuId;
+use crate::mmio::Width;
+
+/// Part of an array.
+#[derive(Clone, Copy)]
+struct Part {
+    /// Whose, if the interrupts are private.
+    owner: VcpuId,
+    field: Field,
+    first: IntId,
+    width: Width,
+}
 
 impl VGic {
     /// An access by `vcpu` to an array, of a size that it takes: to that of the private interrupts of
@@ -28,26 +39,21 @@ impl VGic {
         let first = IntId::new(field.first_interrupt(access.offset));
         let first = first.filter(|first| first.is_private() == owner.is_some());
         let owner = owner.unwrap_or(vcpu);
-        match (first, access.operation) {
-            (Some(first), Operation::Read) => self.read_array(vcpu, owner, field, first, access, lrs),
-            (Some(first), Operation::Write(value)) => self.write_array(vcpu, owner, field, first, access, value),
-            (None, Operation::Read) => Outcome::Value(0),
-            (None, Operation::Write(_)) => Outcome::Written(VcpuSet::EMPTY),
+        let part = first.map(|first| Part { owner, field, first, width: access.width });
+        match access.operation {
+            Operation::Read => part.map_or(Outcome::Value(0), |part| self.read_array(vcpu, part, lrs)),
+            Operation::Write(value) => {
+                part.into_iter().for_each(|part| self.write_array(vcpu, part, value));
+                Outcome::Written(self.take_told(None))
+            }
         }
     }
 
-    fn read_array(
-        &mut self,
-        vcpu: VcpuId,
-        owner: VcpuId,
-        field: Field,
-        first: IntId,
-        access: Access,
-        lrs: &impl ListRegisters,
-    ) -> Outcome {
+    fn read_array(&mut self, vcpu: VcpuId, part: Part, lrs: &impl ListRegisters) -> Outcome {
+        let Part { owner, field, first, width } = part;
         let Some(bank) = self.bank(owner, first) else { return Outcome::Value(0) };
         if !field.is_state() {
-            return Outcome::Value(bank.read(field, first.bit(), access.width));
+            return Outcome::Value(bank.read(field, first.bit(), width));
         }
         let mut seen = bank.clone();
         let mut holders = VcpuSet::EMPTY;
@@ -62,27 +68,19 @@ impl VGic {
             let register = lrs.get(n);
             seen.unlist(intid.mask(), register.is_pending(), register.is_active());
         }
-        Outcome::Value(seen.read(field, first.bit(), access.width))
+        Outcome::Value(seen.read(field, first.bit(), width))
     }
 
-    fn write_array(
-        &mut self,
-        vcpu: VcpuId,
-        owner: VcpuId,
-        field: Field,
-        first: IntId,
-        access: Access,
-        value: u64,
-    ) -> Outcome {
+    fn write_array(&mut self, vcpu: VcpuId, part: Part, value: u64) {
+        let Part { owner, field, first, width } = part;
         let any = self.forwarding.any;
-        let Some(bank) = self.bank_mut(owner, first) else { return Outcome::Written(VcpuSet::EMPTY) };
+        let Some(bank) = self.bank_mut(owner, first) else { return };
         if field == Field::SetActive {
             bank.assign(value as u32, vcpu, any);
         }
-        for bit in bits(bank.write(field, first, access.width, value)) {
+        for bit in bits(bank.write(field, first, width, value)) {
             self.change(owner, IntId::at(first.bank(), bit), |_| {});
         }
-        Outcome::Written(self.take_told(None))
     }
 
     /// Asks for those of the holders' snapshots that are missing, and returns by whom. If none is,

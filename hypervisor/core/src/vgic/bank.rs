@@ -20,7 +20,7 @@ pub(super) struct Forwarding {
 }
 
 /// `GICD_IROUTER<n>` (IHI0069 §12.9.22), of which Aff3 is reserved since `GICD_TYPER.A3V` is 0.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Route(
     // Affinity in bits 23 to 0, `ANY` above.
     u32,
@@ -52,7 +52,7 @@ impl Route {
 /// While an interrupt is `listed`, a list register of its holder has the truth of whether it is
 /// pending and active; `latch` and `active` then say what it was listed with, and what happens to
 /// it meanwhile is kept in `again` and `forced` until [`Bank::unlist`] brings the two together.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Bank {
     pub enabled: u32,
     pub group1: u32,
@@ -84,23 +84,8 @@ pub(super) struct Bank {
 impl Bank {
     /// After a reset: everything off and `first`'s, in group 1 as Xen delivers it to guests that never look.
     pub fn new(edge: u32, first: VcpuId) -> Self {
-        Self {
-            enabled: 0,
-            group1: u32::MAX,
-            edge,
-            latch: 0,
-            line: 0,
-            active: 0,
-            listed: 0,
-            again: 0,
-            forced: 0,
-            hw: 0,
-            linked: 0,
-            priority: [0; 32],
-            routes: [Route(Affinity::of(first).0); 32],
-            holders: [first; 32],
-            physical: [0; 32],
-        }
+        let routes = [Route(Affinity::of(first).0); 32];
+        Self { group1: u32::MAX, edge, routes, holders: [first; 32], ..Self::default() }
     }
 
     /// Pending as far as software knows.

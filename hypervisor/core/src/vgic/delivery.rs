@@ -89,7 +89,7 @@ impl VGic {
     /// its own confusion). A guest that splits end and
     /// deactivation says which by `ICC_DIR_EL1`: see [`Self::deactivate`].
     fn end_uncounted(&mut self, vcpu: VcpuId, lrs: &mut impl ListRegisters) {
-        if self.control(vcpu).0 & Hcr::COUNTED == 0 {
+        if self.cpu(vcpu).is_none_or(|cpu| cpu.control.0 & Hcr::COUNTED == 0) {
             return;
         }
         let ended = lrs.take_end_count();

@@ -74,13 +74,6 @@ impl VGic {
         self.take_told(None)
     }
 
-    /// The device behind [`Self::raise_hw`] no longer asks: withdraws what the guest has not
-    /// acknowledged. Returns who must look again.
-    pub fn lower_hw(&mut self, vcpu: VcpuId, intid: IntId) -> VcpuSet {
-        self.change(vcpu, intid, |bank| bank.unpend(intid.mask() & bank.hw));
-        self.take_told(None)
-    }
-
     /// Whether the physical interrupt behind a private one must be active while `vcpu` is loaded:
     /// it was taken, and neither has the guest ended it nor a flush released it. Exact after [`Self::sync`];
     /// ask when loading a vCPU, and set or clear the physical active state to match.

@@ -136,12 +136,6 @@ impl VGic {
         self.cpu(vcpu).is_some_and(|cpu| cpu.attention != Attention::None)
     }
 
-    /// `ICH_HCR_EL2` for `vcpu`, when it is loaded without a flush.
-    #[must_use]
-    pub fn control(&self, vcpu: VcpuId) -> Hcr {
-        self.cpu(vcpu).map_or(Hcr::BASE, |cpu| cpu.control)
-    }
-
     /// Whether an interrupt would end `vcpu`'s wait for interrupts: one that its CPU interface, as
     /// `vmcr` has it, would signal, whatever the vCPU masks itself. While its redistributor sleeps, any
     /// that is due, for that is a wake request (IHI0069 §11.1). The priority of what it

@@ -88,7 +88,7 @@ fn a_withdrawn_interrupt_frees_the_physical_one_unless_it_is_handled() {
     let (mut machine, timer) = with_timer();
     machine.fire(0, timer);
     machine.settle();
-    let _ = machine.gic.lower_hw(VcpuId(0), timer);
+    machine.write_bit(0, 0, CLEAR_PENDING, timer);
     machine.settle();
     assert_eq!(machine.acknowledge(0), None);
     assert!(!held(&mut machine));
@@ -96,7 +96,7 @@ fn a_withdrawn_interrupt_frees_the_physical_one_unless_it_is_handled() {
     machine.fire(0, timer);
     machine.settle();
     assert_eq!(machine.acknowledge(0), Some(timer));
-    let _ = machine.gic.lower_hw(VcpuId(0), timer);
+    machine.write_bit(0, 0, CLEAR_PENDING, timer);
     machine.settle();
     assert!(held(&mut machine));
     machine.end(0, timer);

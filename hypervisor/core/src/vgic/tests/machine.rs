@@ -70,7 +70,7 @@ impl Machine {
         interface.set_control(control);
         interface.physical_active &= !release;
         assert!(!self.gic.needs_flush(vcpu), "a flush must do all of it");
-        assert_eq!(self.gic.control(vcpu), control);
+        assert_eq!(self.gic.cpu(vcpu).map(|cpu| cpu.control), Some(control));
         interface.assert_lawful();
         assert!(!interface.needs_maintenance(), "a storm of maintenance: {interface:?}");
         true
