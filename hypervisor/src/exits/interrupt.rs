@@ -25,7 +25,10 @@ impl Session<'_> {
         let mut look = false;
         while let Some(cause) = self.pcpu.acknowledge() {
             match cause {
-                Cause::VirtualTimer => self.virtual_timer(),
+                Cause::VirtualTimer => {
+                    let physical = self.pcpu.virtual_timer();
+                    self.with_vgic(|vgic, vcpu| vgic.raise_hw(vcpu, VIRTUAL_TIMER, physical));
+                }
                 Cause::Maintenance => self.with_vgic(|vgic, vcpu| vgic.sync(vcpu, &mut Live)),
                 Cause::Console => machine().read_console(),
                 Cause::Kick | Cause::Alarm => look = true,
@@ -48,11 +51,6 @@ impl Session<'_> {
                 After::Resume
             }
         }
-    }
-
-    fn virtual_timer(&mut self) {
-        let physical = self.pcpu.virtual_timer();
-        self.with_vgic(|vgic, vcpu| vgic.raise_hw(vcpu, VIRTUAL_TIMER, physical));
     }
 
     /// Does something to the virtual GIC. What is due to this vCPU then goes into its list registers; the others that must look
@@ -84,12 +82,13 @@ impl Session<'_> {
     }
 
     /// Drives the physical timer's line to what it is at tick `now`, and sets the alarm for its next change. Whatever else is due
-    /// to the vCPU goes into its list registers as well.
-    pub(super) fn update_timer_line(&mut self, now: u64) {
+    /// to the vCPU goes into its list registers as well. Returns when the alarm rings.
+    pub(super) fn update_timer_line(&mut self, now: u64) -> Option<u64> {
         let level = self.state.timer.line(now);
         self.with_vgic(|vgic, vcpu| vgic.set_line(vcpu, PHYSICAL_TIMER, level));
         let deadline = earliest(self.state.timer.deadline(now), self.domain.watchdog());
         self.pcpu.set_timer_deadline(deadline);
+        deadline
     }
 
     /// `WFI` gives the pCPU up until an interrupt comes, `WFE` until everybody else had a turn.
@@ -116,8 +115,9 @@ impl Session<'_> {
     pub(super) fn wait_for_interrupt(&mut self) -> After {
         // One tick for both: the physical timer has either raised its line by then, or has a deadline.
         let now = timer::now();
-        self.update_timer_line(now);
-        let deadline = self.wake_up_time(now);
+        let alarm = self.update_timer_line(now);
+        let (control, compare) = timer::virtual_timer();
+        let deadline = earliest(virtual_deadline(control, compare, self.state.system.cntvoff_el2), alarm);
         if deadline.is_some_and(|deadline| deadline <= timer::now()) || self.is_deliverable() {
             return After::Resume;
         }
@@ -133,13 +133,5 @@ impl Session<'_> {
             others
         });
         deliverable
-    }
-
-    /// When the first of the vCPU's timers will fire, in ticks of the physical counter.
-    fn wake_up_time(&self, now: u64) -> Option<u64> {
-        let (control, compare) = timer::virtual_timer();
-        let virtual_timer = virtual_deadline(control, compare, self.state.system.cntvoff_el2);
-        let others = earliest(self.state.timer.deadline(now), self.domain.watchdog());
-        earliest(virtual_timer, others)
     }
 }

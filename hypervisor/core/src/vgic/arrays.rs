@@ -63,10 +63,11 @@ impl VGic {
         if !missing.is_empty() {
             return Outcome::Retry(missing);
         }
-        let own = self.cpu(vcpu).filter(|_| owner == vcpu).map(|cpu| cpu.held());
-        for (n, intid) in own.into_iter().flatten().filter(|(_, held)| held.bank() == first.bank()) {
-            let register = lrs.get(n);
-            seen.unlist(intid.mask(), register.is_pending(), register.is_active());
+        let own = self.cpu(vcpu).filter(|_| owner == vcpu).map_or(0, |cpu| cpu.used);
+        for register in bits(own).map(|n| lrs.get(n)) {
+            if let Some(intid) = register.intid().filter(|intid| intid.bank() == first.bank()) {
+                seen.unlist(intid.mask(), register.is_pending(), register.is_active());
+            }
         }
         Outcome::Value(seen.read(field, first.bit(), width))
     }

@@ -103,6 +103,12 @@ impl Bank {
         self.pending() & self.forwarded(forwarding) & !self.active
     }
 
+    /// Whether an interrupt that is pending goes to `vcpu`.
+    pub fn goes_to(&self, vcpu: VcpuId, intid: IntId, forwarding: Forwarding) -> bool {
+        let mine = self.routes[intid.bit()].target(forwarding.any) == Some(vcpu);
+        mine && self.forwarded(forwarding) & intid.mask() != 0
+    }
+
     /// Those that are due and `vcpu`'s to take.
     pub fn due_to(&self, vcpu: VcpuId, forwarding: Forwarding) -> u32 {
         let due = self.due(forwarding);
@@ -157,12 +163,12 @@ impl Bank {
         }
     }
 
-    /// The physical interrupt behind `mask` fired. If a list register was linked to it, the guest has
+    /// The physical interrupt behind one fired. If a list register was linked to it, the guest has
     /// ended that one.
-    pub const fn pend_hw(&mut self, mask: u32) {
-        self.hw |= mask;
-        self.linked &= !mask;
-        self.pend(mask);
+    pub fn set_hw(&mut self, intid: IntId, physical: IntId) {
+        self.physical[intid.bit()] = physical.get() as u8;
+        self.hw |= intid.mask();
+        self.linked &= !intid.mask();
     }
 
     /// Takes these, to be deactivated.

@@ -2,7 +2,7 @@
 
 use super::bank::{Bank, Forwarding, bits};
 use super::intid::IntId;
-use super::lr::{Hcr, ListRegisters, MAX_LIST_REGISTERS};
+use super::lr::{Hcr, ListRegisters};
 use super::set::VcpuSet;
 use crate::id::VcpuId;
 
@@ -31,8 +31,7 @@ pub(super) enum Snapshot {
 #[derive(Debug)]
 pub(super) struct Cpu {
     pub bank: Bank,
-    /// What is in each list register that is `used`.
-    pub lr: [IntId; MAX_LIST_REGISTERS],
+    /// The list registers that have an interrupt.
     pub used: u32,
     pub control: Hcr,
     pub attention: Attention,
@@ -52,7 +51,6 @@ impl Cpu {
     pub fn new(vcpu: VcpuId) -> Self {
         Self {
             bank: Bank::new(EDGE_AT_RESET, vcpu),
-            lr: [IntId::FIRST; MAX_LIST_REGISTERS],
             used: 0,
             control: Hcr::BASE,
             attention: Attention::All,
@@ -71,48 +69,15 @@ impl Cpu {
         (self.bank.line, self.bank.hw) = (line, hw);
     }
 
-    /// Everything that is due is listed.
-    pub fn flushed(&mut self, control: Hcr) {
-        self.control = control;
-        self.attention = Attention::None;
-        self.snapshot = match self.snapshot {
-            Snapshot::Wanted => Snapshot::Taken,
-            _ => Snapshot::None,
-        };
-    }
-
     pub fn attend(&mut self, attention: Attention) {
         self.attention = self.attention.max(attention);
-    }
-
-    /// Private interrupts became pending. Whether the vCPU must look.
-    pub fn attend_new(&mut self, mask: u32, forwarding: Forwarding) -> bool {
-        let forwarded = self.bank.forwarded(forwarding) & mask != 0;
-        if forwarded {
-            self.attend(Attention::New);
-        }
-        forwarded
-    }
-
-    /// Notes that list register `n` has an interrupt.
-    pub fn hold(&mut self, n: usize, intid: IntId) {
-        if let Some(slot) = self.lr.get_mut(n) {
-            *slot = intid;
-            self.used |= 1 << n;
-        }
-    }
-
-    /// The list registers in use and what they have.
-    pub fn held(&self) -> impl Iterator<Item = (usize, IntId)> + use<> {
-        let lr = self.lr;
-        bits(self.used).filter_map(move |n| Some((n, *lr.get(n)?)))
     }
 
     /// Lists private interrupts that became pending, if that is all there is to do and there is room.
     /// Nothing is displaced, so the order does not matter.
     pub fn list_new(&mut self, forwarding: Forwarding, lrs: &mut impl ListRegisters) -> bool {
         let empty = lrs.empty();
-        self.reclaim(empty);
+        self.reclaim(empty, lrs);
         if self.bank.again != 0 && !self.merge_again(lrs) {
             // Pending anew while still active: its list register must be rewritten.
             return false;
@@ -122,30 +87,29 @@ impl Cpu {
         for bit in bits(new) {
             let Some(n) = free.next() else { return false };
             let intid = IntId::at(0, bit);
-            self.hold(n, intid);
             lrs.set(n, self.bank.offer(intid));
+            self.used |= 1 << n;
         }
         true
     }
 
     /// What is pending anew while its list register still says so is pending once. `false` if there is more to it.
     fn merge_again(&mut self, lrs: &impl ListRegisters) -> bool {
-        for (n, intid) in self.held() {
-            let again = intid.is_private() && self.bank.again & intid.mask() != 0;
-            if again && self.bank.hw & intid.mask() == 0 && lrs.get(n).is_pending() {
-                self.bank.again &= !intid.mask();
-                // It may have been listed for its line alone.
-                self.bank.latch |= intid.mask();
-            }
+        for register in bits(self.used).map(|n| lrs.get(n)).filter(|register| register.is_pending()) {
+            let private = register.intid().filter(|intid| intid.is_private());
+            let merged = private.map_or(0, IntId::mask) & self.bank.again & !self.bank.hw;
+            self.bank.again &= !merged;
+            // It may have been listed for its line alone.
+            self.bank.latch |= merged;
         }
         self.bank.again == 0
     }
 
     /// Takes back private interrupts that the guest has ended.
-    fn reclaim(&mut self, empty: u32) {
+    fn reclaim(&mut self, empty: u32, lrs: &impl ListRegisters) {
         let mut ended = 0;
         for n in bits(self.used & empty) {
-            if let Some(intid) = self.lr.get(n).filter(|intid| intid.is_private()) {
+            if let Some(intid) = lrs.get(n).intid().filter(|intid| intid.is_private()) {
                 ended |= intid.mask();
                 self.used &= !(1 << n);
             }

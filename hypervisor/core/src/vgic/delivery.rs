@@ -1,6 +1,6 @@
 //! List registers filled and emptied.
 
-use super::bank::Bank;
+use super::bank::{Bank, bits};
 use super::cpu::{Attention, Snapshot};
 use super::intid::IntId;
 use super::lr::{Hcr, ListRegister, ListRegisters, MAX_LIST_REGISTERS};
@@ -68,14 +68,14 @@ impl VGic {
         self.end_uncounted(vcpu, lrs);
         let Some(cpu) = self.cpu_mut(vcpu) else { return };
         let mut left = cpu.control != Hcr::BASE;
-        let held = cpu.held();
-        cpu.used = 0;
-        for (n, intid) in held {
+        for n in bits(core::mem::take(&mut cpu.used)) {
             let register = lrs.get(n);
             lrs.set(n, ListRegister::EMPTY);
             let (pending, active) = (register.is_pending(), register.is_active());
             left |= pending || active;
-            self.change(vcpu, intid, |bank| bank.unlist(intid.mask(), pending, active));
+            if let Some(intid) = register.intid() {
+                self.change(vcpu, intid, |bank| bank.unlist(intid.mask(), pending, active));
+            }
         }
         if left {
             self.attend(vcpu);
@@ -124,37 +124,22 @@ impl VGic {
         let offered = pending.len().min(count - taken);
         let refilled = pending.queued > offered;
         let control = Hcr::BASE.with(Hcr::COUNTED, active.queued > taken).with(Hcr::REFILLED, refilled);
-        for (n, intid) in active.iter().take(taken).enumerate() {
+        let active = active.iter().take(taken).map(|intid| (intid, true));
+        let pending = pending.iter().take(offered).map(|intid| (intid, false));
+        for (n, (intid, is_active)) in active.chain(pending).enumerate() {
+            let Some(bank) = self.bank_mut(vcpu, intid) else { continue };
+            bank.holders[intid.bit()] = vcpu;
             // What is active and pending would count as pending, and put off the refill.
-            let deliver = |bank: &Bank| {
-                let mine = bank.routes[intid.bit()].target(forwarding.any) == Some(vcpu);
-                awake && !refilled && mine && bank.forwarded(forwarding) & intid.mask() != 0
-            };
-            lrs.set(n, self.list(vcpu, n, intid, |bank| bank.resume(intid, deliver(bank))));
-        }
-        for (n, intid) in (taken..).zip(pending.iter().take(offered)) {
-            lrs.set(n, self.list(vcpu, n, intid, |bank| bank.offer(intid)));
+            let deliver = awake && !refilled && bank.goes_to(vcpu, intid, forwarding);
+            lrs.set(n, if is_active { bank.resume(intid, deliver) } else { bank.offer(intid) });
         }
         if let Some(cpu) = self.cpu_mut(vcpu) {
-            cpu.flushed(control);
+            cpu.used = (1 << (taken + offered)) - 1;
+            cpu.control = control;
+            cpu.attention = Attention::None;
+            cpu.snapshot = if cpu.snapshot == Snapshot::Wanted { Snapshot::Taken } else { Snapshot::None };
         }
         Flushed { control, release, notify: self.take_told(Some(vcpu)) }
-    }
-
-    /// Gives an interrupt to `vcpu`'s list register `n`, which has to be what `list` says.
-    fn list(
-        &mut self,
-        vcpu: VcpuId,
-        n: usize,
-        intid: IntId,
-        list: impl FnOnce(&mut Bank) -> ListRegister,
-    ) -> ListRegister {
-        if let Some(cpu) = self.cpu_mut(vcpu) {
-            cpu.hold(n, intid);
-        }
-        let Some(bank) = self.bank_mut(vcpu, intid) else { return ListRegister::EMPTY };
-        bank.holders[intid.bit()] = vcpu;
-        list(bank)
     }
 
     /// The first `room` of the interrupts that `pick` picks for `vcpu` and that are in no list register.

@@ -27,47 +27,31 @@ impl Bank {
         }
     }
 
-    /// Writes such a register. Returns the interrupts for which that made a difference, or
-    /// could have.
+    /// Writes such a register. Returns the interrupts for which that may make a difference.
     pub fn write(&mut self, field: Field, first: IntId, width: Width, value: u64) -> u32 {
         let bit = first.bit();
         let word = value as u32;
         match field {
-            Field::Group => return update(&mut self.group1, |_| word),
-            Field::SetEnable => return update(&mut self.enabled, |old| old | word),
-            Field::ClearEnable => return update(&mut self.enabled, |old| old & !word),
+            Field::Group => return core::mem::replace(&mut self.group1, word) ^ word,
+            Field::SetEnable => self.enabled |= word,
+            Field::ClearEnable => self.enabled &= !word,
             Field::SetPending => self.pend(word),
             Field::ClearPending => self.unpend(word),
             Field::SetActive => self.set_active(word, true),
             Field::ClearActive => self.set_active(word, false),
-            Field::Priority => return self.write_priorities(bit, width, value),
+            Field::Priority => {
+                let places = self.priority.iter_mut().skip(bit).take(width as usize);
+                places.zip(value.to_le_bytes()).for_each(|(priority, byte)| *priority = byte & PRIORITY_BITS);
+                return ((1 << width as u32) - 1) << bit;
+            }
             Field::Config => {
                 let window = 0xffff << bit;
                 let edges = (0..16).fold(0, |edges, place| edges | (word >> (2 * place + 1) & 1) << place);
                 let fixed = if first.is_private() { SGIS } else { 0 };
-                return update(&mut self.edge, |old| (old & !window) | (edges << bit) | fixed);
+                self.edge = (self.edge & !window) | (edges << bit) | fixed;
+                return window;
             }
         }
         word
     }
-
-    fn write_priorities(&mut self, bit: usize, width: Width, value: u64) -> u32 {
-        let bytes = value.to_le_bytes();
-        let places = self.priority.iter_mut().zip(0..).skip(bit).take(width as usize);
-        let mut changed = 0;
-        for ((priority, place), byte) in places.zip(bytes) {
-            if *priority != byte & PRIORITY_BITS {
-                *priority = byte & PRIORITY_BITS;
-                changed |= 1_u32 << place;
-            }
-        }
-        changed
-    }
-}
-
-/// Changes a word and returns the bits that changed.
-fn update(word: &mut u32, change: impl Fn(u32) -> u32) -> u32 {
-    let old = *word;
-    *word = change(old);
-    old ^ *word
 }

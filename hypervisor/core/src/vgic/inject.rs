@@ -2,6 +2,7 @@
 
 use super::VGic;
 use super::bank::bits;
+use super::cpu::Attention;
 use super::intid::{Affinity, IntId};
 use super::set::VcpuSet;
 use crate::id::VcpuId;
@@ -61,15 +62,9 @@ impl VGic {
     /// whatever the guest makes of its own interrupt meanwhile: so it cannot fire again and again.
     /// Returns who must look again.
     pub fn raise_hw(&mut self, vcpu: VcpuId, intid: IntId, physical: IntId) -> VcpuSet {
-        let forwarding = self.forwarding;
-        if intid.is_private()
-            && let Some(cpu) = self.cpu_mut(vcpu)
-        {
-            cpu.bank.physical[intid.bit()] = physical.get() as u8;
-            cpu.bank.pend_hw(intid.mask());
-            if cpu.attend_new(intid.mask(), forwarding) {
-                self.told.insert(vcpu);
-            }
+        if let Some(cpu) = self.cpu_mut(vcpu).filter(|_| intid.is_private()) {
+            cpu.bank.set_hw(intid, physical);
+            self.pend_private(vcpu, intid.mask(), true);
         }
         self.take_told(None)
     }
@@ -108,7 +103,8 @@ impl VGic {
         let Some(cpu) = self.cpu_mut(vcpu) else { return };
         let mask = if either { mask } else { mask & !cpu.bank.group1 };
         cpu.bank.pend(mask);
-        if cpu.attend_new(mask, forwarding) {
+        if cpu.bank.forwarded(forwarding) & mask != 0 {
+            cpu.attend(Attention::New);
             self.told.insert(vcpu);
         }
     }

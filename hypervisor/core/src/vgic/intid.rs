@@ -15,9 +15,6 @@ pub struct IntId(
 );
 
 impl IntId {
-    /// The lowest of all.
-    pub(super) const FIRST: Self = Self(0);
-
     /// The interrupt numbered `raw`, or `None` for special and larger numbers.
     #[must_use]
     pub const fn new(raw: u32) -> Option<Self> {

@@ -44,6 +44,11 @@ impl ListRegister {
         Self(self.0 | Self::HARDWARE | (physical as u64) << Self::PHYSICAL_SHIFT)
     }
 
+    /// Which interrupt it has.
+    pub const fn intid(self) -> Option<IntId> {
+        IntId::new(self.0 as u32)
+    }
+
     /// Whether the guest has yet to acknowledge it.
     #[must_use]
     pub const fn is_pending(self) -> bool {

@@ -57,7 +57,7 @@ const MAX_SPIS: u32 = 960;
 /// A domain's virtual interrupt controller.
 #[derive(Debug)]
 pub struct VGic {
-    // Private: an interrupt is `listed` exactly while some `Cpu::lr` that is `used` names it.
+    // Private: an interrupt is `listed` exactly while a list register that its holder has `used` names it.
     cpus: Vec<Cpu>,
     shared: Vec<Bank>,
     forwarding: Forwarding,
@@ -65,16 +65,9 @@ pub struct VGic {
     told: VcpuSet,
 }
 
-/// Why there is no virtual GIC.
+/// There is no virtual GIC: not 1 to 128 vCPUs, not a multiple of 32 or more than 960 SPIs, or no memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NewError {
-    /// Not 1 to 128 vCPUs.
-    Vcpus,
-    /// Not a multiple of 32, or more than 960 SPIs.
-    Spis,
-    /// No memory.
-    Memory,
-}
+pub struct NewError;
 
 /// What a guest's access to a register comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,12 +108,9 @@ impl VGic {
     /// # Errors
     /// When a number is out of range or memory is short.
     pub fn new(vcpus: u32, spis: u32) -> Result<Self, NewError> {
-        if vcpus == 0 || vcpus > MAX_VCPUS {
-            return Err(NewError::Vcpus);
-        }
         let per_bank = u32::from(intid::BANK);
-        if spis > MAX_SPIS || !spis.is_multiple_of(per_bank) {
-            return Err(NewError::Spis);
+        if vcpus == 0 || vcpus > MAX_VCPUS || spis > MAX_SPIS || !spis.is_multiple_of(per_bank) {
+            return Err(NewError);
         }
         Ok(Self {
             cpus: filled(vcpus as usize, |index| Cpu::new(VcpuId(index as u8)))?,
@@ -224,7 +214,7 @@ impl VGic {
 /// `count` new things.
 fn filled<T>(count: usize, new: impl Fn(usize) -> T) -> Result<Vec<T>, NewError> {
     let mut vec = Vec::new();
-    vec.try_reserve_exact(count).map_err(|_| NewError::Memory)?;
+    vec.try_reserve_exact(count).map_err(|_| NewError)?;
     vec.extend((0..count).map(new));
     Ok(vec)
 }

@@ -168,13 +168,9 @@ fn redistributors_tell_who_they_belong_to() {
 
 #[test]
 fn the_numbers_of_vcpus_and_spis_have_limits() {
-    for (vcpus, spis, wrong) in [
-        (0, 32, NewError::Vcpus),
-        (129, 32, NewError::Vcpus),
-        (1, 31, NewError::Spis),
-        (1, 992, NewError::Spis),
-        (1, u32::MAX - 31, NewError::Spis),
-    ] {
+    for (vcpus, spis, wrong) in
+        [(0, 32, NewError), (129, 32, NewError), (1, 31, NewError), (1, 992, NewError), (1, u32::MAX - 31, NewError)]
+    {
         assert_eq!(VGic::new(vcpus, spis).err(), Some(wrong), "{vcpus} {spis}");
     }
     assert!(VGic::new(128, 960).is_ok());
