@@ -20,7 +20,7 @@ use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 
 use heap::SlotHeap;
-use summons::bit;
+use summons::{bit, set};
 use vcpu::{State, Vcpu};
 
 use crate::id::PcpuId;
@@ -72,13 +72,7 @@ pub struct Next {
 
 #[derive(Debug, Default)]
 struct Pcpu {
-    // It has asked for a vCPU at least once.
-    up: bool,
     runs: Option<VcpuSlot>,
-    // Told to look, and has not yet.
-    summoned: bool,
-    // Its alarm is set to the end of the slice.
-    armed: bool,
     slice_end: u64,
     // Blocked vCPUs by the tick at which they wake.
     sleepers: SlotHeap,
@@ -96,7 +90,12 @@ pub struct Scheduler {
     // A vCPU that becomes runnable is behind this virtual time by a slice at most.
     floor: u64,
     slice: u64,
-    // The pCPUs to be told to look, a bit for each.
+    // Sets of pCPUs, a bit for each. Those that asked for a vCPU and got none:
+    idle: u64,
+    // Those whose alarm is set to the end of the slice:
+    armed: u64,
+    // Those told to look that have not yet, and of these the ones that are still to be told:
+    summoned: u64,
     summons: u64,
 }
 
@@ -111,6 +110,9 @@ impl Scheduler {
             queue: SlotHeap::default(),
             floor: 0,
             slice,
+            idle: 0,
+            armed: 0,
+            summoned: 0,
             summons: 0,
         }
     }
@@ -222,7 +224,8 @@ impl Scheduler {
         let slice_end = now.saturating_add(self.slice);
         let cpu = self.cpu(pcpu);
         let slice_ended = cpu.runs.is_some() && now >= cpu.slice_end;
-        (cpu.runs, cpu.slice_end, cpu.up) = (vcpu, slice_end, true);
+        (cpu.runs, cpu.slice_end) = (vcpu, slice_end);
+        set(&mut self.idle, pcpu, vcpu.is_none());
         // This pCPU looked for one of them itself. But who waits while slices end, waits for all pCPUs: one more learns of it each
         // time.
         let waits_long = slice_ended && self.is_contested();
@@ -244,7 +247,7 @@ impl Scheduler {
         if leaves {
             // Until it asks who is next, nobody has to tell it.
             self.summons &= !bit(pcpu);
-            self.cpu(pcpu).summoned = true;
+            self.summoned |= bit(pcpu);
         } else {
             self.stay(pcpu, slot, slice_ended, now);
         }

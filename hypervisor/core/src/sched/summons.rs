@@ -5,10 +5,9 @@ use crate::id::PcpuId;
 
 impl Scheduler {
     pub(super) fn has_looked(&mut self, pcpu: PcpuId) {
-        let contested = !self.queue.is_empty();
-        let cpu = self.cpu(pcpu);
-        (cpu.summoned, cpu.armed) = (false, contested);
-        self.summons &= !bit(pcpu);
+        set(&mut self.armed, pcpu, !self.queue.is_empty());
+        set(&mut self.summoned, pcpu, false);
+        set(&mut self.summons, pcpu, false);
     }
 
     /// Whether the first in the queue would have half a slice before it came to `current`.
@@ -32,24 +31,15 @@ impl Scheduler {
         if self.queue.is_empty() {
             return 0;
         }
-        let coming = self.pcpus.iter().filter(|cpu| cpu.runs.is_none() && cpu.summoned).count();
+        let coming = (self.idle & self.summoned).count_ones() as usize;
         let mut left = self.queue.len().saturating_sub(coming);
-        while left > 0
-            && let Some(idle) = self.idle_near(preferred)
-        {
-            self.summon(idle);
+        while left > 0 && self.idle & !self.summoned != 0 {
+            let free = self.idle & !self.summoned;
+            let lowest = PcpuId(free.trailing_zeros() as u8);
+            self.summon(if free & bit(preferred) != 0 { preferred } else { lowest });
             left -= 1;
         }
         left
-    }
-
-    fn idle_near(&self, preferred: PcpuId) -> Option<PcpuId> {
-        let is_idle = |pcpu: &PcpuId| {
-            let cpu = &self.pcpus[usize::from(pcpu.0)];
-            cpu.up && cpu.runs.is_none() && !cpu.summoned
-        };
-        let all = (0..self.pcpus.len()).map(|index| PcpuId(index as u8));
-        [preferred].into_iter().chain(all).find(is_idle)
     }
 
     /// Of the busy pCPUs that do not know that somebody waits, or whose vCPU should make room at once, the one whose vCPU
@@ -57,20 +47,26 @@ impl Scheduler {
     fn furthest_ahead(&self, now: u64) -> Option<PcpuId> {
         let unaware = (0..).zip(&self.pcpus).filter_map(|(index, cpu)| {
             let current = self.vcpus[cpu.runs?.0].virtual_time_at(now);
-            let knows = cpu.summoned || cpu.armed && !self.is_overdue(current);
-            (!knows).then_some((current, PcpuId(index)))
+            let pcpu = PcpuId(index);
+            let armed = self.armed & bit(pcpu) != 0;
+            let knows = self.summoned & bit(pcpu) != 0 || armed && !self.is_overdue(current);
+            (!knows).then_some((current, pcpu))
         });
         unaware.max().map(|(_, pcpu)| pcpu)
     }
 
     pub(super) fn summon(&mut self, pcpu: PcpuId) {
-        if !core::mem::replace(&mut self.cpu(pcpu).summoned, true) {
-            self.summons |= bit(pcpu);
-        }
+        self.summons |= bit(pcpu) & !self.summoned;
+        self.summoned |= bit(pcpu);
     }
 }
 
 /// A pCPU's bit in a set of them.
 pub(super) const fn bit(pcpu: PcpuId) -> u64 {
     1_u64.wrapping_shl(pcpu.0 as u32)
+}
+
+/// Puts a pCPU into a set or takes it out.
+pub(super) const fn set(pcpus: &mut u64, pcpu: PcpuId, member: bool) {
+    *pcpus = *pcpus & !bit(pcpu) | if member { bit(pcpu) } else { 0 };
 }
