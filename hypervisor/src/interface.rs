@@ -1,6 +1,6 @@
 //! The calling pCPU's list registers, as the virtual GIC of core works on them.
 
-use mote_core::vgic::{Hcr, ListRegister, ListRegisters, Vmcr};
+use mote_core::vgic::{ListRegister, ListRegisters, Vmcr};
 use mote_platform::list_registers;
 
 /// `ICH_HCR_EL2.EOIcount` (GICv3 12.4.3).
@@ -9,13 +9,6 @@ const END_COUNT_MASK: u64 = 0x1f << END_COUNT_SHIFT;
 
 /// The list registers in the CPU. Only for a vCPU that is loaded on the calling pCPU.
 pub struct Live;
-
-impl Live {
-    /// Sets `ICH_HCR_EL2`.
-    pub fn set_control(&self, control: Hcr) {
-        list_registers::set_control(control.0);
-    }
-}
 
 impl ListRegisters for Live {
     fn count(&self) -> usize {

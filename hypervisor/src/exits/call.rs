@@ -55,16 +55,14 @@ impl Session<'_> {
                 x[0] = psci::SUCCESS;
                 return self.wait_for_interrupt();
             }
-            Action::PowerOff => return self.power_off(),
+            Action::PowerOff => {
+                let others = self.domain.vgic.lock().reset_vcpu(self.vcpu.id, &mut Live);
+                self.domain.wake_all(others);
+                return self.leave(Leaving::Offline);
+            }
             Action::SystemOff => return self.end(End::Shutdown),
             Action::SystemReset => return self.end(End::Reboot),
         }
         After::Resume
-    }
-
-    fn power_off(&mut self) -> After {
-        let others = self.domain.vgic.lock().reset_vcpu(self.vcpu.id, &mut Live);
-        self.domain.wake_all(others);
-        self.leave(Leaving::Offline)
     }
 }

@@ -6,7 +6,7 @@ use mote_core::sched::Leaving;
 use mote_core::timer::{earliest, virtual_deadline};
 use mote_core::vgic::{Flushed, ListRegisters, VGic, VcpuSet};
 use mote_platform::guest::After;
-use mote_platform::{cpu, syndrome, timer};
+use mote_platform::{cpu, list_registers, syndrome, timer};
 
 use super::Session;
 use crate::interface::Live;
@@ -62,7 +62,7 @@ impl Session<'_> {
         others.remove(vcpu);
         if vgic.needs_flush(vcpu) {
             let Flushed { control, release, notify } = vgic.flush(vcpu, &mut Live);
-            Live.set_control(control);
+            list_registers::set_control(control.0);
             if release != 0 {
                 self.pcpu.release_timer();
             }

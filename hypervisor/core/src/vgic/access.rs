@@ -12,8 +12,7 @@ use crate::id::VcpuId;
 mod ctlr {
     pub const ENABLE_GROUP0: u64 = 1 << 0;
     pub const ENABLE_GROUP1: u64 = 1 << 1;
-    pub const AFFINITY_ROUTING: u64 = 1 << 4;
-    pub const SINGLE_SECURITY: u64 = 1 << 6;
+    pub const ROUTING_AND_SINGLE_SECURITY: u64 = 1 << 4 | 1 << 6;
 }
 
 /// `GICD_TYPER.IDbits` (IHI0069 §12.9.38): INTIDs of 10 bits. There is no more to say: no LPIs,
@@ -77,18 +76,17 @@ impl VGic {
         Outcome::Written(self.take_told(None))
     }
 
-    fn read_register(&self, register: Register, owner: Option<VcpuId>, access: Access) -> u64 {
+    fn read_register(&mut self, register: Register, owner: Option<VcpuId>, access: Access) -> u64 {
         match register {
             Register::DistributorType => TYPER_ID_BITS | self.shared.len() as u64,
             Register::Control => {
-                let fixed = ctlr::AFFINITY_ROUTING | ctlr::SINGLE_SECURITY;
                 let Forwarding { group0, group1, .. } = self.forwarding;
-                fixed | ctlr::ENABLE_GROUP0 & u64::from(group0) | ctlr::ENABLE_GROUP1 & u64::from(group1)
+                let groups = ctlr::ENABLE_GROUP0 & u64::from(group0) | ctlr::ENABLE_GROUP1 & u64::from(group1);
+                ctlr::ROUTING_AND_SINGLE_SECURITY | groups
             }
             Register::Router => {
-                let intid = routed(access);
-                let bank = intid.and_then(|intid| Some((intid, self.bank(VcpuId(0), intid)?)));
-                access.part(bank.map_or(0, |(intid, bank)| bank.routes[intid.bit()].register()))
+                let route = routed(access).and_then(|it| Some(self.bank(VcpuId(0), it)?.routes[it.bit()]));
+                access.part(route.map_or(0, Route::register))
             }
             Register::RedistributorType => {
                 let frame = owner.unwrap_or(VcpuId(0));

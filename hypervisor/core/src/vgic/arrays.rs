@@ -75,7 +75,7 @@ impl VGic {
     fn write_array(&mut self, vcpu: VcpuId, part: Part, value: u64) {
         let Part { owner, field, first, width } = part;
         let any = self.forwarding.any;
-        let Some(bank) = self.bank_mut(owner, first) else { return };
+        let Some(bank) = self.bank(owner, first) else { return };
         if field == Field::SetActive {
             bank.assign(value as u32, vcpu, any);
         }

@@ -127,7 +127,7 @@ impl VGic {
         let active = active.iter().take(taken).map(|intid| (intid, true));
         let pending = pending.iter().take(offered).map(|intid| (intid, false));
         for (n, (intid, is_active)) in active.chain(pending).enumerate() {
-            let Some(bank) = self.bank_mut(vcpu, intid) else { continue };
+            let Some(bank) = self.bank(vcpu, intid) else { continue };
             bank.holders[intid.bit()] = vcpu;
             // What is active and pending would count as pending, and put off the refill.
             let deliver = awake && !refilled && bank.goes_to(vcpu, intid, forwarding);

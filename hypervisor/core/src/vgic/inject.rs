@@ -48,7 +48,7 @@ impl VGic {
     /// Returns who must look again.
     pub fn set_line(&mut self, vcpu: VcpuId, intid: IntId, level: bool) -> VcpuSet {
         let mask = intid.mask();
-        if self.bank_mut(vcpu, intid).is_some_and(|bank| level != (bank.line & mask != 0)) {
+        if self.bank(vcpu, intid).is_some_and(|bank| level != (bank.line & mask != 0)) {
             self.change(vcpu, intid, |bank| {
                 bank.line ^= mask;
                 bank.pend(bank.line & bank.edge & mask);

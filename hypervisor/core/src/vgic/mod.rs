@@ -157,14 +157,7 @@ impl VGic {
     }
 
     /// The bank that an interrupt is in: `vcpu`'s own for a private one.
-    fn bank(&self, vcpu: VcpuId, intid: IntId) -> Option<&Bank> {
-        match intid.bank().checked_sub(1) {
-            Some(shared) => self.shared.get(shared),
-            None => self.cpu(vcpu).map(|cpu| &cpu.bank),
-        }
-    }
-
-    fn bank_mut(&mut self, vcpu: VcpuId, intid: IntId) -> Option<&mut Bank> {
+    fn bank(&mut self, vcpu: VcpuId, intid: IntId) -> Option<&mut Bank> {
         match intid.bank().checked_sub(1) {
             Some(shared) => self.shared.get_mut(shared),
             None => self.cpu_mut(vcpu).map(|cpu| &mut cpu.bank),
@@ -174,7 +167,7 @@ impl VGic {
     /// Changes something about an interrupt: whoever it concerns then must look again.
     fn change(&mut self, vcpu: VcpuId, intid: IntId, change: impl FnOnce(&mut Bank)) {
         let forwarding = self.forwarding;
-        let Some(bank) = self.bank_mut(vcpu, intid) else { return };
+        let Some(bank) = self.bank(vcpu, intid) else { return };
         change(bank);
         if let Some(concerned) = bank.concerns(intid, forwarding) {
             self.attend(concerned);

@@ -28,20 +28,15 @@ impl Queue {
     pub fn push_all(&mut self, bank: &Bank, number: usize, mask: u32) {
         for bit in bits(mask) {
             let intid = IntId::at(number, bit);
-            self.push(u32::from(bank.priority[bit]) << PRIORITY_SHIFT | u32::from(intid.get()));
-        }
-    }
-
-    fn push(&mut self, entry: u32) {
-        let place = self.entries.iter().take(self.len()).take_while(|&&before| before < entry).count();
-        self.queued += 1;
-        // The last entry is new, or the one that no longer fits.
-        let len = self.len();
-        if let Some(behind) = self.entries.get_mut(place..len)
-            && let Some(last) = behind.last_mut()
-        {
-            *last = entry;
-            behind.rotate_right(1);
+            let entry = u32::from(bank.priority[bit]) << PRIORITY_SHIFT | u32::from(intid.get());
+            let place = self.entries.iter().take(self.len()).take_while(|&&before| before < entry).count();
+            self.queued += 1;
+            // The last entry is new, or the one that no longer fits.
+            let len = self.len();
+            if let Some(behind @ [.., _]) = self.entries.get_mut(place..len) {
+                behind.rotate_right(1);
+                behind[0] = entry;
+            }
         }
     }
 
