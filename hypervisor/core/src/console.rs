@@ -59,7 +59,6 @@ pub struct Console {
 
 impl Console {
     /// Nobody is on it yet.
-    #[must_use]
     pub const fn new() -> Self {
         Self { channels: Vec::new(), focus: None, switches: 0, within_line: false }
     }

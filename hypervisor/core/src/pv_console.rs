@@ -68,7 +68,6 @@ impl Backlog {
     const ROOM: usize = 64;
 
     /// None.
-    #[must_use]
     pub fn new() -> Self {
         Self(VecDeque::with_capacity(Self::ROOM))
     }

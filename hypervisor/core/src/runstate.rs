@@ -12,14 +12,12 @@ pub struct Runstate {
 
 impl Runstate {
     /// A vCPU that is switched off since `now`.
-    #[must_use]
     pub const fn new(now: u64) -> Self {
         let state = runstate::OFFLINE;
         Self { info: RunstateInfo { state, pad: 0, state_entry_time: now, time: [0; 4] } }
     }
 
     /// The record, as the guest sees it.
-    #[must_use]
     pub const fn info(&self) -> &RunstateInfo {
         &self.info
     }

@@ -39,7 +39,6 @@ pub struct VcpuSlot(usize);
 
 impl VcpuSlot {
     /// A small number that no other vCPU has at the same time.
-    #[must_use]
     pub const fn index(self) -> usize {
         self.0
     }
@@ -101,7 +100,6 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// No vCPUs yet on `pcpus` pCPUs, of which those above 64 are not used; when vCPUs compete, each turn takes `slice` ticks.
-    #[must_use]
     pub fn new(pcpus: usize, slice: u64) -> Self {
         Self {
             vcpus: Vec::new(),
@@ -194,7 +192,6 @@ impl Scheduler {
     }
 
     /// Since which tick a vCPU has been able to run.
-    #[must_use]
     pub fn ready_since(&self, slot: VcpuSlot) -> u64 {
         self.vcpus[slot.0].ready
     }
@@ -262,7 +259,6 @@ impl Scheduler {
     }
 
     /// When `pcpu` has to look again: at the end of the slice if somebody waits, or when one of its sleepers wakes.
-    #[must_use]
     pub fn alarm(&self, pcpu: PcpuId) -> Option<u64> {
         let cpu = &self.pcpus[usize::from(pcpu.0)];
         let contested = cpu.runs.is_some() && self.is_contested();

@@ -25,13 +25,11 @@ pub struct PhysicalTimer {
 
 impl PhysicalTimer {
     /// Switched off.
-    #[must_use]
     pub const fn new() -> Self {
         Self { control: 0, compare: 0 }
     }
 
     /// What a guest reads at tick `now`.
-    #[must_use]
     pub fn read(&self, register: TimerRegister, now: u64) -> u64 {
         match register {
             TimerRegister::Control if self.has_fired(now) => self.control | ISTATUS,
@@ -54,13 +52,11 @@ impl PhysicalTimer {
     }
 
     /// Whether the timer asserts its interrupt at tick `now`.
-    #[must_use]
     pub fn line(&self, now: u64) -> bool {
         self.control & IMASK == 0 && self.has_fired(now)
     }
 
     /// The tick at which the line will rise: `None` if it is masked, off or high already.
-    #[must_use]
     pub fn deadline(&self, now: u64) -> Option<u64> {
         let armed = self.control & (ENABLE | IMASK) == ENABLE;
         (armed && self.compare > now).then_some(self.compare)
@@ -73,14 +69,12 @@ impl PhysicalTimer {
 
 /// When a virtual timer with these registers will assert its interrupt, in ticks of the physical counter; `None` if it never will
 /// (`CNTV_CTL_EL0`, `CNTV_CVAL_EL0`, `CNTVOFF_EL2`).
-#[must_use]
 pub fn virtual_deadline(control: u64, compare: u64, offset: u64) -> Option<u64> {
     // A compare value that the sum carries past the counter's end lies centuries ahead.
     (control & (ENABLE | IMASK) == ENABLE).then(|| compare.saturating_add(offset))
 }
 
 /// The earlier of two times that may never come.
-#[must_use]
 pub fn earliest(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
@@ -91,13 +85,11 @@ pub fn earliest(one: Option<u64>, other: Option<u64>) -> Option<u64> {
 const NANOSECONDS: u64 = 1_000_000_000;
 
 /// Ticks of a counter of `hz` as nanoseconds.
-#[must_use]
 pub const fn nanoseconds(ticks: u64, hz: u64) -> u64 {
     (ticks / hz).saturating_mul(NANOSECONDS).saturating_add(ticks % hz * NANOSECONDS / hz)
 }
 
 /// Nanoseconds as ticks of a counter of `hz`.
-#[must_use]
 pub const fn ticks(nanoseconds: u64, hz: u64) -> u64 {
     let rest = nanoseconds % NANOSECONDS;
     (nanoseconds / NANOSECONDS).saturating_mul(hz).saturating_add(rest * hz / NANOSECONDS)

@@ -9,7 +9,6 @@ pub struct Vmid(u16);
 
 impl Vmid {
     /// The tag. Never zero, which EL2 keeps for running no guest.
-    #[must_use]
     pub const fn get(&self) -> u16 {
         self.0
     }
@@ -25,7 +24,6 @@ pub struct VmidPool {
 
 impl VmidPool {
     /// All VMIDs of `bits` bits, 8 or 16 (Arm ARM D8.15.3).
-    #[must_use]
     pub fn new(bits: u32) -> Self {
         let words = (1_usize << bits.clamp(8, 16)) / 64;
         let mut used = alloc::vec![0; words];

@@ -42,7 +42,6 @@ pub struct Vpl011 {
 
 impl Vpl011 {
     /// As after a reset.
-    #[must_use]
     pub fn new() -> Self {
         Self { received: VecDeque::with_capacity(RECEIVE_FIFO), ..Self::default() }
     }

@@ -72,7 +72,6 @@ impl VGic {
     /// Whether the physical interrupt behind a private one must be active while `vcpu` is loaded:
     /// it was taken, and neither has the guest ended it nor a flush released it. Exact after [`Self::sync`];
     /// ask when loading a vCPU, and set or clear the physical active state to match.
-    #[must_use]
     pub fn hw_in_flight(&self, vcpu: VcpuId, intid: IntId) -> bool {
         intid.is_private() && self.cpu(vcpu).is_some_and(|cpu| cpu.bank.hw & intid.mask() != 0)
     }

@@ -16,19 +16,16 @@ pub struct IntId(
 
 impl IntId {
     /// The interrupt numbered `raw`, or `None` for special and larger numbers.
-    #[must_use]
     pub const fn new(raw: u32) -> Option<Self> {
         if raw < FIRST_SPECIAL { Some(Self(raw as u16)) } else { None }
     }
 
     /// The number.
-    #[must_use]
     pub const fn get(self) -> u16 {
         self.0
     }
 
     /// Whether every vCPU has one of its own (SGI or PPI).
-    #[must_use]
     pub const fn is_private(self) -> bool {
         self.0 < BANK
     }
@@ -70,14 +67,12 @@ impl Affinity {
     }
 
     /// Where Xen puts a vCPU: 16 to a cluster.
-    #[must_use]
     pub const fn of(vcpu: VcpuId) -> Self {
         let id = vcpu.0 as u32;
         Self::new(id / CLUSTER, id % CLUSTER)
     }
 
     /// The vCPU that sits there, if one can.
-    #[must_use]
     pub const fn vcpu(self) -> Option<VcpuId> {
         let (aff1, aff0) = (self.0 >> AFF1_SHIFT, self.0 & AFF_MASK);
         if aff0 >= CLUSTER || aff1 > AFF_MASK / CLUSTER {

@@ -26,7 +26,6 @@ impl ListRegister {
     const PHYSICAL_SHIFT: u32 = 32;
 
     /// An interrupt of this number, priority and group, neither pending nor active.
-    #[must_use]
     pub const fn new(intid: IntId, priority: u8, group1: bool) -> Self {
         let group = if group1 { Self::GROUP1 } else { 0 };
         Self(group | (priority as u64) << Self::PRIORITY_SHIFT | intid.get() as u64)
@@ -50,13 +49,11 @@ impl ListRegister {
     }
 
     /// Whether the guest has yet to acknowledge it.
-    #[must_use]
     pub const fn is_pending(self) -> bool {
         self.0 & Self::PENDING != 0
     }
 
     /// Whether the guest has acknowledged it and not ended it.
-    #[must_use]
     pub const fn is_active(self) -> bool {
         self.0 & Self::ACTIVE != 0
     }
@@ -96,20 +93,17 @@ impl Vmcr {
     const PRIORITY_MASK_SHIFT: u32 = 24;
 
     /// Whether the interface signals this group.
-    #[must_use]
     pub const fn signals(self, group1: bool) -> bool {
         self.0 & if group1 { Self::GROUP1 } else { Self::GROUP0 } != 0
     }
 
     /// EOImode: whether the end of an interrupt only drops its priority, and `ICC_DIR_EL1`
     /// deactivates it.
-    #[must_use]
     pub const fn splits_end(self) -> bool {
         self.0 & Self::SPLIT_END != 0
     }
 
     /// `ICC_PMR_EL1`: only priorities below it are signalled.
-    #[must_use]
     pub const fn priority_mask(self) -> u8 {
         (self.0 >> Self::PRIORITY_MASK_SHIFT) as u8
     }

@@ -121,7 +121,6 @@ impl VGic {
     }
 
     /// Whether [`Self::flush`] must run before `vcpu` enters its guest.
-    #[must_use]
     pub fn needs_flush(&self, vcpu: VcpuId) -> bool {
         self.cpu(vcpu).is_some_and(|cpu| cpu.attention != Attention::None)
     }
@@ -132,7 +131,6 @@ impl VGic {
     /// handles already is not regarded: a wait may end early, not late.
     ///
     /// Exact after [`Self::sync`]; before, it may say yes for one that the guest has taken.
-    #[must_use]
     pub fn deliverable(&self, vcpu: VcpuId, vmcr: Vmcr) -> bool {
         let Some(cpu) = self.cpu(vcpu) else { return false };
         self.banks(vcpu).any(|bank| {

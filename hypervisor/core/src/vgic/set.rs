@@ -35,7 +35,6 @@ impl VcpuSet {
     }
 
     /// Whether `vcpu` is in the set.
-    #[must_use]
     pub const fn contains(self, vcpu: VcpuId) -> bool {
         self.0 & Self::one(vcpu).0 != 0
     }
@@ -46,7 +45,6 @@ impl VcpuSet {
     }
 
     /// Whether nobody is in the set.
-    #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
