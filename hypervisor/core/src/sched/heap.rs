@@ -37,12 +37,6 @@ impl SlotHeap {
         self.entries.len()
     }
 
-    /// Whether a slot is in it.
-    #[cfg(test)]
-    pub fn contains(&self, slot: usize) -> bool {
-        self.place.get(slot).copied().flatten().is_some()
-    }
-
     /// Puts a slot in for which room was made; if it is in, with its new key.
     pub fn insert(&mut self, key: u64, slot: usize) {
         self.remove(slot);
@@ -102,6 +96,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
+
+    impl SlotHeap {
+        /// Whether a slot is in it.
+        pub fn contains(&self, slot: usize) -> bool {
+            self.place.get(slot).copied().flatten().is_some()
+        }
+    }
 
     proptest! {
         #[test]

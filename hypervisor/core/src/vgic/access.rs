@@ -1,5 +1,6 @@
 //! Accesses to the distributor and the redistributors.
 
+use super::arrays::Part;
 use super::bank::{Forwarding, Route};
 use super::intid::{Affinity, IntId};
 use super::lr::ListRegisters;
@@ -65,8 +66,18 @@ impl VGic {
         if !access.is_aligned() || !widths.allow(access.width) {
             return Outcome::Abort;
         }
+        // The places of private interrupts in the distributor are reserved.
+        let part = |field, first| {
+            let first = IntId::new(first).filter(|first| first.is_private() == owner.is_some())?;
+            Some(Part { owner: owner.unwrap_or(vcpu), field, first, width: access.width })
+        };
         match (register, access.operation) {
-            (Register::Array(field), _) => return self.array_access(vcpu, owner, field, access, lrs),
+            (Register::Array(field, first), Operation::Read) => {
+                return part(field, first).map_or(Outcome::Value(0), |part| self.read_array(vcpu, part, lrs));
+            }
+            (Register::Array(field, first), Operation::Write(value)) => {
+                part(field, first).into_iter().for_each(|part| self.write_array(vcpu, part, value));
+            }
             (_, Operation::Read) => return Outcome::Value(self.read_register(register, owner, access)),
             (Register::Control, Operation::Write(value)) => self.write_control(value),
             (Register::Router, Operation::Write(value)) => self.write_router(vcpu, access, value),
@@ -100,7 +111,7 @@ impl VGic {
                 if asleep { waker::PROCESSOR_SLEEP | waker::CHILDREN_ASLEEP } else { 0 }
             }
             Register::Constant(value) => access.truncate(value),
-            Register::Array(_) => 0,
+            Register::Array(..) => 0,
         }
     }
 

@@ -5,7 +5,7 @@ use super::bank::bits;
 use super::cpu::{Attention, Snapshot};
 use super::intid::IntId;
 use super::lr::ListRegisters;
-use super::registers::{Access, Field, Operation};
+use super::registers::Field;
 use super::set::VcpuSet;
 use super::{Outcome, VGic};
 use crate::id::VcpuId;
@@ -13,43 +13,20 @@ use crate::mmio::Width;
 
 /// Part of an array.
 #[derive(Clone, Copy)]
-struct Part {
+pub(super) struct Part {
     /// Whose, if the interrupts are private.
-    owner: VcpuId,
-    field: Field,
-    first: IntId,
-    width: Width,
+    pub owner: VcpuId,
+    pub field: Field,
+    pub first: IntId,
+    pub width: Width,
 }
 
 impl VGic {
-    /// An access by `vcpu` to an array, of a size that it takes: to that of the private interrupts of
-    /// `owner`, or to the distributor's, where the places of private ones are reserved.
+    /// What `vcpu` reads.
     ///
     /// Pending and active of what is listed is looked up in the reader's own list registers; what
-    /// is in others' waits until they have flushed. A write does not wait: the holder heeds it
-    /// when it flushes, which is as soon as it is told.
-    pub(super) fn array_access(
-        &mut self,
-        vcpu: VcpuId,
-        owner: Option<VcpuId>,
-        field: Field,
-        access: Access,
-        lrs: &impl ListRegisters,
-    ) -> Outcome {
-        let first = IntId::new(field.first_interrupt(access.offset));
-        let first = first.filter(|first| first.is_private() == owner.is_some());
-        let owner = owner.unwrap_or(vcpu);
-        let part = first.map(|first| Part { owner, field, first, width: access.width });
-        match access.operation {
-            Operation::Read => part.map_or(Outcome::Value(0), |part| self.read_array(vcpu, part, lrs)),
-            Operation::Write(value) => {
-                part.into_iter().for_each(|part| self.write_array(vcpu, part, value));
-                Outcome::Written(self.take_told(None))
-            }
-        }
-    }
-
-    fn read_array(&mut self, vcpu: VcpuId, part: Part, lrs: &impl ListRegisters) -> Outcome {
+    /// is in others' waits until they have flushed.
+    pub(super) fn read_array(&mut self, vcpu: VcpuId, part: Part, lrs: &impl ListRegisters) -> Outcome {
         let Part { owner, field, first, width } = part;
         let Some(bank) = self.bank(owner, first) else { return Outcome::Value(0) };
         if !field.is_state() {
@@ -72,7 +49,8 @@ impl VGic {
         Outcome::Value(seen.read(field, first.bit(), width))
     }
 
-    fn write_array(&mut self, vcpu: VcpuId, part: Part, value: u64) {
+    /// `vcpu` writes. This does not wait: the holder heeds it when it flushes, which is as soon as it is told.
+    pub(super) fn write_array(&mut self, vcpu: VcpuId, part: Part, value: u64) {
         let Part { owner, field, first, width } = part;
         let any = self.forwarding.any;
         let Some(bank) = self.bank(owner, first) else { return };

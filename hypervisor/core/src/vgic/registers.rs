@@ -86,15 +86,6 @@ impl Field {
     pub const fn is_state(self) -> bool {
         matches!(self, Self::SetPending | Self::ClearPending | Self::SetActive | Self::ClearActive)
     }
-
-    /// The interrupt whose field begins at `offset`.
-    pub const fn first_interrupt(self, offset: u32) -> u32 {
-        match self {
-            Self::Priority => offset % 0x400,
-            Self::Config => offset % 0x100 * 4,
-            _ => offset % 0x80 * 8,
-        }
-    }
 }
 
 /// What is behind an offset.
@@ -112,8 +103,8 @@ pub(super) enum Register {
     RedistributorType,
     /// `GICR_WAKER`.
     Waker,
-    /// Part of an array with a field for each interrupt.
-    Array(Field),
+    /// Part of an array with a field for each interrupt, and the interrupt that the first field belongs to.
+    Array(Field, u32),
 }
 
 /// `GICD_IIDR` and `GICR_IIDR` as Xen has them.
@@ -163,9 +154,9 @@ const fn array(offset: u32) -> (Register, Widths) {
         0x280..0x300 => Field::ClearPending,
         0x300..0x380 => Field::SetActive,
         0x380..0x400 => Field::ClearActive,
-        0x400..0x800 => return (Register::Array(Field::Priority), Widths::BYTE_OR_WORD),
-        0xc00..0xd00 => Field::Config,
+        0x400..0x800 => return (Register::Array(Field::Priority, offset - 0x400), Widths::BYTE_OR_WORD),
+        0xc00..0xd00 => return (Register::Array(Field::Config, (offset - 0xc00) * 4), Widths::WORD),
         _ => return (ZERO, Widths::ANY),
     };
-    (Register::Array(field), Widths::WORD)
+    (Register::Array(field, offset % 0x80 * 8), Widths::WORD)
 }
