@@ -5,7 +5,6 @@ use super::bank::{Forwarding, Route};
 use super::intid::{Affinity, IntId};
 use super::lr::ListRegisters;
 use super::registers::{Access, Operation, Register, Widths, distributor, redistributor};
-use super::set::VcpuSet;
 use super::{Outcome, VGic};
 use crate::id::VcpuId;
 
@@ -122,9 +121,7 @@ impl VGic {
             return;
         }
         [self.forwarding.group0, self.forwarding.group1] = groups;
-        for vcpu in VcpuSet::first(self.cpus.len() as u32) {
-            self.attend(vcpu);
-        }
+        (0..self.cpus.len()).for_each(|index| self.attend(VcpuId(index as u8)));
     }
 
     fn write_router(&mut self, vcpu: VcpuId, access: Access, value: u64) {

@@ -64,9 +64,9 @@ impl Cpu {
     /// Switched off: as new, but for the devices' lines and for physical interrupts that are in flight, which
     /// it releases when it runs again.
     pub fn reset(&mut self, vcpu: VcpuId) {
-        let (line, hw) = (self.bank.line, self.bank.hw);
+        let Bank { line, hw, physical, .. } = self.bank;
         *self = Self::new(vcpu);
-        (self.bank.line, self.bank.hw) = (line, hw);
+        (self.bank.line, self.bank.hw, self.bank.physical) = (line, hw, physical);
     }
 
     pub fn attend(&mut self, attention: Attention) {

@@ -82,7 +82,7 @@ impl VGic {
         let mask = 1 << (value >> sgi::INTID_SHIFT & sgi::INTID_MASK);
         let either = register == SgiRegister::Sgi1r;
         if value & sgi::ALL_OTHERS != 0 {
-            for vcpu in VcpuSet::first(self.cpus.len() as u32).filter(|&vcpu| vcpu != from) {
+            for vcpu in (0..self.cpus.len()).map(|index| VcpuId(index as u8)).filter(|&vcpu| vcpu != from) {
                 self.pend_private(vcpu, mask, either);
             }
         } else if value & sgi::NO_VCPU == 0 {

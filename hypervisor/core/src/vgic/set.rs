@@ -11,14 +11,6 @@ impl VcpuSet {
     /// Nobody.
     pub const EMPTY: Self = Self(0);
 
-    /// The vCPUs numbered from 0 to `count` - 1; at most 128.
-    pub const fn first(count: u32) -> Self {
-        match 1_u128.checked_shl(count) {
-            Some(end) => Self(end - 1),
-            None => Self(u128::MAX),
-        }
-    }
-
     /// One vCPU. Numbers of 128 and more are no vCPU's: nobody.
     const fn one(vcpu: VcpuId) -> Self {
         Self(if vcpu.0 < 128 { 1 << vcpu.0 } else { 0 })
@@ -83,12 +75,5 @@ mod tests {
         set.remove(VcpuId(0));
         set.remove(VcpuId(200));
         assert_eq!(set.collect::<Vec<_>>(), [VcpuId(64), VcpuId(127)]);
-    }
-
-    #[test]
-    fn the_first_so_many_are_counted_right() {
-        for count in [0, 1, 16, 127, 128] {
-            assert_eq!(VcpuSet::first(count).count(), count as usize);
-        }
     }
 }

@@ -184,6 +184,20 @@ fn a_vcpu_switched_off_lets_its_timer_go() {
 }
 
 #[test]
+fn what_software_makes_pending_before_the_vcpu_is_on_again_ends_the_old_flight() {
+    let (mut machine, timer) = with_timer();
+    machine.fire(0, timer);
+    let _ = machine.gic.reset_vcpu(VcpuId(0), &mut machine.cpus[0]);
+    machine.cpus[0].restart();
+    machine.write_bit(0, 0, SET_PENDING, timer);
+    machine.enable(0, TIMER, PRIORITY);
+    assert_eq!(machine.acknowledge(0), Some(timer));
+    assert!(held(&mut machine));
+    machine.end(0, timer);
+    assert_eq!(machine.cpus[0].physical_active, 0);
+}
+
+#[test]
 fn one_raised_by_software_after_the_end_is_not_linked() {
     let (mut machine, timer) = with_timer();
     machine.fire(0, timer);
