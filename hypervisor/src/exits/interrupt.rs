@@ -56,20 +56,25 @@ impl Session<'_> {
     /// Does something to the virtual GIC. What is due to this vCPU then goes into its list registers; the others that must look
     /// are woken.
     pub(super) fn with_vgic(&mut self, change: impl FnOnce(&mut VGic, VcpuId) -> VcpuSet) {
-        let vcpu = self.vcpu.id;
         let mut vgic = self.domain.vgic.lock();
-        let mut others = change(&mut vgic, vcpu);
-        others.remove(vcpu);
-        if vgic.needs_flush(vcpu) {
-            let Flushed { control, release, notify } = vgic.flush(vcpu, &mut Live);
-            list_registers::set_control(control.0);
-            if release != 0 {
-                self.pcpu.release_timer();
-            }
-            others = others.union(notify);
+        let mut others = change(&mut vgic, self.vcpu.id);
+        if vgic.needs_flush(self.vcpu.id) {
+            others.remove(self.vcpu.id);
+            others = others.union(self.flush(&mut vgic));
         }
         drop(vgic);
         self.domain.wake_all(others);
+    }
+
+    // Not inlined: it is long, and many change something.
+    #[inline(never)]
+    fn flush(&mut self, vgic: &mut VGic) -> VcpuSet {
+        let Flushed { control, release, notify } = vgic.flush(self.vcpu.id, &mut Live);
+        list_registers::set_control(control.0);
+        if release != 0 {
+            self.pcpu.release_timer();
+        }
+        notify
     }
 
     /// Lets every vCPU of `set` look at its interrupts again: this one at once.

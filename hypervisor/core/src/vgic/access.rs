@@ -15,10 +15,6 @@ mod ctlr {
     pub const ROUTING_AND_SINGLE_SECURITY: u64 = 1 << 4 | 1 << 6;
 }
 
-/// `GICD_TYPER.IDbits` (IHI0069 §12.9.38): INTIDs of 10 bits. There is no more to say: no LPIs,
-/// no message-based SPIs, no extended ranges, Aff0 below 16, Aff3 always 0, routing to any vCPU.
-const TYPER_ID_BITS: u64 = (10 - 1) << 19;
-
 /// `GICR_TYPER` (IHI0069 §12.11.40).
 mod typer {
     pub const AFFINITY_SHIFT: u32 = 32;
@@ -34,8 +30,9 @@ mod waker {
 
 impl VGic {
     /// `vcpu`, with its live list registers, accesses the distributor.
+    #[inline]
     pub fn distributor_access(&mut self, vcpu: VcpuId, access: Access, lrs: &impl ListRegisters) -> Outcome {
-        self.access(vcpu, None, distributor(access.offset), access, lrs)
+        self.access(vcpu, None, distributor(access.offset, self.shared.len() as u64), access, lrs)
     }
 
     /// `vcpu`, with its live list registers, accesses the redistributor of `frame`: the offset is
@@ -54,6 +51,8 @@ impl VGic {
     }
 
     /// An access to a register of the distributor, or of the redistributor that is `owner`'s.
+    // Inlined, so that constants cost little; what is long is not.
+    #[inline]
     fn access(
         &mut self,
         vcpu: VcpuId,
@@ -71,6 +70,7 @@ impl VGic {
             Some(Part { owner: owner.unwrap_or(vcpu), field, first, width: access.width })
         };
         match (register, access.operation) {
+            (Register::Constant(value), Operation::Read) => return Outcome::Value(access.truncate(value)),
             (Register::Array(field, first), Operation::Read) => {
                 return part(field, first).map_or(Outcome::Value(0), |part| self.read_array(vcpu, part, lrs));
             }
@@ -86,9 +86,9 @@ impl VGic {
         Outcome::Written(self.take_told(None))
     }
 
+    #[inline(never)]
     fn read_register(&mut self, register: Register, owner: Option<VcpuId>, access: Access) -> u64 {
         match register {
-            Register::DistributorType => TYPER_ID_BITS | self.shared.len() as u64,
             Register::Control => {
                 let Forwarding { group0, group1, .. } = self.forwarding;
                 let groups = ctlr::ENABLE_GROUP0 & u64::from(group0) | ctlr::ENABLE_GROUP1 & u64::from(group1);
@@ -109,11 +109,11 @@ impl VGic {
                 let asleep = owner.and_then(|owner| self.cpu(owner)).is_some_and(|cpu| cpu.asleep);
                 if asleep { waker::PROCESSOR_SLEEP | waker::CHILDREN_ASLEEP } else { 0 }
             }
-            Register::Constant(value) => access.truncate(value),
-            Register::Array(..) => 0,
+            Register::Constant(_) | Register::Array(..) => 0,
         }
     }
 
+    #[inline(never)]
     fn write_control(&mut self, value: u64) {
         let all = |enable| if value & enable != 0 { u32::MAX } else { 0 };
         let groups = [all(ctlr::ENABLE_GROUP0), all(ctlr::ENABLE_GROUP1)];
@@ -124,6 +124,7 @@ impl VGic {
         (0..self.cpus.len()).for_each(|index| self.attend(VcpuId(index as u8)));
     }
 
+    #[inline(never)]
     fn write_router(&mut self, vcpu: VcpuId, access: Access, value: u64) {
         let Some(intid) = routed(access) else { return };
         self.change(vcpu, intid, |bank| {
@@ -133,6 +134,7 @@ impl VGic {
     }
 
     /// Xen ignores this register, so a vCPU is awake until it says otherwise.
+    #[inline(never)]
     fn write_waker(&mut self, owner: Option<VcpuId>, value: u64) {
         let asleep = value & waker::PROCESSOR_SLEEP != 0;
         if let Some(owner) = owner

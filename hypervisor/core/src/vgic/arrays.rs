@@ -26,6 +26,8 @@ impl VGic {
     ///
     /// Pending and active of what is listed is looked up in the reader's own list registers; what
     /// is in others' waits until they have flushed.
+    // Not inlined, so that single registers need not pay for its stack frame.
+    #[inline(never)]
     pub(super) fn read_array(&mut self, vcpu: VcpuId, part: Part, lrs: &impl ListRegisters) -> Outcome {
         let Part { owner, field, first, width } = part;
         let Some(bank) = self.bank(owner, first) else { return Outcome::Value(0) };
@@ -50,6 +52,7 @@ impl VGic {
     }
 
     /// `vcpu` writes. This does not wait: the holder heeds it when it flushes, which is as soon as it is told.
+    #[inline(never)]
     pub(super) fn write_array(&mut self, vcpu: VcpuId, part: Part, value: u64) {
         let Part { owner, field, first, width } = part;
         let any = self.forwarding.any;

@@ -238,10 +238,12 @@ const fn spread(set: bool, mask: u32) -> u32 {
 /// The places of the bits that are set, the lowest first.
 pub(super) fn bits(mut mask: u32) -> impl Iterator<Item = usize> {
     core::iter::from_fn(move || {
-        let lowest = mask.trailing_zeros();
-        // Without its lowest bit.
-        mask &= mask.wrapping_sub(1);
-        (lowest < u32::BITS).then_some(lowest as usize)
+        if mask == 0 {
+            return None;
+        }
+        let lowest = mask.trailing_zeros() as usize;
+        mask &= mask - 1;
+        Some(lowest)
     })
 }
 

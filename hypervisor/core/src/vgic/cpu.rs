@@ -2,7 +2,7 @@
 
 use super::bank::{Bank, Forwarding, bits};
 use super::intid::IntId;
-use super::lr::{Hcr, ListRegisters};
+use super::lr::{Hcr, ListRegisters, MAX_LIST_REGISTERS};
 use super::set::VcpuSet;
 use crate::id::VcpuId;
 
@@ -31,7 +31,8 @@ pub(super) enum Snapshot {
 #[derive(Debug)]
 pub(super) struct Cpu {
     pub bank: Bank,
-    /// The list registers that have an interrupt.
+    /// What is in each list register that is `used`: to look here is quicker than to read them.
+    lr: [IntId; MAX_LIST_REGISTERS],
     pub used: u32,
     pub control: Hcr,
     pub attention: Attention,
@@ -51,6 +52,7 @@ impl Cpu {
     pub fn new(vcpu: VcpuId) -> Self {
         Self {
             bank: Bank::new(EDGE_AT_RESET, vcpu),
+            lr: [IntId::FIRST; MAX_LIST_REGISTERS],
             used: 0,
             control: Hcr::BASE,
             attention: Attention::All,
@@ -73,11 +75,29 @@ impl Cpu {
         self.attention = self.attention.max(attention);
     }
 
+    /// Makes private interrupts pending. Whether the vCPU must look.
+    pub fn pend(&mut self, mask: u32, forwarding: Forwarding) -> bool {
+        self.bank.pend(mask);
+        let forwarded = self.bank.forwarded(forwarding) & mask != 0;
+        if forwarded {
+            self.attend(Attention::New);
+        }
+        forwarded
+    }
+
+    /// Notes that list register `n` has an interrupt.
+    pub fn hold(&mut self, n: usize, intid: IntId) {
+        if let Some(slot) = self.lr.get_mut(n) {
+            *slot = intid;
+            self.used |= 1 << n;
+        }
+    }
+
     /// Lists private interrupts that became pending, if that is all there is to do and there is room.
     /// Nothing is displaced, so the order does not matter.
     pub fn list_new(&mut self, forwarding: Forwarding, lrs: &mut impl ListRegisters) -> bool {
         let empty = lrs.empty();
-        self.reclaim(empty, lrs);
+        self.reclaim(empty);
         if self.bank.again != 0 && !self.merge_again(lrs) {
             // Pending anew while still active: its list register must be rewritten.
             return false;
@@ -88,7 +108,7 @@ impl Cpu {
             let Some(n) = free.next() else { return false };
             let intid = IntId::at(0, bit);
             lrs.set(n, self.bank.offer(intid));
-            self.used |= 1 << n;
+            self.hold(n, intid);
         }
         true
     }
@@ -106,10 +126,10 @@ impl Cpu {
     }
 
     /// Takes back private interrupts that the guest has ended.
-    fn reclaim(&mut self, empty: u32, lrs: &impl ListRegisters) {
+    fn reclaim(&mut self, empty: u32) {
         let mut ended = 0;
         for n in bits(self.used & empty) {
-            if let Some(intid) = lrs.get(n).intid().filter(|intid| intid.is_private()) {
+            if let Some(intid) = self.lr.get(n).filter(|intid| intid.is_private()) {
                 ended |= intid.mask();
                 self.used &= !(1 << n);
             }

@@ -11,6 +11,7 @@ use crate::id::VcpuId;
 
 impl VGic {
     /// Puts what is due for `vcpu` into its live list registers, the highest priority first.
+    #[inline]
     pub fn flush(&mut self, vcpu: VcpuId, lrs: &mut impl ListRegisters) -> Flushed {
         let forwarding = self.forwarding;
         let Some(cpu) = self.cpu_mut(vcpu) else { return Flushed::NOTHING };
@@ -132,9 +133,9 @@ impl VGic {
             // What is active and pending would count as pending, and put off the refill.
             let deliver = awake && !refilled && bank.goes_to(vcpu, intid, forwarding);
             lrs.set(n, if is_active { bank.resume(intid, deliver) } else { bank.offer(intid) });
+            self.cpu_mut(vcpu).into_iter().for_each(|cpu| cpu.hold(n, intid));
         }
         if let Some(cpu) = self.cpu_mut(vcpu) {
-            cpu.used = (1 << (taken + offered)) - 1;
             cpu.control = control;
             cpu.attention = Attention::None;
             cpu.snapshot = if cpu.snapshot == Snapshot::Wanted { Snapshot::Taken } else { Snapshot::None };

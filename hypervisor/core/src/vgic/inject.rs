@@ -2,7 +2,6 @@
 
 use super::VGic;
 use super::bank::bits;
-use super::cpu::Attention;
 use super::intid::{Affinity, IntId};
 use super::set::VcpuSet;
 use crate::id::VcpuId;
@@ -62,9 +61,12 @@ impl VGic {
     /// whatever the guest makes of its own interrupt meanwhile: so it cannot fire again and again.
     /// Returns who must look again.
     pub fn raise_hw(&mut self, vcpu: VcpuId, intid: IntId, physical: IntId) -> VcpuSet {
+        let forwarding = self.forwarding;
         if let Some(cpu) = self.cpu_mut(vcpu).filter(|_| intid.is_private()) {
             cpu.bank.set_hw(intid, physical);
-            self.pend_private(vcpu, intid.mask(), true);
+            if cpu.pend(intid.mask(), forwarding) {
+                self.told.insert(vcpu);
+            }
         }
         self.take_told(None)
     }
@@ -101,9 +103,7 @@ impl VGic {
         let forwarding = self.forwarding;
         let Some(cpu) = self.cpu_mut(vcpu) else { return };
         let mask = if either { mask } else { mask & !cpu.bank.group1 };
-        cpu.bank.pend(mask);
-        if cpu.bank.forwarded(forwarding) & mask != 0 {
-            cpu.attend(Attention::New);
+        if cpu.pend(mask, forwarding) {
             self.told.insert(vcpu);
         }
     }

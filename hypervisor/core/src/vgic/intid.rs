@@ -15,6 +15,9 @@ pub struct IntId(
 );
 
 impl IntId {
+    /// The lowest of all.
+    pub(super) const FIRST: Self = Self(0);
+
     /// The interrupt numbered `raw`, or `None` for special and larger numbers.
     pub const fn new(raw: u32) -> Option<Self> {
         if raw < FIRST_SPECIAL { Some(Self(raw as u16)) } else { None }

@@ -95,8 +95,6 @@ pub(super) enum Register {
     Constant(u64),
     /// `GICD_CTLR`.
     Control,
-    /// `GICD_TYPER`.
-    DistributorType,
     /// `GICD_IROUTER<n>`.
     Router,
     /// `GICR_TYPER`.
@@ -114,11 +112,16 @@ const PIDR2: Register = Register::Constant(0x30);
 /// What is not there, and what there is nothing to say about.
 const ZERO: Register = Register::Constant(0);
 
-/// The distributor's registers (IHI0069 §12.8).
-pub(super) const fn distributor(offset: u32) -> (Register, Widths) {
+/// `GICD_TYPER.IDbits` (IHI0069 §12.9.38): INTIDs of 10 bits. There is no more to say: no LPIs,
+/// no message-based SPIs, no extended ranges, Aff0 below 16, Aff3 always 0, routing to any vCPU.
+const TYPER_ID_BITS: u64 = (10 - 1) << 19;
+
+/// The registers of a distributor with so many banks of shared interrupts (IHI0069 §12.8).
+#[inline]
+pub(super) const fn distributor(offset: u32, banks: u64) -> (Register, Widths) {
     match offset {
         0x0 => (Register::Control, Widths::WORD),
-        0x4 => (Register::DistributorType, Widths::WORD),
+        0x4 => (Register::Constant(TYPER_ID_BITS | banks), Widths::WORD),
         0x8 => (IIDR, Widths::WORD),
         // STATUSR.
         0x10 => (ZERO, Widths::WORD),

@@ -11,24 +11,23 @@ impl VcpuSet {
     /// Nobody.
     pub const EMPTY: Self = Self(0);
 
-    /// One vCPU. Numbers of 128 and more are no vCPU's: nobody.
-    const fn one(vcpu: VcpuId) -> Self {
-        Self(if vcpu.0 < 128 { 1 << vcpu.0 } else { 0 })
-    }
-
-    /// Adds a vCPU, if it can be one.
+    /// Adds a vCPU. Numbers of 128 and more are no vCPU's and are left out.
     pub const fn insert(&mut self, vcpu: VcpuId) {
-        self.0 |= Self::one(vcpu).0;
+        if vcpu.0 < 128 {
+            self.0 |= 1 << vcpu.0;
+        }
     }
 
     /// Takes a vCPU out.
     pub const fn remove(&mut self, vcpu: VcpuId) {
-        self.0 &= !Self::one(vcpu).0;
+        if vcpu.0 < 128 {
+            self.0 &= !(1 << vcpu.0);
+        }
     }
 
     /// Whether `vcpu` is in the set.
     pub const fn contains(self, vcpu: VcpuId) -> bool {
-        self.0 & Self::one(vcpu).0 != 0
+        vcpu.0 < 128 && self.0 >> vcpu.0 & 1 != 0
     }
 
     /// Those in either set.
