@@ -76,6 +76,7 @@ impl Cpu {
     }
 
     /// Makes private interrupts pending. Whether the vCPU must look.
+    #[inline]
     pub fn pend(&mut self, mask: u32, forwarding: Forwarding) -> bool {
         self.bank.pend(mask);
         let forwarded = self.bank.forwarded(forwarding) & mask != 0;
