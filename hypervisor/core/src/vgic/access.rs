@@ -52,7 +52,7 @@ impl VGic {
 
     /// An access to a register of the distributor, or of the redistributor that is `owner`'s.
     // Inlined, so that constants cost little; what is long is not.
-    #[inline]
+    #[inline(always)]
     fn access(
         &mut self,
         vcpu: VcpuId,
