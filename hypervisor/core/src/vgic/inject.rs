@@ -87,12 +87,12 @@ impl VGic {
             for vcpu in (0..self.cpus.len()).map(|index| VcpuId(index as u8)).filter(|&vcpu| vcpu != from) {
                 self.pend_private(vcpu, mask, either);
             }
-        } else if value & sgi::NO_VCPU == 0 {
-            let cluster = (value >> sgi::AFF1_SHIFT & sgi::AFF1_MASK) as u32;
+        } else if value & sgi::NO_VCPU == 0
+            && let Some(first) = Affinity::new((value >> sgi::AFF1_SHIFT & sgi::AFF1_MASK) as u32, 0).vcpu()
+        {
             for place in bits((value & sgi::TARGETS) as u32) {
-                if let Some(vcpu) = Affinity::new(cluster, place as u32).vcpu() {
-                    self.pend_private(vcpu, mask, either);
-                }
+                // 16 vCPUs share an Aff1, as many as there are targets.
+                self.pend_private(VcpuId(first.0 | place as u8), mask, either);
             }
         }
         self.take_told(None)
