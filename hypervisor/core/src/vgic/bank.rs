@@ -179,6 +179,7 @@ impl Bank {
     }
 
     /// Moves an interrupt that is due into a list register, and says what the register must hold.
+    #[inline]
     pub fn offer(&mut self, intid: IntId) -> ListRegister {
         self.list(intid, ListRegister::PENDING, self.line & !self.edge)
     }
@@ -201,6 +202,7 @@ impl Bank {
 
     /// Lists an interrupt. What its end entails: a maintenance interrupt if it is among those that
     /// are still `pending` then, or else the end of the physical interrupt if there is one.
+    #[inline]
     fn list(&mut self, intid: IntId, state: u64, pending: u32) -> ListRegister {
         let mask = intid.mask();
         self.listed |= mask;

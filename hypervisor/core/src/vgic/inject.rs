@@ -35,10 +35,11 @@ impl VGic {
     /// (`vcpu` does not matter for an SPI). Returns who must look again.
     pub fn raise(&mut self, vcpu: VcpuId, intid: IntId) -> VcpuSet {
         if intid.is_private() {
-            self.pend_private(vcpu, intid.mask(), true);
-        } else {
-            self.change(vcpu, intid, |bank| bank.pend(intid.mask()));
+            let mut told = VcpuSet::EMPTY;
+            self.pend_private(vcpu, intid.mask(), true, &mut told);
+            return told;
         }
+        self.change(vcpu, intid, |bank| bank.pend(intid.mask()));
         self.take_told(None)
     }
 
@@ -62,13 +63,14 @@ impl VGic {
     /// Returns who must look again.
     pub fn raise_hw(&mut self, vcpu: VcpuId, intid: IntId, physical: IntId) -> VcpuSet {
         let forwarding = self.forwarding;
+        let mut told = VcpuSet::EMPTY;
         if let Some(cpu) = self.cpu_mut(vcpu).filter(|_| intid.is_private()) {
             cpu.bank.set_hw(intid, physical);
             if cpu.pend(intid.mask(), forwarding) {
-                self.told.insert(vcpu);
+                told.insert(vcpu);
             }
         }
-        self.take_told(None)
+        told
     }
 
     /// Whether the physical interrupt behind a private one must be active while `vcpu` is loaded:
@@ -81,30 +83,31 @@ impl VGic {
     /// `from` wrote `value` to a register that generates SGIs. Returns who must look again, which
     /// may include `from`.
     pub fn send_sgi(&mut self, from: VcpuId, value: u64, register: SgiRegister) -> VcpuSet {
+        let mut told = VcpuSet::EMPTY;
         let mask = 1 << (value >> sgi::INTID_SHIFT & sgi::INTID_MASK);
         let either = register == SgiRegister::Sgi1r;
         if value & sgi::ALL_OTHERS != 0 {
             for vcpu in (0..self.cpus.len()).map(|index| VcpuId(index as u8)).filter(|&vcpu| vcpu != from) {
-                self.pend_private(vcpu, mask, either);
+                self.pend_private(vcpu, mask, either, &mut told);
             }
         } else if value & sgi::NO_VCPU == 0
             && let Some(first) = Affinity::new((value >> sgi::AFF1_SHIFT & sgi::AFF1_MASK) as u32, 0).vcpu()
         {
             for place in bits((value & sgi::TARGETS) as u32) {
                 // 16 vCPUs share an Aff1, as many as there are targets.
-                self.pend_private(VcpuId(first.0 | place as u8), mask, either);
+                self.pend_private(VcpuId(first.0 | place as u8), mask, either, &mut told);
             }
         }
-        self.take_told(None)
+        told
     }
 
     /// Makes private interrupts pending on a vCPU: those of group 0, or of `either`.
-    fn pend_private(&mut self, vcpu: VcpuId, mask: u32, either: bool) {
+    fn pend_private(&mut self, vcpu: VcpuId, mask: u32, either: bool, told: &mut VcpuSet) {
         let forwarding = self.forwarding;
         let Some(cpu) = self.cpu_mut(vcpu) else { return };
         let mask = if either { mask } else { mask & !cpu.bank.group1 };
         if cpu.pend(mask, forwarding) {
-            self.told.insert(vcpu);
+            told.insert(vcpu);
         }
     }
 }
