@@ -54,6 +54,3 @@ pub const MAX_VCPUS: u32 = 128;
 
 /// SMCCC immediate of Xen's hypercalls: `HVC #0xEA1` (`XEN_HYPERCALL_TAG`).
 pub const HYPERCALL_TAG: u16 = 0xea1;
-
-/// The least of vCPUs that can do without registering a `vcpu_info` (`XEN_LEGACY_MAX_VCPUS`).
-pub const LEGACY_MAX_VCPUS: usize = 1;

@@ -7,25 +7,13 @@ pub const WRITE: u64 = 0;
 /// `CONSOLEIO_read`.
 pub const READ: u64 = 1;
 
-/// Bytes of the ring to the guest, and from it.
+/// Bytes of the ring to the guest.
 pub const IN_SIZE: usize = 1024;
-/// As above.
+/// Bytes of the ring from it.
 pub const OUT_SIZE: usize = 2048;
 
 wire! {
-    /// `struct xencons_interface`. The four counters run freely; a ring holds what is between its two.
-    Ring {
-        /// To the guest.
-        input: [u8; 1024],
-        /// From the guest.
-        output: [u8; 2048],
-        /// Read by the guest.
-        in_cons: u32,
-        /// Written by the other end.
-        in_prod: u32,
-        /// Read by the other end.
-        out_cons: u32,
-        /// Written by the guest.
-        out_prod: u32,
-    }
+    /// `struct xencons_interface`: a ring `input` to the guest and a ring `output` from it. The four counters run freely; a ring
+    /// holds what is between its two: whoever reads it writes `cons`, the other end `prod`.
+    Ring { input: [u8; IN_SIZE], output: [u8; OUT_SIZE], in_cons: u32, in_prod: u32, out_cons: u32, out_prod: u32 }
 }

@@ -73,129 +73,44 @@ pub mod fifo {
 }
 
 wire! {
-    /// `struct evtchn_alloc_unbound`.
-    AllocUnbound {
-        /// Whose port; the caller's, or another's for the control domain.
-        dom: u16,
-        /// Who may connect.
-        remote_dom: u16,
-        /// The port made.
-        port: u32,
-    }
+    /// `struct evtchn_alloc_unbound`: a `port` of `dom`, who is the caller but for a control domain; `remote_dom` may connect to it.
+    AllocUnbound { dom: u16, remote_dom: u16, port: u32 }
 
-    /// `struct evtchn_bind_interdomain`.
-    BindInterdomain {
-        /// Whose port to connect to.
-        remote_dom: u16,
-        /// Padding.
-        pad: u16,
-        /// That port.
-        remote_port: u32,
-        /// The port made.
-        local_port: u32,
-    }
+    /// `struct evtchn_bind_interdomain`: a port to connect to, and the one that is made for it.
+    BindInterdomain { remote_dom: u16, pad: u16, remote_port: u32, local_port: u32 }
 
-    /// `struct evtchn_bind_virq`.
-    BindVirq {
-        /// Which.
-        virq: u32,
-        /// Whose.
-        vcpu: u32,
-        /// The port made.
-        port: u32,
-    }
+    /// `struct evtchn_bind_virq`: a virtual interrupt of a vCPU, and the port that is made for it.
+    BindVirq { virq: u32, vcpu: u32, port: u32 }
 
-    /// `struct evtchn_bind_pirq`.
-    BindPirq {
-        /// Which.
-        pirq: u32,
-        /// Whether it may be shared.
-        flags: u32,
-        /// The port made.
-        port: u32,
-    }
+    /// `struct evtchn_bind_pirq`: a physical interrupt, whether it may be shared, and the port that is made for it.
+    BindPirq { pirq: u32, flags: u32, port: u32 }
 
-    /// `struct evtchn_bind_ipi`.
-    BindIpi {
-        /// For whom.
-        vcpu: u32,
-        /// The port made.
-        port: u32,
-    }
+    /// `struct evtchn_bind_ipi`: whom to notify, and the port that is made for it.
+    BindIpi { vcpu: u32, port: u32 }
 
     /// `struct evtchn_close`, `evtchn_send` and `evtchn_unmask`.
-    Port {
-        /// The port.
-        port: u32,
-    }
+    Port { port: u32 }
 
-    /// `struct evtchn_status`.
-    Status {
-        /// Whose port.
-        dom: u16,
-        /// Padding.
-        pad: u16,
-        /// Which.
-        port: u32,
-        /// What it is.
-        status: u32,
-        /// Whom it notifies.
-        vcpu: u32,
-        /// The other end's domain, or the virtual interrupt.
-        peer: u32,
-        /// The other end's port.
-        peer_port: u32,
-    }
+    /// `struct evtchn_status`: what a port is ([`status`]), and whom it notifies; `peer` is the other end's domain, or the virtual
+    /// interrupt, and `peer_port` the other end's port.
+    Status { dom: u16, pad: u16, port: u32, status: u32, vcpu: u32, peer: u32, peer_port: u32 }
 
-    /// `struct evtchn_bind_vcpu`.
-    BindVcpu {
-        /// Which port.
-        port: u32,
-        /// Whom it is to notify.
-        vcpu: u32,
-    }
+    /// `struct evtchn_bind_vcpu`: which port is to notify whom.
+    BindVcpu { port: u32, vcpu: u32 }
 
-    /// `struct evtchn_reset`.
-    Reset {
-        /// Whose ports.
-        dom: u16,
-    }
+    /// `struct evtchn_reset`: whose ports.
+    Reset { dom: u16 }
 
-    /// `struct evtchn_init_control`.
-    InitControl {
-        /// The control block's frame.
-        control_gfn: u64,
-        /// And its place there, in bytes.
-        offset: u32,
-        /// Whose it is.
-        vcpu: u32,
-        /// Answered: bits of a link.
-        link_bits: u8,
-        /// Padding.
-        pad: [u8; 7],
-    }
+    /// `struct evtchn_init_control`: the control block of `vcpu`, by its frame and its place there in bytes. The bits of a link are
+    /// answered.
+    InitControl { control_gfn: u64, offset: u32, vcpu: u32, link_bits: u8, pad: [u8; 7] }
 
-    /// `struct evtchn_expand_array`.
-    ExpandArray {
-        /// A page of event words.
-        array_gfn: u64,
-    }
+    /// `struct evtchn_expand_array`: a page of event words.
+    ExpandArray { array_gfn: u64 }
 
-    /// `struct evtchn_set_priority`.
-    SetPriority {
-        /// Which port.
-        port: u32,
-        /// Its queue.
-        priority: u32,
-    }
+    /// `struct evtchn_set_priority`: which port goes into which queue.
+    SetPriority { port: u32, priority: u32 }
 
-    /// `struct evtchn_fifo_control_block`.
-    ControlBlock {
-        /// Queues that are not empty.
-        ready: u32,
-        /// Padding.
-        reserved: u32,
-        /// First event of each.
-        head: [u32; 16],
-    }
+    /// `struct evtchn_fifo_control_block`: which queues are not empty, and the first event of each.
+    ControlBlock { ready: u32, reserved: u32, head: [u32; fifo::QUEUES] }
 }

@@ -10,9 +10,7 @@ pub mod op {
     pub const UNMAP: u64 = 1;
     /// [`super::SetupTable`].
     pub const SETUP_TABLE: u64 = 2;
-    /// [`super::DumpTable`].
-    pub const DUMP_TABLE: u64 = 3;
-    /// [`super::Transfer`], an array.
+    /// Giving frames away: not on Arm.
     pub const TRANSFER: u64 = 4;
     /// [`super::Copy`], an array.
     pub const COPY: u64 = 5;
@@ -70,8 +68,6 @@ pub mod option {
     pub const CACHE_CLEAN: u32 = 1;
     /// Forget.
     pub const CACHE_INVALIDATE: u32 = 2;
-    /// The page is named by a grant.
-    pub const CACHE_SOURCE_GREF: u32 = 1 << 31;
 }
 
 /// How one operation ended (`GNTST_*`).
@@ -99,195 +95,45 @@ pub const ENTRIES_PER_FRAME: u32 = 512;
 pub const RESERVED_ENTRIES: u32 = 8;
 
 wire! {
-    /// `struct grant_entry_v1`.
-    Entry {
-        /// [`flags`].
-        flags: u16,
-        /// Who may use it.
-        domid: u16,
-        /// What it grants.
-        frame: u32,
-    }
+    // Where there is a `status`, it is answered: a [`GrantStatus`].
 
-    /// `struct gnttab_map_grant_ref`.
-    Map {
-        /// Where to map: on Arm an IPA.
-        host_addr: u64,
-        /// [`map`].
-        flags: u32,
-        /// The grant.
-        gref: u32,
-        /// Whose it is.
-        dom: u16,
-        /// Answered.
-        status: i16,
-        /// Answered: what to unmap.
-        handle: u32,
-        /// Answered: the page for devices.
-        dev_bus_addr: u64,
-    }
+    /// `struct grant_entry_v1`: [`flags`], who may use it, and the frame that it grants.
+    Entry { flags: u16, domid: u16, frame: u32 }
 
-    /// `struct gnttab_unmap_grant_ref`.
-    Unmap {
-        /// Where it is mapped.
-        host_addr: u64,
-        /// Where devices see it.
-        dev_bus_addr: u64,
-        /// What the mapping answered.
-        handle: u32,
-        /// Answered.
-        status: i16,
-        /// Padding.
-        pad: u16,
-    }
+    /// `struct gnttab_map_grant_ref`: where to map (on Arm an IPA) and how ([`map`]), which grant, and whose. Answered are the status,
+    /// what to unmap, and the page for devices.
+    Map { host_addr: u64, flags: u32, gref: u32, dom: u16, status: i16, handle: u32, dev_bus_addr: u64 }
 
-    /// `struct gnttab_setup_table`.
-    SetupTable {
-        /// Whose.
-        dom: u16,
-        /// Padding.
-        pad: u16,
-        /// How many frames it is to have.
-        nr_frames: u32,
-        /// Answered.
-        status: i16,
-        /// Padding.
-        pad2: [u16; 3],
-        /// Where to list them.
-        frame_list: u64,
-    }
+    /// `struct gnttab_unmap_grant_ref`: where it is mapped, where devices see it, and what the mapping answered.
+    Unmap { host_addr: u64, dev_bus_addr: u64, handle: u32, status: i16, pad: u16 }
 
-    /// `struct gnttab_dump_table`.
-    DumpTable {
-        /// Whose.
-        dom: u16,
-        /// Answered.
-        status: i16,
-    }
+    /// `struct gnttab_setup_table`: whose table is to have how many frames, and where to list them.
+    SetupTable { dom: u16, pad: u16, nr_frames: u32, status: i16, pad2: [u16; 3], frame_list: u64 }
 
-    /// `struct gnttab_transfer`.
-    Transfer {
-        /// What.
-        mfn: u64,
-        /// To whom.
-        domid: u16,
-        /// Padding.
-        pad: u16,
-        /// Into what.
-        gref: u32,
-        /// Answered.
-        status: i16,
-        /// Padding.
-        pad2: [u16; 3],
-    }
+    /// `struct gnttab_copy_ptr`: a grant reference (in the lower half) or a frame number, whose it is, and bytes into the page.
+    CopyEnd { place: u64, domid: u16, offset: u16, pad: u32 }
 
-    /// `struct gnttab_copy_ptr`.
-    CopyEnd {
-        /// A grant reference, in the lower half, or a frame number.
-        place: u64,
-        /// Whose.
-        domid: u16,
-        /// Bytes into the page.
-        offset: u16,
-        /// Padding.
-        pad: u32,
-    }
+    /// `struct gnttab_copy`: from where to where how many bytes; the flags are an [`option`].
+    Copy { source: CopyEnd, dest: CopyEnd, len: u16, flags: u16, status: i16, pad: u16 }
 
-    /// `struct gnttab_copy`.
-    Copy {
-        /// From where.
-        source: CopyEnd,
-        /// To where.
-        dest: CopyEnd,
-        /// Bytes.
-        len: u16,
-        /// [`option`].
-        flags: u16,
-        /// Answered.
-        status: i16,
-        /// Padding.
-        pad: u16,
-    }
+    /// `struct gnttab_query_size`: whose; how many frames there are and can be is answered.
+    QuerySize { dom: u16, pad: u16, nr_frames: u32, max_nr_frames: u32, status: i16, pad2: u16 }
 
-    /// `struct gnttab_query_size`.
-    QuerySize {
-        /// Whose.
-        dom: u16,
-        /// Padding.
-        pad: u16,
-        /// Answered: frames there are.
-        nr_frames: u32,
-        /// Answered: and can be.
-        max_nr_frames: u32,
-        /// Answered.
-        status: i16,
-        /// Padding.
-        pad2: u16,
-    }
+    /// `struct gnttab_unmap_and_replace`: where it is mapped, what is to be there instead, and what the mapping answered.
+    UnmapAndReplace { host_addr: u64, new_addr: u64, handle: u32, status: i16, pad: u16 }
+    /// `struct gnttab_set_version`: the version wanted, and answered.
+    SetVersion { version: u32 }
 
-    /// `struct gnttab_unmap_and_replace`.
-    UnmapAndReplace {
-        /// Where it is mapped.
-        host_addr: u64,
-        /// What is to be there instead.
-        new_addr: u64,
-        /// What the mapping answered.
-        handle: u32,
-        /// Answered.
-        status: i16,
-        /// Padding.
-        pad: u16,
-    }
+    /// `struct gnttab_get_status_frames`: whose, how many, and where to list them.
+    GetStatusFrames { nr_frames: u32, dom: u16, status: i16, frame_list: u64 }
 
-    /// `struct gnttab_set_version`.
-    SetVersion {
-        /// Wanted, and answered.
-        version: u32,
-    }
+    /// `struct gnttab_get_version`: whose; the version is answered.
+    GetVersion { dom: u16, pad: u16, version: u32 }
 
-    /// `struct gnttab_get_status_frames`.
-    GetStatusFrames {
-        /// How many.
-        nr_frames: u32,
-        /// Whose.
-        dom: u16,
-        /// Answered.
-        status: i16,
-        /// Where to list them.
-        frame_list: u64,
-    }
+    /// `struct gnttab_swap_grant_ref`: one, and the other.
+    SwapGrantRef { ref_a: u32, ref_b: u32, status: i16, pad: u16 }
 
-    /// `struct gnttab_get_version`.
-    GetVersion {
-        /// Whose.
-        dom: u16,
-        /// Padding.
-        pad: u16,
-        /// Answered.
-        version: u32,
-    }
-
-    /// `struct gnttab_swap_grant_ref`.
-    SwapGrantRef {
-        /// One.
-        ref_a: u32,
-        /// And the other.
-        ref_b: u32,
-        /// Answered.
-        status: i16,
-        /// Padding.
-        pad: u16,
-    }
-
-    /// `struct gnttab_cache_flush`.
-    CacheFlush {
-        /// An address, or a grant reference in the lower half.
-        place: u64,
-        /// Bytes into the page.
-        offset: u16,
-        /// Bytes.
-        length: u16,
-        /// [`option`].
-        op: u32,
-    }
+    /// `struct gnttab_cache_flush`: an address or a grant reference (in the lower half), bytes into the page, how many, and what
+    /// to do ([`option`]).
+    CacheFlush { place: u64, offset: u16, length: u16, op: u32 }
 }

@@ -27,15 +27,6 @@ pub mod param {
 pub const CALLBACK_PPI: u64 = 2 << 56;
 
 wire! {
-    /// `struct xen_hvm_param`.
-    Param {
-        /// Whose.
-        domid: u16,
-        /// Padding.
-        pad: u16,
-        /// Which.
-        index: u32,
-        /// Its value.
-        value: u64,
-    }
+    /// `struct xen_hvm_param`: whose, which, and its value.
+    Param { domid: u16, pad: u16, index: u32, value: u64 }
 }

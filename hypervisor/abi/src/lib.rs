@@ -20,7 +20,6 @@ pub mod sched;
 pub mod vcpu;
 pub mod version;
 pub mod xen;
-pub mod xs_wire;
 
 pub use zerocopy::IntoBytes as Bytes;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -30,15 +29,17 @@ pub trait Wire: FromBytes + IntoBytes + Immutable + Copy {}
 
 impl<T: FromBytes + IntoBytes + Immutable + Copy> Wire for T {}
 
-/// Declares structures of the ABI, each with the layout and the traits that they all have.
+/// Declares structures of the ABI, each with the layout and the traits that they all have. Fields are named as in Xen's headers
+/// and padding is `pad`; what the others mean, the structure's own comment says.
 macro_rules! wire {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* $(,)? })*) => {
         $(
             $(#[$doc])*
             #[derive(Clone, Copy, Debug, PartialEq, Eq)]
             #[derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable)]
             #[repr(C)]
-            pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
+            #[allow(missing_docs, reason = "the structure's comment describes its fields")]
+            pub struct $name { $(pub $field: $type,)* }
         )*
     };
 }

@@ -41,71 +41,20 @@ pub mod space {
 }
 
 wire! {
-    /// `struct xen_memory_reservation`.
-    Reservation {
-        /// An array of frame numbers.
-        extent_start: u64,
-        /// How many.
-        nr_extents: u64,
-        /// Of how many pages each, as a power of two.
-        extent_order: u32,
-        /// Wishes about the place.
-        mem_flags: u32,
-        /// Whose.
-        domid: u16,
-        /// Padding.
-        pad: [u16; 3],
-    }
+    /// `struct xen_memory_reservation`: an array of frame numbers, how many, of how many pages each as a power of two, wishes about
+    /// the place, and whose.
+    Reservation { extent_start: u64, nr_extents: u64, extent_order: u32, mem_flags: u32, domid: u16, pad: [u16; 3] }
 
-    /// `struct xen_memory_exchange`.
-    Exchange {
-        /// What is given up.
-        input: Reservation,
-        /// What is wanted.
-        output: Reservation,
-        /// Answered: how much was done.
-        nr_exchanged: u64,
-    }
+    /// `struct xen_memory_exchange`: what is given up, what is wanted, and how much was done.
+    Exchange { input: Reservation, output: Reservation, nr_exchanged: u64 }
 
-    /// `struct xen_add_to_physmap`.
-    AddToPhysmap {
-        /// Whose map.
-        domid: u16,
-        /// Frames of a range.
-        size: u16,
-        /// [`space`].
-        space: u32,
-        /// Which of the space.
-        idx: u64,
-        /// Where.
-        gpfn: u64,
-    }
+    /// `struct xen_add_to_physmap`: whose map, frames of a range, the [`space`], which of it, and where.
+    AddToPhysmap { domid: u16, size: u16, space: u32, idx: u64, gpfn: u64 }
 
-    /// `struct xen_add_to_physmap_batch`.
-    AddToPhysmapBatch {
-        /// Whose map.
-        domid: u16,
-        /// [`space`].
-        space: u16,
-        /// How many.
-        size: u16,
-        /// The domain whose frames are mapped.
-        foreign_domid: u16,
-        /// An array: which of the space.
-        idxs: u64,
-        /// An array: where.
-        gpfns: u64,
-        /// An array: answered errors.
-        errs: u64,
-    }
+    /// `struct xen_add_to_physmap_batch`: whose map, the [`space`], how many, and the domain whose frames are mapped; then arrays:
+    /// which of the space, where, and the answered errors.
+    AddToPhysmapBatch { domid: u16, space: u16, size: u16, foreign_domid: u16, idxs: u64, gpfns: u64, errs: u64 }
 
-    /// `struct xen_remove_from_physmap`.
-    RemoveFromPhysmap {
-        /// Whose map.
-        domid: u16,
-        /// Padding.
-        pad: [u16; 3],
-        /// What.
-        gpfn: u64,
-    }
+    /// `struct xen_remove_from_physmap`: whose map, and what.
+    RemoveFromPhysmap { domid: u16, pad: [u16; 3], gpfn: u64 }
 }

@@ -18,7 +18,7 @@ pub mod op {
     pub const SHUTDOWN_CODE: u64 = 5;
     /// [`super::Watchdog`].
     pub const WATCHDOG: u64 = 6;
-    /// [`super::PinOverride`].
+    /// A vCPU for one pCPU: the hardware domain's.
     pub const PIN_OVERRIDE: u64 = 7;
 }
 
@@ -39,45 +39,15 @@ pub mod reason {
 }
 
 wire! {
-    /// `struct sched_shutdown`.
-    Shutdown {
-        /// [`reason`].
-        reason: u32,
-    }
+    /// `struct sched_shutdown`: a [`reason`].
+    Shutdown { reason: u32 }
 
-    /// `struct sched_poll`.
-    Poll {
-        /// An array of ports.
-        ports: u64,
-        /// How many.
-        nr_ports: u32,
-        /// Padding.
-        pad: u32,
-        /// When to give up, in nanoseconds of system time; 0 for never.
-        timeout: u64,
-    }
+    /// `struct sched_poll`: an array of ports, how many, and when to give up, in nanoseconds of system time; 0 for never.
+    Poll { ports: u64, nr_ports: u32, pad: u32, timeout: u64 }
 
-    /// `struct sched_remote_shutdown`.
-    RemoteShutdown {
-        /// Whom.
-        domain_id: u16,
-        /// Padding.
-        pad: u16,
-        /// [`reason`].
-        reason: u32,
-    }
+    /// `struct sched_remote_shutdown`: whom, and the [`reason`].
+    RemoteShutdown { domain_id: u16, pad: u16, reason: u32 }
 
-    /// `struct sched_watchdog`.
-    Watchdog {
-        /// Which; 0 for a new one.
-        id: u32,
-        /// Seconds; 0 to stop it.
-        timeout: u32,
-    }
-
-    /// `struct sched_pin_override`.
-    PinOverride {
-        /// Where.
-        pcpu: i32,
-    }
+    /// `struct sched_watchdog`: which, or 0 for a new one; seconds, or 0 to stop it.
+    Watchdog { id: u32, timeout: u32 }
 }

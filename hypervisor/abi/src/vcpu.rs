@@ -8,8 +8,6 @@ pub mod op {
     pub const REGISTER_RUNSTATE_MEMORY_AREA: u64 = 5;
     /// [`super::RegisterVcpuInfo`].
     pub const REGISTER_VCPU_INFO: u64 = 10;
-    /// [`super::RegisterRunstateArea`], by an IPA.
-    pub const REGISTER_RUNSTATE_PHYS_AREA: u64 = 14;
 }
 
 /// What a vCPU is doing (`RUNSTATE_*`), an index of [`RunstateInfo::time`].
@@ -28,50 +26,14 @@ pub mod runstate {
 
 wire! {
     /// `struct vcpu_time_info`: a clock that Arm's guests have as a register, so it stays zero.
-    TimeInfo {
-        /// Changes with the rest.
-        version: u32,
-        /// Padding.
-        pad0: u32,
-        /// Counter at the last change.
-        tsc_timestamp: u64,
-        /// Nanoseconds then.
-        system_time: u64,
-        /// Scale.
-        tsc_to_system_mul: u32,
-        /// Scale.
-        tsc_shift: i8,
-        /// Flags.
-        flags: u8,
-        /// Padding.
-        pad1: [u8; 2],
-    }
+    TimeInfo { version: u32, pad0: u32, tsc_timestamp: u64, system_time: u64, tsc_to_system_mul: u32, tsc_shift: i8, flags: u8, pad1: [u8; 2] }
 
-    /// `struct vcpu_runstate_info`.
-    RunstateInfo {
-        /// [`runstate`].
-        state: u32,
-        /// Padding.
-        pad: u32,
-        /// Since when, in nanoseconds of system time.
-        state_entry_time: u64,
-        /// Nanoseconds spent in each state.
-        time: [u64; 4],
-    }
+    /// `struct vcpu_runstate_info`: a state of [`runstate`], since when, and how long in each; nanoseconds of system time.
+    RunstateInfo { state: u32, pad: u32, state_entry_time: u64, time: [u64; 4] }
 
-    /// `struct vcpu_register_runstate_memory_area`.
-    RegisterRunstateArea {
-        /// Where the record is to be kept.
-        address: u64,
-    }
+    /// `struct vcpu_register_runstate_memory_area`: where the record is to be kept.
+    RegisterRunstateArea { address: u64 }
 
-    /// `struct vcpu_register_vcpu_info`.
-    RegisterVcpuInfo {
-        /// Frame.
-        mfn: u64,
-        /// Bytes into it.
-        offset: u32,
-        /// Padding.
-        rsvd: u32,
-    }
+    /// `struct vcpu_register_vcpu_info`: a frame, and bytes into it.
+    RegisterVcpuInfo { mfn: u64, offset: u32, rsvd: u32 }
 }

@@ -51,29 +51,12 @@ pub mod feature {
 }
 
 wire! {
-    /// `struct xen_compile_info`.
-    CompileInfo {
-        /// By what.
-        compiler: [u8; 64],
-        /// By whom.
-        compile_by: [u8; 16],
-        /// Where.
-        compile_domain: [u8; 32],
-        /// When.
-        compile_date: [u8; 32],
-    }
+    /// `struct xen_compile_info`: by what, by whom, where and when.
+    CompileInfo { compiler: [u8; 64], compile_by: [u8; 16], compile_domain: [u8; 32], compile_date: [u8; 32] }
 
-    /// `struct xen_feature_info`.
-    FeatureInfo {
-        /// Which 32 features.
-        submap_idx: u32,
-        /// Answered.
-        submap: u32,
-    }
+    /// `struct xen_feature_info`: which 32 features; they are answered.
+    FeatureInfo { submap_idx: u32, submap: u32 }
 
-    /// `struct xen_varbuf`, without its bytes.
-    VarBuf {
-        /// Bytes there are room for.
-        len: u32,
-    }
+    /// `struct xen_varbuf`, without its bytes: how many there is room for.
+    VarBuf { len: u32 }
 }

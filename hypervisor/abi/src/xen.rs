@@ -43,16 +43,12 @@ pub mod domid {
     pub const IO: u16 = 0x7ff1;
     /// The hypervisor.
     pub const XEN: u16 = 0x7ff2;
-    /// No domain.
-    pub const INVALID: u16 = 0x7ff4;
 }
 
 /// Virtual interrupts that can be bound to event channels (`VIRQ_*`).
 pub mod virq {
     /// A timer that the guest set: there is none on Arm.
     pub const TIMER: u32 = 0;
-    /// The guest is to say how it is.
-    pub const DEBUG: u32 = 1;
     /// Something was typed, for a domain that reads the machine's console.
     pub const CONSOLE: u32 = 2;
     /// How many numbers there are.
@@ -75,45 +71,19 @@ pub mod assist {
 pub const EVENTS_2L: u32 = 4096;
 
 wire! {
-    /// `struct vcpu_info`.
+    /// `struct vcpu_info`, whose `struct arch_vcpu_info` has no member on Arm: whether an event is pending, and which words of
+    /// pending events are worth a look. On Arm the guest masks the interrupt in place of `evtchn_upcall_mask`.
     VcpuInfo {
-        /// Not 0 if an event is pending.
-        evtchn_upcall_pending: u8,
-        /// On Arm the guest masks the interrupt instead.
-        evtchn_upcall_mask: u8,
-        /// Padding.
-        reserved: [u8; 6],
-        /// The words of pending events that are worth a look.
-        evtchn_pending_sel: u64,
-        /// `struct arch_vcpu_info` has no member on Arm.
-        time: TimeInfo,
+        evtchn_upcall_pending: u8, evtchn_upcall_mask: u8, reserved: [u8; 6], evtchn_pending_sel: u64, time: TimeInfo,
     }
 
-    /// `struct shared_info`.
+    /// `struct shared_info`: the `vcpu_info` that vCPU 0 has without registering one, a bit for each event that is pending and for
+    /// each that is not to be announced, and the wall clock at the domain's start: seconds since 1970 in two halves, nanoseconds.
     SharedInfo {
-        /// The one that a domain has without registering: vCPU 0's.
-        vcpu_info: [VcpuInfo; 1],
-        /// A bit for each pending event.
-        evtchn_pending: [u64; 64],
-        /// A bit for each event that is not to be announced.
-        evtchn_mask: [u64; 64],
-        /// Changes with the wall clock.
-        wc_version: u32,
-        /// Seconds since 1970 at the domain's start.
-        wc_sec: u32,
-        /// Nanoseconds of them.
-        wc_nsec: u32,
-        /// The seconds' upper half.
-        wc_sec_hi: u32,
+        vcpu_info: [VcpuInfo; 1], evtchn_pending: [u64; 64], evtchn_mask: [u64; 64],
+        wc_version: u32, wc_sec: u32, wc_nsec: u32, wc_sec_hi: u32,
     }
 
-    /// `struct multicall_entry`.
-    MulticallEntry {
-        /// Hypercall number.
-        op: u64,
-        /// Its answer.
-        result: u64,
-        /// Its arguments.
-        args: [u64; 6],
-    }
+    /// `struct multicall_entry`: a hypercall's number, answer and arguments.
+    MulticallEntry { op: u64, result: u64, args: [u64; 6] }
 }
