@@ -74,7 +74,7 @@ pub fn build(
     let plan = Plan::new(config, seeds)?;
     let memory = plan.fill(config)?;
     let vgic = VGic::new(config.vcpus, SPIS).map_err(|_| BuildError::Heap)?;
-    let shared = FrameRef::zeroed().map_err(|_| MemoryError::OutOfMemory)?;
+    let shared = FrameRef::zeroed()?;
     let events = EventChannels::new(config.id, config.vcpus as usize, shared).map_err(|_| BuildError::Heap)?;
     let vcpus = make_vcpus(machine, config, created)?;
     let parts = Parts {

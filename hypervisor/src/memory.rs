@@ -6,11 +6,12 @@ use mote_core::addr::{Ipa, PAGE_SIZE, Pa};
 use mote_core::frames::{Extent, Order};
 use mote_core::id::DomainId;
 use mote_core::layout::IpaRange;
-use mote_core::p2m::{Access, Content, FirstTouch, P2m, P2mError, TableMemory};
+use mote_core::p2m::{Access, Content, P2m, TableMemory};
 use mote_core::vmid::Vmid;
 use mote_platform::memory;
 use mote_platform::stage2::{self, Stage2Root};
 
+pub use mote_core::frames::MemoryError;
 pub use pools::{FrameRef, init, release_module};
 use pools::{give_back, with_pools};
 
@@ -55,43 +56,11 @@ impl TableMemory for Tables {
     }
 }
 
-/// Why memory could not be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MemoryError {
-    /// The machine has no more.
-    OutOfMemory,
-    /// The TLBs cannot tell more domains apart.
-    OutOfVmids,
-    /// There can be nothing, or not what is wanted.
-    BadAddress,
-    /// Nothing is mapped there.
-    NotMapped,
-}
-
-impl From<P2mError> for MemoryError {
-    fn from(error: P2mError) -> Self {
-        match error {
-            P2mError::BadAddress | P2mError::Occupied => Self::BadAddress,
-            P2mError::Empty => Self::NotMapped,
-            P2mError::OutOfMemory => Self::OutOfMemory,
-        }
-    }
-}
-
-impl core::fmt::Display for MemoryError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::OutOfMemory => "there is not enough free memory",
-            Self::OutOfVmids => "there are more domains than VMIDs",
-            Self::BadAddress | Self::NotMapped => "something lies outside its memory",
-        })
-    }
-}
-
 /// The memory of one domain.
 pub struct GuestMemory {
-    // Taken out when the domain ends.
-    map: Option<P2m>,
+    map: P2m,
+    root: Stage2Root,
+    // Taken out at the very end.
     vmid: Option<Vmid>,
     tables: Tables,
     /// What it has, and what it was given and may have, in bytes.
@@ -122,24 +91,20 @@ impl GuestMemory {
     /// # Errors
     /// If there is no VMID or no memory for the first table.
     pub fn new(owner: DomainId) -> Result<Self, MemoryError> {
-        let vmid = with_pools(|pools| pools.vmids.allocate()).ok_or(MemoryError::OutOfVmids)?;
-        let mut memory = Self {
-            map: None,
-            vmid: Some(vmid),
-            tables: Tables { owner, root: None, left: FEW },
-            bytes: 0,
-            most: 0,
-            last: Ipa(0),
+        let mut tables = Tables { owner, root: None, left: FEW };
+        let map = P2m::new(&mut tables)?;
+        let Some(vmid) = with_pools(|pools| pools.vmids.allocate()) else {
+            tables.free(map.root());
+            return Err(MemoryError::OutOfVmids);
         };
-        memory.map = Some(P2m::new(&mut memory.tables).map_err(|_| MemoryError::OutOfMemory)?);
-        memory.tables.root = memory.root();
-        Ok(memory)
+        let root = Stage2Root::new(map.root().0, vmid.get());
+        tables.root = Some(root);
+        Ok(Self { map, root, vmid: Some(vmid), tables, bytes: 0, most: 0, last: Ipa(0) })
     }
 
     /// What to load so that a vCPU sees this memory.
-    pub fn root(&self) -> Option<Stage2Root> {
-        let (map, vmid) = (self.map.as_ref()?, self.vmid.as_ref()?);
-        Some(Stage2Root::new(map.root().0, vmid.get()))
+    pub const fn root(&self) -> Stage2Root {
+        self.root
     }
 
     /// Gives the domain RAM for a whole bank; page by page if exactly the pages that it touches are to be counted. What is
@@ -155,15 +120,13 @@ impl GuestMemory {
             let ipa = Ipa(bank.base.0 + done);
             let extent = self.allocate_for(ipa, bank.size - done)?;
             let size = extent.order().size();
-            match (by_pages, extent.order()) {
-                (true, _) => self.map_all(ipa, extent.into_pages(), Content::Stale)?,
-                (false, Order::Gib) => {
-                    let scrubbed = memory::scrub(extent.base().0, size as usize);
-                    scrubbed.expect("frames are in RAM");
-                    self.map_all(ipa, [extent], Content::Ready)?;
-                }
-                (false, _) => self.map_all(ipa, [extent], Content::Stale)?,
+            let order = if by_pages { Order::Page } else { extent.order() };
+            let mut content = Content::Stale;
+            if order == Order::Gib {
+                memory::scrub(extent.base().0, size as usize).expect("frames are in RAM");
+                content = Content::Ready;
             }
+            self.map_all(ipa, extent.split_into(order), Access::Full, content)?;
             self.bytes += size;
             done += size;
         }
@@ -178,28 +141,32 @@ impl GuestMemory {
         fitting.find_map(allocate).ok_or(MemoryError::OutOfMemory)
     }
 
-    /// Maps memory that lies in one piece from `at` on. What cannot be mapped goes back to the pool.
+    /// Maps memory that lies in one piece from `at` on. What cannot be mapped goes back to where it came from.
     fn map_all(
         &mut self,
         mut at: Ipa,
         parts: impl IntoIterator<Item = Extent>,
+        access: Access,
         content: Content,
     ) -> Result<(), MemoryError> {
-        let map = self.map.as_mut().ok_or(MemoryError::BadAddress)?;
         let mut result = Ok(());
         for part in parts {
             let size = part.order().size();
-            let rejected = match result {
-                Ok(()) => map.map(&mut self.tables, at, part, Access::Full, content).err(),
-                Err(_) => Some((P2mError::OutOfMemory, part)),
+            let mapped = match result {
+                Ok(()) => self.map.map(&mut self.tables, at, part, access, content),
+                Err(error) => Err((error, part)),
             };
-            if let Some((_, part)) = rejected {
-                give_back(self.tables.owner, part, Content::Stale);
-                result = Err(MemoryError::OutOfMemory);
+            match mapped {
+                Ok(()) => {
+                    self.last = self.last.max(Ipa(at.0 + size - PAGE_SIZE));
+                    at = Ipa(at.0 + size);
+                }
+                Err((error, part)) => {
+                    give_back(self.tables.owner, part, content);
+                    result = Err(error);
+                }
             }
-            at = Ipa(at.0 + size);
         }
-        self.last = self.last.max(Ipa(at.0 - PAGE_SIZE));
         result
     }
 
@@ -232,10 +199,12 @@ impl GuestMemory {
     ) -> Result<(), MemoryError> {
         let mut done = 0;
         while done < length {
-            let at = IpaRange { base: Ipa(to.0 + done), size: length - done };
-            let (target, room) = self.translate(at.base)?;
-            self.make_ready(at)?;
-            let part = room.min(at.size);
+            let rest = IpaRange { base: Ipa(to.0 + done), size: length - done };
+            let (target, room) = self.translate(rest.base)?;
+            // What EL2 is about to write need not be scrubbed.
+            let scrub = |base, order| scrub_except(base, order, rest);
+            self.map.make_ready(&mut self.tables, rest.base, false, scrub)?;
+            let part = room.min(rest.size);
             copy(done, target, part as usize)
                 .and_then(|()| memory::clean(target.0, part as usize))
                 .map_err(|_| MemoryError::BadAddress)?;
@@ -244,22 +213,9 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// Scrubs the leaf at the beginning of `range`, if nobody has yet, except what of `range` is in it: EL2 is about to
-    /// write that.
-    fn make_ready(&mut self, range: IpaRange) -> Result<(), MemoryError> {
-        let map = self.map.as_mut().ok_or(MemoryError::BadAddress)?;
-        if let FirstTouch::Scrub(base, order) = map.first_touch(&self.tables, range.base) {
-            let leaf = Ipa(range.base.0 & !(order.size() - 1));
-            scrub_except(base, IpaRange { base: leaf, size: order.size() }, range)?;
-            map.mark_ready(&mut self.tables, range.base);
-        }
-        Ok(())
-    }
-
     /// Where an IPA is, and how many bytes from there on are in one piece.
     fn translate(&self, ipa: Ipa) -> Result<(Pa, u64), MemoryError> {
-        let map = self.map.as_ref().ok_or(MemoryError::BadAddress)?;
-        let leaf = map.lookup(&self.tables, ipa).ok_or(MemoryError::BadAddress)?;
+        let leaf = self.map.lookup(&self.tables, ipa).ok_or(MemoryError::BadAddress)?;
         let size = leaf.order.size();
         Ok((leaf.pa, size - ipa.0 % size))
     }
@@ -270,11 +226,8 @@ impl GuestMemory {
     /// If nothing is mapped there any more.
     #[inline(never)]
     pub fn touch(&mut self, ipa: Ipa) -> Result<(), MemoryError> {
-        let map = self.map.as_mut().ok_or(MemoryError::BadAddress)?;
-        let is_there = map.touch(&mut self.tables, ipa, |base, order| {
-            memory::scrub(base.0, order.size() as usize).expect("frames are in RAM");
-        });
-        if is_there { Ok(()) } else { Err(MemoryError::NotMapped) }
+        let scrub = |base: Pa, order: Order| memory::scrub(base.0, order.size() as usize).expect("frames are in RAM");
+        self.map.make_ready(&mut self.tables, ipa, true, scrub)
     }
 
     /// Pages that the domain has, and may have.
@@ -291,9 +244,8 @@ impl GuestMemory {
         if self.bytes + order.size() > self.most {
             return Err(MemoryError::OutOfMemory);
         }
-        let extent = with_pools(|pools| pools.frames.allocate(self.tables.owner, order));
-        let extent = extent.map_err(|_| MemoryError::OutOfMemory)?;
-        self.map_all(ipa, [extent], Content::Stale)?;
+        let extent = with_pools(|pools| pools.frames.allocate(self.tables.owner, order))?;
+        self.map_all(ipa, [extent], Access::Full, Content::Stale)?;
         self.bytes += order.size();
         Ok(())
     }
@@ -304,7 +256,7 @@ impl GuestMemory {
     /// If it is not the domain's own, or may not be written.
     #[inline(never)]
     pub fn share(&mut self, ipa: Ipa, access: Access) -> Result<FrameRef, MemoryError> {
-        FrameRef::new(self.own_page(ipa, access)?).map_err(|_| MemoryError::OutOfMemory)
+        FrameRef::new(self.own_page(ipa, access)?)
     }
 
     /// Where the page of RAM at `ipa` is, to which `access` is wanted. It stays there for as long as this memory is locked.
@@ -313,8 +265,7 @@ impl GuestMemory {
     /// As above.
     pub fn own_page(&mut self, ipa: Ipa, access: Access) -> Result<Pa, MemoryError> {
         let page = Ipa(ipa.0 & !(PAGE_SIZE - 1));
-        let map = self.map.as_ref().ok_or(MemoryError::BadAddress)?;
-        let leaf = map.lookup(&self.tables, page).ok_or(MemoryError::BadAddress)?;
+        let leaf = self.map.lookup(&self.tables, page).ok_or(MemoryError::BadAddress)?;
         if leaf.foreign || access == Access::Full && !leaf.writable {
             return Err(MemoryError::BadAddress);
         }
@@ -334,13 +285,7 @@ impl GuestMemory {
             Ok(_) | Err(MemoryError::NotMapped) => {}
             Err(error) => return Err(error),
         }
-        self.last = self.last.max(ipa);
-        let map = self.map.as_mut().ok_or(MemoryError::BadAddress)?;
-        let mapped = map.map(&mut self.tables, ipa, page.into_extent(), access, Content::Foreign);
-        mapped.map_err(|(error, extent)| {
-            give_back(self.tables.owner, extent, Content::Foreign);
-            error.into()
-        })
+        self.map_all(ipa, [page.into_extent()], access, Content::Foreign)
     }
 
     /// Takes away the page that is mapped at `ipa`; whether it was the domain's own.
@@ -349,8 +294,7 @@ impl GuestMemory {
     /// If nothing is mapped there.
     #[inline(never)]
     pub fn remove(&mut self, ipa: Ipa) -> Result<bool, MemoryError> {
-        let map = self.map.as_mut().ok_or(MemoryError::BadAddress)?;
-        let (extent, content) = map.unmap_page(&mut self.tables, ipa)?;
+        let (extent, content) = self.map.unmap_page(&mut self.tables, ipa)?;
         let own = content != Content::Foreign;
         if own {
             self.bytes -= PAGE_SIZE;
@@ -361,7 +305,7 @@ impl GuestMemory {
 
     /// Where the page at `ipa` is, if it is not the domain's own.
     pub fn shared_at(&self, ipa: Ipa) -> Option<Pa> {
-        let leaf = self.map.as_ref()?.lookup(&self.tables, ipa)?;
+        let leaf = self.map.lookup(&self.tables, ipa)?;
         leaf.foreign.then_some(leaf.pa)
     }
 
@@ -381,19 +325,15 @@ impl GuestMemory {
 
     /// Takes everything apart, scrubbed. No vCPU of the domain runs or will run.
     pub fn release(&mut self) -> Usage {
-        let mut usage = Usage { given: self.most, touched: 0, tables: 0 };
-        if let Some(root) = self.root() {
-            root.invalidate_all();
-        }
-        if let Some(map) = self.map.take() {
-            usage.touched = map.touched_bytes(&self.tables);
-            usage.tables = map.table_bytes();
-            let owner = self.tables.owner;
-            map.release(&mut self.tables, |_, extent, content| give_back(owner, extent, content));
-        }
-        if let Some(vmid) = self.vmid.take() {
-            with_pools(|pools| pools.vmids.release(vmid));
-        }
+        self.root.invalidate_all();
+        let mut usage = Usage { given: self.most, touched: 0, tables: self.map.table_bytes() };
+        let owner = self.tables.owner;
+        self.map.clear(&mut self.tables, |extent, content, touched| {
+            if touched && content != Content::Foreign {
+                usage.touched += extent.order().size();
+            }
+            give_back(owner, extent, content);
+        });
         usage
     }
 }
@@ -401,18 +341,20 @@ impl GuestMemory {
 impl Drop for GuestMemory {
     fn drop(&mut self) {
         self.release();
+        self.tables.free(self.map.root());
+        if let Some(vmid) = self.vmid.take() {
+            with_pools(|pools| pools.vmids.release(vmid));
+        }
     }
 }
 
-/// Scrubs what of `leaf`, which lies at `base` in the machine, is not in `filled`.
-fn scrub_except(base: Pa, leaf: IpaRange, filled: IpaRange) -> Result<(), MemoryError> {
-    let end = leaf.base.0 + leaf.size;
-    let page = PAGE_SIZE - 1;
-    let skip_from = filled.base.0.next_multiple_of(PAGE_SIZE).clamp(leaf.base.0, end);
-    let skip_to = (filled.base.0.saturating_add(filled.size) & !page).clamp(skip_from, end);
-    for (from, to) in [(leaf.base.0, skip_from), (skip_to, end)] {
-        let start = base.0 + (from - leaf.base.0);
-        memory::scrub(start, (to - from) as usize).map_err(|_| MemoryError::BadAddress)?;
+/// Scrubs what of the leaf that `filled` begins in is not in `filled`; the leaf lies at `base` in the machine.
+fn scrub_except(base: Pa, order: Order, filled: IpaRange) {
+    let leaf = filled.base.0 & !(order.size() - 1);
+    let end = leaf + order.size();
+    let skip_from = filled.base.0.next_multiple_of(PAGE_SIZE).clamp(leaf, end);
+    let skip_to = (filled.base.0.saturating_add(filled.size) & !(PAGE_SIZE - 1)).clamp(skip_from, end);
+    for (from, to) in [(leaf, skip_from), (skip_to, end)] {
+        memory::scrub(base.0 + (from - leaf), (to - from) as usize).expect("frames are in RAM");
     }
-    Ok(())
 }

@@ -227,9 +227,7 @@ impl Pcpu {
             state.reset(start);
             domain.announce_again(vcpu.id);
         }
-        if let Some(root) = domain.memory.lock().root() {
-            root.load();
-        }
+        domain.memory.lock().root().load();
         self.forget_siblings(domain, vcpu.id);
         state.machine.system.load();
         state.machine.floating_point.load();

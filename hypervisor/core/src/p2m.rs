@@ -7,7 +7,7 @@
 use core::cell::Cell;
 
 use crate::addr::{Ipa, PAGE_SIZE, Pa};
-use crate::frames::{Extent, Order};
+use crate::frames::{Extent, MemoryError, Order};
 
 /// Bits of an IPA.
 pub const IPA_BITS: u32 = 39;
@@ -31,6 +31,7 @@ pub trait TableMemory {
 /// Descriptor fields (Arm ARM D8.3.1.2 and D8.3.2, stage 2).
 const VALID: u64 = 1;
 const TABLE_OR_PAGE: u64 = 1 << 1;
+const TABLE: u64 = VALID | TABLE_OR_PAGE;
 const MEMORY_NORMAL_WRITE_BACK: u64 = 0b1111 << 2;
 const READ: u64 = 1 << 6;
 const WRITE: u64 = 1 << 7;
@@ -94,28 +95,6 @@ impl Content {
     }
 }
 
-/// What must be done for a guest that touches a leaf for the first time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FirstTouch {
-    /// Nothing: it goes on.
-    Nothing,
-    /// This memory must be scrubbed; then [`P2m::touch`] lets the guest go on.
-    Scrub(Pa, Order),
-}
-
-/// Why the map did not change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum P2mError {
-    /// The IPA does not exist, or is not aligned to the size asked for.
-    BadAddress,
-    /// Something is mapped there already.
-    Occupied,
-    /// Nothing is mapped there.
-    Empty,
-    /// No memory for a table.
-    OutOfMemory,
-}
-
 /// What an IPA is mapped to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leaf {
@@ -131,77 +110,51 @@ pub struct Leaf {
     pub touched: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Level {
-    L1,
-    L2,
-    L3,
+/// A table's entry on the way to an IPA. The deeper the table, the less an entry describes.
+#[derive(Clone, Copy)]
+struct Entry {
+    table: Pa,
+    index: usize,
+    order: Order,
+    raw: u64,
 }
 
-impl Level {
-    const fn of(order: Order) -> Self {
-        match order {
-            Order::Gib => Self::L1,
-            Order::Block => Self::L2,
-            Order::Page => Self::L3,
-        }
+impl Entry {
+    fn read(memory: &impl TableMemory, table: Pa, order: Order, index: usize) -> Self {
+        Self { table, index, order, raw: memory.read(table, index) }
     }
 
-    const fn order(self) -> Order {
-        match self {
-            Self::L1 => Order::Gib,
-            Self::L2 => Order::Block,
-            Self::L3 => Order::Page,
-        }
+    const fn is_valid(self) -> bool {
+        self.raw & VALID != 0
     }
 
-    const fn below(self) -> Option<Self> {
-        match self {
-            Self::L1 => Some(Self::L2),
-            Self::L2 => Some(Self::L3),
-            Self::L3 => None,
-        }
+    const fn output(self) -> Pa {
+        Pa(self.raw & ADDRESS)
     }
 
-    /// Bits of the offset into what a descriptor of this level describes.
-    const fn shift(self) -> u32 {
-        match self {
-            Self::L1 => 30,
-            Self::L2 => 21,
-            Self::L3 => 12,
-        }
-    }
-
-    const fn index(self, ipa: Ipa) -> usize {
-        (ipa.0 >> self.shift()) as usize % ENTRIES
-    }
-
-    const fn leaf_bits(self) -> u64 {
-        match self {
-            Self::L3 => VALID | TABLE_OR_PAGE,
-            Self::L1 | Self::L2 => VALID,
+    /// The table that it leads to, and what an entry there describes.
+    const fn next(self) -> Option<(Pa, Order)> {
+        match self.order.below() {
+            Some(below) if self.raw & TABLE == TABLE => Some((self.output(), below)),
+            _ => None,
         }
     }
 }
 
-/// A descriptor, taken apart.
-enum Descriptor {
-    Invalid,
-    Table(Pa),
-    Leaf(u64),
+/// The place of an IPA in a table whose entries describe so much.
+const fn index(order: Order, ipa: Ipa) -> usize {
+    (ipa.0 / order.size()) as usize % ENTRIES
 }
 
-impl Descriptor {
-    fn decode(level: Level, raw: u64) -> Self {
-        match (raw & VALID != 0, raw & TABLE_OR_PAGE != 0, level) {
-            (false, ..) => Self::Invalid,
-            (true, true, Level::L1 | Level::L2) => Self::Table(Pa(raw & ADDRESS)),
-            (true, ..) => Self::Leaf(raw),
-        }
+/// What makes a descriptor a leaf of this size.
+const fn leaf_bits(order: Order) -> u64 {
+    match order {
+        Order::Page => VALID | TABLE_OR_PAGE,
+        Order::Block | Order::Gib => VALID,
     }
 }
 
-/// A domain's map. It does not free itself: see [`P2m::release`].
+/// A domain's map. It does not free itself: see [`P2m::clear`].
 #[derive(Debug)]
 pub struct P2m {
     root: Pa,
@@ -218,8 +171,8 @@ impl P2m {
     ///
     /// # Errors
     /// If there is no memory for the root table.
-    pub fn new(memory: &mut impl TableMemory) -> Result<Self, P2mError> {
-        let root = memory.allocate().ok_or(P2mError::OutOfMemory)?;
+    pub fn new(memory: &mut impl TableMemory) -> Result<Self, MemoryError> {
+        let root = memory.allocate().ok_or(MemoryError::OutOfMemory)?;
         Ok(Self { root, tables: 1, recent: Cell::new(NOWHERE) })
     }
 
@@ -246,29 +199,22 @@ impl P2m {
         extent: Extent,
         access: Access,
         content: Content,
-    ) -> Result<(), (P2mError, Extent)> {
+    ) -> Result<(), (MemoryError, Extent)> {
         let order = extent.order();
-        if !is_mappable(ipa, order) {
-            return Err((P2mError::BadAddress, extent));
+        match self.make_path(memory, ipa, order) {
+            Ok((table, index)) => {
+                let attributes = MEMORY_NORMAL_WRITE_BACK | INNER_SHAREABLE | access.bits() | content.bits();
+                memory.write(table, index, extent.base().0 | attributes | leaf_bits(order));
+                Ok(())
+            }
+            Err(error) => Err((error, extent)),
         }
-        let level = Level::of(order);
-        let (table, index) = match self.make_path(memory, ipa, level) {
-            Ok(place) => place,
-            Err(error) => return Err((error, extent)),
-        };
-        if memory.read(table, index) & VALID != 0 {
-            return Err((P2mError::Occupied, extent));
-        }
-        let attributes = MEMORY_NORMAL_WRITE_BACK | INNER_SHAREABLE | access.bits() | content.bits();
-        memory.write(table, index, extent.base().0 | attributes | level.leaf_bits());
-        Ok(())
     }
 
     /// What `ipa` is mapped to.
     #[must_use]
     pub fn lookup(&self, memory: &impl TableMemory, ipa: Ipa) -> Option<Leaf> {
-        let (_, _, level, raw) = self.find_leaf(memory, ipa)?;
-        let order = level.order();
+        let Entry { order, raw, .. } = self.find_leaf(memory, ipa)?;
         Some(Leaf {
             pa: Pa((raw & ADDRESS) + ipa.0 % order.size()),
             order,
@@ -278,54 +224,46 @@ impl P2m {
         })
     }
 
-    /// What must be done before the leaf at `ipa` may be touched. Leaves begin with their access flag clear, so a
+    /// Sees to it that the leaf at `ipa` holds what the guest is to find: what is stale in it `scrub` removes. If the guest is
+    /// about to `touch` it, it may, and the leaf counts as touched from now on: leaves begin with their access flag clear, so a
     /// first touch faults.
-    #[must_use]
-    pub fn first_touch(&self, memory: &impl TableMemory, ipa: Ipa) -> FirstTouch {
-        match self.find_leaf(memory, ipa) {
-            Some((_, _, level, raw)) if raw & STALE != 0 => FirstTouch::Scrub(Pa(raw & ADDRESS), level.order()),
-            _ => FirstTouch::Nothing,
+    ///
+    /// # Errors
+    /// If nothing is mapped there.
+    pub fn make_ready(
+        &mut self,
+        memory: &mut impl TableMemory,
+        ipa: Ipa,
+        touch: bool,
+        scrub: impl FnOnce(Pa, Order),
+    ) -> Result<(), MemoryError> {
+        let leaf = self.find_leaf(memory, ipa).ok_or(MemoryError::NotMapped)?;
+        if leaf.raw & STALE != 0 {
+            scrub(leaf.output(), leaf.order);
         }
-    }
-
-    /// Notes that the leaf at `ipa` holds what the guest is to find.
-    pub fn mark_ready(&mut self, memory: &mut impl TableMemory, ipa: Ipa) {
-        if let Some((table, index, _, raw)) = self.find_leaf(memory, ipa)
-            && raw & STALE != 0
-        {
-            memory.write(table, index, raw & !STALE);
+        let ready = leaf.raw & !STALE | if touch { ACCESSED } else { 0 };
+        if ready != leaf.raw {
+            memory.write(leaf.table, leaf.index, ready);
         }
-    }
-
-    /// Lets the guest touch the leaf at `ipa`, which counts as touched from now on; what is stale in it `scrub` removes before.
-    /// `false` if nothing is mapped there.
-    pub fn touch(&mut self, memory: &mut impl TableMemory, ipa: Ipa, scrub: impl FnOnce(Pa, Order)) -> bool {
-        let Some((table, index, level, raw)) = self.find_leaf(memory, ipa) else { return false };
-        if raw & STALE != 0 {
-            scrub(Pa(raw & ADDRESS), level.order());
-        }
-        if raw & (ACCESSED | STALE) != ACCESSED {
-            memory.write(table, index, raw & !STALE | ACCESSED);
-        }
-        true
+        Ok(())
     }
 
     /// Takes the page at `ipa` out of the map, splitting the block it is part of, and gives it back with what is in it.
     ///
     /// # Errors
     /// If nothing is mapped there or a block cannot be split; the map says what it said.
-    pub fn unmap_page(&mut self, memory: &mut impl TableMemory, ipa: Ipa) -> Result<(Extent, Content), P2mError> {
+    pub fn unmap_page(&mut self, memory: &mut impl TableMemory, ipa: Ipa) -> Result<(Extent, Content), MemoryError> {
         if !is_mappable(ipa, Order::Page) {
-            return Err(P2mError::BadAddress);
+            return Err(MemoryError::BadAddress);
         }
         loop {
-            let (table, index, level, raw) = self.find_leaf(memory, ipa).ok_or(P2mError::Empty)?;
-            if level == Level::L3 {
-                memory.write(table, index, 0);
+            let leaf = self.find_leaf(memory, ipa).ok_or(MemoryError::NotMapped)?;
+            let Some(below) = leaf.order.below() else {
+                memory.write(leaf.table, leaf.index, 0);
                 memory.invalidate(ipa);
-                return Ok((Extent::kept(Pa(raw & ADDRESS), Order::Page), Content::of(raw)));
-            }
-            self.split(memory, ipa, (table, index, level, raw))?;
+                return Ok((Extent::kept(leaf.output(), Order::Page), Content::of(leaf.raw)));
+            };
+            self.split(memory, ipa, leaf, below)?;
         }
     }
 
@@ -334,97 +272,90 @@ impl P2m {
         &mut self,
         memory: &mut impl TableMemory,
         ipa: Ipa,
-        (table, index, level, raw): (Pa, usize, Level, u64),
-    ) -> Result<(), P2mError> {
-        let below = level.below().ok_or(P2mError::Empty)?;
-        let new = memory.allocate().ok_or(P2mError::OutOfMemory)?;
-        self.tables += 1;
-        let attributes = raw & !ADDRESS & !(VALID | TABLE_OR_PAGE) | below.leaf_bits();
+        block: Entry,
+        below: Order,
+    ) -> Result<(), MemoryError> {
+        let new = self.new_table(memory)?;
+        let attributes = block.raw & !ADDRESS | leaf_bits(below);
         for entry in 0..ENTRIES {
-            let pa = (raw & ADDRESS) + entry as u64 * below.order().size();
+            let pa = block.output().0 + entry as u64 * below.size();
             memory.write(new, entry, pa | attributes);
         }
-        memory.write(table, index, 0);
+        memory.write(block.table, block.index, 0);
         memory.invalidate(ipa);
-        memory.write(table, index, new.0 | VALID | TABLE_OR_PAGE);
+        memory.write(block.table, block.index, new.0 | TABLE);
         Ok(())
     }
 
-    /// Bytes of the leaves that were touched.
-    #[must_use]
-    pub fn touched_bytes(&self, memory: &impl TableMemory) -> u64 {
-        let mut bytes = 0;
-        self.for_each_leaf(memory, |level, raw| {
-            if raw & (ACCESSED | FOREIGN) == ACCESSED {
-                bytes += level.order().size();
-            }
-        });
-        bytes
+    fn new_table(&mut self, memory: &mut impl TableMemory) -> Result<Pa, MemoryError> {
+        let table = memory.allocate().ok_or(MemoryError::OutOfMemory)?;
+        self.tables += 1;
+        Ok(table)
     }
 
-    /// Takes everything apart: every leaf goes to `reclaim`, with what is in it, every table back to `memory`. No CPU may
-    /// use the map any more, and no TLB remember it.
-    pub fn release<M: TableMemory>(self, memory: &mut M, mut reclaim: impl FnMut(&mut M, Extent, Content)) {
-        release_table(memory, self.root, Level::L1, &mut reclaim);
+    /// Takes everything out of the map: every leaf goes to `reclaim`, with what is in it and whether it was touched, every table
+    /// but the root back to `memory`. No CPU may use the map any more, and no TLB remember it.
+    pub fn clear(&mut self, memory: &mut impl TableMemory, mut reclaim: impl FnMut(Extent, Content, bool)) {
+        clear_table(memory, self.root, Order::Gib, &mut reclaim);
+        (self.tables, self.recent) = (1, Cell::new(NOWHERE));
     }
 
-    fn for_each_leaf(&self, memory: &impl TableMemory, mut f: impl FnMut(Level, u64)) {
-        visit(memory, self.root, Level::L1, &mut f);
-    }
-
-    fn find_leaf(&self, memory: &impl TableMemory, ipa: Ipa) -> Option<(Pa, usize, Level, u64)> {
+    fn find_leaf(&self, memory: &impl TableMemory, ipa: Ipa) -> Option<Entry> {
         let Some(table) = self.recent_table(ipa) else { return self.walk(memory, ipa) };
-        let index = Level::L3.index(ipa);
-        let raw = memory.read(table, index);
-        (raw & VALID != 0).then_some((table, index, Level::L3, raw))
+        let entry = Entry::read(memory, table, Order::Page, index(Order::Page, ipa));
+        entry.is_valid().then_some(entry)
     }
 
     /// The table of the page at `ipa`, if it is the one that was walked to last.
     const fn recent_table(&self, ipa: Ipa) -> Option<Pa> {
         let (block, table) = self.recent.get();
-        if block == ipa.0 >> Level::L2.shift() { Some(table) } else { None }
+        if block == ipa.0 / Order::Block.size() { Some(table) } else { None }
     }
 
     #[inline(never)]
-    fn walk(&self, memory: &impl TableMemory, ipa: Ipa) -> Option<(Pa, usize, Level, u64)> {
+    fn walk(&self, memory: &impl TableMemory, ipa: Ipa) -> Option<Entry> {
         if ipa.0 >> IPA_BITS != 0 {
             return None;
         }
-        let (mut table, mut level) = (self.root, Level::L1);
+        let (mut table, mut order) = (self.root, Order::Gib);
         loop {
-            let index = level.index(ipa);
-            match Descriptor::decode(level, memory.read(table, index)) {
-                Descriptor::Invalid => return None,
-                Descriptor::Leaf(raw) => return Some((table, index, level, raw)),
-                Descriptor::Table(next) => (table, level) = (next, level.below()?),
-            }
-            if level == Level::L3 {
-                self.recent.set((ipa.0 >> Level::L2.shift(), table));
+            let entry = Entry::read(memory, table, order, index(order, ipa));
+            let Some(next) = entry.next() else { return entry.is_valid().then_some(entry) };
+            (table, order) = next;
+            if order == Order::Page {
+                self.recent.set((ipa.0 / Order::Block.size(), table));
             }
         }
     }
 
-    /// The place for a leaf of `target`'s size, with the tables on the way to it.
-    fn make_path(&mut self, memory: &mut impl TableMemory, ipa: Ipa, target: Level) -> Result<(Pa, usize), P2mError> {
-        if let (Level::L3, Some(table)) = (target, self.recent_table(ipa)) {
-            return Ok((table, target.index(ipa)));
+    /// The free place for a leaf of `target`'s size, with the tables on the way to it.
+    fn make_path(
+        &mut self,
+        memory: &mut impl TableMemory,
+        ipa: Ipa,
+        target: Order,
+    ) -> Result<(Pa, usize), MemoryError> {
+        if !is_mappable(ipa, target) {
+            return Err(MemoryError::BadAddress);
         }
-        let (mut table, mut level) = (self.root, Level::L1);
-        while level != target {
-            let index = level.index(ipa);
-            table = match Descriptor::decode(level, memory.read(table, index)) {
-                Descriptor::Table(next) => next,
-                Descriptor::Leaf(_) => return Err(P2mError::Occupied),
-                Descriptor::Invalid => {
-                    let next = memory.allocate().ok_or(P2mError::OutOfMemory)?;
-                    self.tables += 1;
-                    memory.write(table, index, next.0 | VALID | TABLE_OR_PAGE);
-                    next
+        let (mut table, mut order) = match (target, self.recent_table(ipa)) {
+            (Order::Page, Some(table)) => (table, target),
+            _ => (self.root, Order::Gib),
+        };
+        while order != target {
+            let entry = Entry::read(memory, table, order, index(order, ipa));
+            (table, order) = match (entry.next(), order.below()) {
+                (Some(next), _) => next,
+                (None, Some(below)) if !entry.is_valid() => {
+                    let new = self.new_table(memory)?;
+                    memory.write(table, entry.index, new.0 | TABLE);
+                    (new, below)
                 }
+                _ => return Err(MemoryError::Occupied),
             };
-            level = level.below().ok_or(P2mError::BadAddress)?;
         }
-        Ok((table, level.index(ipa)))
+        let place = Entry::read(memory, table, target, index(target, ipa));
+        if place.is_valid() { Err(MemoryError::Occupied) } else { Ok((table, place.index)) }
     }
 }
 
@@ -432,33 +363,25 @@ fn is_mappable(ipa: Ipa, order: Order) -> bool {
     ipa.0.is_multiple_of(order.size()) && ipa.0 >> IPA_BITS == 0
 }
 
-fn visit(memory: &impl TableMemory, table: Pa, level: Level, f: &mut impl FnMut(Level, u64)) {
-    for index in 0..ENTRIES {
-        match (Descriptor::decode(level, memory.read(table, index)), level.below()) {
-            (Descriptor::Leaf(raw), _) => f(level, raw),
-            (Descriptor::Table(next), Some(below)) => visit(memory, next, below, f),
-            _ => {}
-        }
-    }
-}
-
-fn release_table<M: TableMemory>(
-    memory: &mut M,
+fn clear_table(
+    memory: &mut impl TableMemory,
     table: Pa,
-    level: Level,
-    reclaim: &mut impl FnMut(&mut M, Extent, Content),
+    order: Order,
+    reclaim: &mut impl FnMut(Extent, Content, bool),
 ) {
     for index in 0..ENTRIES {
-        match (Descriptor::decode(level, memory.read(table, index)), level.below()) {
-            (Descriptor::Leaf(raw), _) => {
-                let extent = Extent::kept(Pa(raw & ADDRESS), level.order());
-                reclaim(memory, extent, Content::of(raw));
-            }
-            (Descriptor::Table(next), Some(below)) => release_table(memory, next, below, reclaim),
-            _ => {}
+        let entry = Entry::read(memory, table, order, index);
+        if let Some((next, below)) = entry.next() {
+            clear_table(memory, next, below, reclaim);
+            memory.free(next);
+        } else if entry.is_valid() {
+            reclaim(Extent::kept(entry.output(), order), Content::of(entry.raw), entry.raw & ACCESSED != 0);
+        }
+        // The other tables are not used any more.
+        if entry.is_valid() && order == Order::Gib {
+            memory.write(table, index, 0);
         }
     }
-    memory.free(table);
 }
 
 #[cfg(test)]
@@ -525,6 +448,12 @@ mod tests {
         Extent::kept(Pa(pa), order)
     }
 
+    /// Bytes of the leaves at `ipas` that the guest touched.
+    fn touched_bytes(p2m: &P2m, memory: &Checker, ipas: &[u64]) -> u64 {
+        let leaves = ipas.iter().filter_map(|&ipa| p2m.lookup(memory, Ipa(ipa)));
+        leaves.filter(|leaf| leaf.touched).map(|leaf| leaf.order.size()).sum()
+    }
+
     #[test]
     fn addresses_past_the_last_are_refused() {
         let memory = &mut Checker::default();
@@ -534,7 +463,7 @@ mod tests {
                 let page = extent(0x5000, Order::Page);
                 let result = p2m.map(memory, Ipa(ipa), page, Access::Full, Content::Ready);
                 let fits = ipa < 1 << IPA_BITS && ipa.is_multiple_of(PAGE_SIZE);
-                let was_new = fits && !matches!(result, Err((P2mError::Occupied, _)));
+                let was_new = fits && !matches!(result, Err((MemoryError::Occupied, _)));
                 assert_eq!(result.is_ok(), was_new, "{ipa:#x}");
                 assert_eq!(
                     p2m.lookup(memory, Ipa(ipa)).is_some(),
@@ -552,7 +481,7 @@ mod tests {
             memory.budget = Some(budget);
             let page = extent(0x5000, Order::Page);
             let failed = p2m.map(memory, Ipa(0x4000_0000), page, Access::Full, Content::Ready);
-            assert_eq!(failed, Err((P2mError::OutOfMemory, extent(0x5000, Order::Page))));
+            assert_eq!(failed, Err((MemoryError::OutOfMemory, extent(0x5000, Order::Page))));
             assert_eq!(p2m.lookup(memory, Ipa(0x4000_0000)), None);
         }
     }
@@ -566,16 +495,23 @@ mod tests {
         {
             p2m.map(memory, Ipa(ipa), extent(pa, order), Access::Full, content).expect("room");
         }
-        assert_eq!(p2m.touched_bytes(memory), 0);
-        assert_eq!(p2m.first_touch(memory, Ipa(0x20_0008)), FirstTouch::Nothing);
-        let scrub = FirstTouch::Scrub(Pa(0x20_0000), Order::Block);
-        assert_eq!(p2m.first_touch(memory, Ipa(0x1234)), scrub);
-        p2m.mark_ready(memory, Ipa(0x1234));
-        assert_eq!(p2m.first_touch(memory, Ipa(0x1234)), FirstTouch::Nothing);
-        assert_eq!(p2m.touched_bytes(memory), 0);
-        assert!(p2m.touch(memory, Ipa(0x1234), |_, _| panic!("it was scrubbed")));
-        assert!(!p2m.touch(memory, Ipa(0x4000_0000), |_, _| panic!("nothing is there")));
-        assert_eq!(p2m.touched_bytes(memory), Order::Block.size());
+        let both = [0, 0x20_0000];
+        assert_eq!(touched_bytes(&p2m, memory, &both), 0);
+        assert_eq!(p2m.make_ready(memory, Ipa(0x20_0008), false, |_, _| panic!("it was ready")), Ok(()));
+        let mut scrubbed = None;
+        assert_eq!(p2m.make_ready(memory, Ipa(0x1234), false, |pa, order| scrubbed = Some((pa, order))), Ok(()));
+        assert_eq!(scrubbed, Some((Pa(0x20_0000), Order::Block)));
+        assert_eq!(p2m.make_ready(memory, Ipa(0x1234), false, |_, _| panic!("it was scrubbed")), Ok(()));
+        assert_eq!(touched_bytes(&p2m, memory, &both), 0);
+        assert_eq!(p2m.make_ready(memory, Ipa(0x1234), true, |_, _| panic!("it was scrubbed")), Ok(()));
+        assert_eq!(
+            p2m.make_ready(memory, Ipa(0x4000_0000), true, |_, _| panic!("nothing is there")),
+            Err(MemoryError::NotMapped)
+        );
+        assert_eq!(touched_bytes(&p2m, memory, &both), Order::Block.size());
+        let mut touched = 0;
+        p2m.clear(memory, |extent, _, is_touched| touched += u64::from(is_touched) * extent.order().size());
+        assert_eq!(touched, Order::Block.size());
     }
 
     #[test]
@@ -592,9 +528,12 @@ mod tests {
         let page = p2m.unmap_page(memory, Ipa(0x4000_5000)).expect("mapped");
         assert_eq!(page, (extent(0x8000_5000, Order::Page), Content::Ready));
         let mut bytes = 0;
-        p2m.release(memory, |_, extent, _| bytes += extent.order().size());
+        p2m.clear(memory, |extent, _, _| bytes += extent.order().size());
         assert_eq!(bytes, Order::Gib.size() + Order::Block.size() + PAGE_SIZE - PAGE_SIZE);
-        assert!(memory.tables.is_empty());
+        assert_eq!((memory.tables.len(), p2m.table_bytes()), (1, PAGE_SIZE), "the root stays");
+        assert!((0..ENTRIES).all(|index| memory.read(p2m.root(), index) == 0));
+        memory.invalidate(Ipa(0));
+        p2m.map(memory, Ipa(0x4000_0000), extent(0x8000_0000, Order::Gib), Access::Full, Content::Ready).expect("room");
     }
 
     proptest! {
@@ -627,11 +566,14 @@ mod tests {
                 let probe = ipa & !0xfff;
                 prop_assert_eq!(p2m.lookup(memory, Ipa(probe)).map(|leaf| leaf.pa.0), model.get(&probe).copied());
             }
-            prop_assert_eq!(p2m.touched_bytes(memory), 0);
             let mut left = model.len() as u64 * PAGE_SIZE;
-            p2m.release(memory, |_, extent, _| left -= extent.order().size());
-            prop_assert_eq!(left, 0);
-            prop_assert!(memory.tables.is_empty());
+            let mut touched = false;
+            p2m.clear(memory, |extent, _, is_touched| {
+                left -= extent.order().size();
+                touched |= is_touched;
+            });
+            prop_assert_eq!((left, touched), (0, false));
+            prop_assert_eq!(memory.tables.len(), 1);
         }
     }
 }

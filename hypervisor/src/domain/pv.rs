@@ -133,8 +133,8 @@ impl Domain {
         if place.is_some() {
             return Err(Errno::EBUSY);
         }
-        let page = self.events.lock().shared().another().map_err(|_| Errno::ENOMEM)?;
-        self.map_page(ipa, page)?;
+        let page = self.events.lock().shared().another()?;
+        self.memory.lock().map_shared(ipa, page, Access::Full)?;
         *place = Some(ipa);
         Ok(())
     }
@@ -150,22 +150,14 @@ impl Domain {
         if mapped.is_some() {
             return Err(Errno::EBUSY);
         }
-        let page = page.another().map_err(|_| Errno::ENOMEM)?;
+        let page = page.another()?;
         grants.set_frame_ipa(index, Some(ipa));
         drop(grants);
-        let result = self.map_page(ipa, page);
-        if result.is_err() {
+        let mapped = self.memory.lock().map_shared(ipa, page, Access::Full);
+        if mapped.is_err() {
             self.grants.lock().set_frame_ipa(index, None);
         }
-        result
-    }
-
-    fn map_page(&self, ipa: Ipa, page: FrameRef) -> Result<(), Errno> {
-        let mapped = self.memory.lock().map_shared(ipa, page, Access::Full);
-        mapped.map_err(|error| match error {
-            MemoryError::OutOfMemory => Errno::ENOMEM,
-            _ => Errno::EINVAL,
-        })
+        Ok(mapped?)
     }
 
     /// Grows the grant table to `frames`.
@@ -177,8 +169,7 @@ impl Domain {
             return Err(Errno::EINVAL);
         }
         while self.grants.lock().frames() < frames {
-            let page = FrameRef::zeroed().map_err(|_| Errno::ENOMEM)?;
-            self.grants.lock().add_frame(page).map_err(|_| Errno::ENOMEM)?;
+            self.grants.lock().add_frame(FrameRef::zeroed()?).map_err(|_| Errno::ENOMEM)?;
         }
         Ok(())
     }
@@ -205,9 +196,8 @@ impl Domain {
     /// # Errors
     /// If there is no memory.
     pub fn add_console(&self) -> Result<(), MemoryError> {
-        let page = FrameRef::zeroed().map_err(|_| MemoryError::OutOfMemory)?;
-        let mapped = page.another().map_err(|_| MemoryError::OutOfMemory)?;
-        self.memory.lock().map_shared(CONSOLE_PAGE, mapped, Access::Full)?;
+        let page = FrameRef::zeroed()?;
+        self.memory.lock().map_shared(CONSOLE_PAGE, page.another()?, Access::Full)?;
         let port = self.events.lock().allocate_for_hypervisor();
         let port = port.map_err(|_| MemoryError::OutOfMemory)?;
         self.console.call_once(|| Console { ring: PvConsole::new(page), port });

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use mote_core::addr::{PAGE_SIZE, Pa, PaRange};
 use mote_core::events;
-use mote_core::frames::{Extent, FramePool, NotOwned, Order, OutOfMemory};
+use mote_core::frames::{Extent, FramePool, MemoryError, Order};
 use mote_core::id::DomainId;
 use mote_core::p2m::Content;
 use mote_core::vmid::VmidPool;
@@ -27,7 +27,7 @@ static POOLS: Once<Mutex<Pools>> = Once::new();
 ///
 /// # Errors
 /// If EL2's heap cannot hold the pool's tables.
-pub fn init(ram: &[PaRange], reserved: impl Iterator<Item = PaRange>) -> Result<(), OutOfMemory> {
+pub fn init(ram: &[PaRange], reserved: impl Iterator<Item = PaRange>) -> Result<(), MemoryError> {
     let mut frames = FramePool::new(ram)?;
     for range in reserved {
         frames.reserve(range)?;
@@ -56,26 +56,21 @@ pub(super) fn give_back(owner: DomainId, extent: Extent, content: Content) {
         return drop(FrameRef::kept(extent.base()));
     }
     if with_pools(|pools| pools.frames.is_whole(&extent)) {
-        return scrub_and_free(owner, extent, content);
+        return scrub_and_free(Some(owner), extent, content);
     }
-    for page in extent.into_pages() {
+    for page in extent.split_into(Order::Page) {
         if with_pools(|pools| pools.frames.leave(owner, &page)) {
-            scrub_and_free(owner, page, content);
+            scrub_and_free(Some(owner), page, content);
         }
     }
 }
 
-fn scrub_and_free(owner: DomainId, extent: Extent, content: Content) {
-    let (base, order) = (extent.base(), extent.order());
+fn scrub_and_free(owner: Option<DomainId>, extent: Extent, content: Content) {
+    let (base, size) = (extent.base().0, extent.order().size());
     if content == Content::Ready {
-        memory::zero(base.0, order.size() as usize).expect("frames are in RAM");
+        memory::zero(base, size as usize).expect("frames are in RAM");
     }
-    note_loss(base, order, with_pools(|pools| pools.frames.free(owner, extent)));
-}
-
-fn note_loss(base: Pa, order: Order, freed: Result<(), NotOwned>) {
-    if freed.is_err() {
-        let (base, size) = (base.0, order.size());
+    if with_pools(|pools| pools.frames.free(owner, extent)).is_err() {
         console::log(format_args!("{size} bytes at {base:#x} are lost: no room to note that they are free"));
     }
 }
@@ -89,15 +84,15 @@ impl FrameRef {
     /// # Errors
     /// If there is no memory.
     #[inline(never)]
-    pub fn zeroed() -> Result<Self, OutOfMemory> {
+    pub fn zeroed() -> Result<Self, MemoryError> {
         let base = with_pools(|pools| pools.frames.allocate_left())?;
-        memory::scrub(base.0, PAGE_SIZE as usize).map_err(|_| OutOfMemory)?;
+        memory::scrub(base.0, PAGE_SIZE as usize).map_err(|_| MemoryError::OutOfMemory)?;
         Ok(Self::kept(base))
     }
 
     /// One more reference to the page at `base`.
     #[inline(never)]
-    pub(super) fn new(base: Pa) -> Result<Self, NotOwned> {
+    pub(super) fn new(base: Pa) -> Result<Self, MemoryError> {
         with_pools(|pools| pools.frames.share(base))?;
         Ok(Self::kept(base))
     }
@@ -121,7 +116,7 @@ impl FrameRef {
     ///
     /// # Errors
     /// If there are too many.
-    pub fn another(&self) -> Result<Self, NotOwned> {
+    pub fn another(&self) -> Result<Self, MemoryError> {
         Self::new(self.base())
     }
 }
@@ -131,8 +126,7 @@ impl Drop for FrameRef {
     fn drop(&mut self) {
         let base = self.base();
         if with_pools(|pools| pools.frames.unshare(base)) {
-            memory::zero(base.0, PAGE_SIZE as usize).expect("frames are in RAM");
-            note_loss(base, Order::Page, with_pools(|pools| pools.frames.free_left(base)));
+            scrub_and_free(None, Extent::of_table(base), Content::Ready);
         }
     }
 }
