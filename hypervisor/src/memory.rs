@@ -264,13 +264,12 @@ impl GuestMemory {
     /// # Errors
     /// As above.
     pub fn own_page(&mut self, ipa: Ipa, access: Access) -> Result<Pa, MemoryError> {
-        let page = Ipa(ipa.0 & !(PAGE_SIZE - 1));
-        let leaf = self.map.lookup(&self.tables, page).ok_or(MemoryError::BadAddress)?;
+        let leaf = self.map.lookup(&self.tables, ipa.page()).ok_or(MemoryError::BadAddress)?;
         if leaf.foreign || access == Access::Full && !leaf.writable {
             return Err(MemoryError::BadAddress);
         }
         if !leaf.touched {
-            self.touch(page)?;
+            self.touch(ipa)?;
         }
         Ok(leaf.pa)
     }
@@ -303,10 +302,10 @@ impl GuestMemory {
         Ok(own)
     }
 
-    /// Where the page at `ipa` is, if it is not the domain's own.
-    pub fn shared_at(&self, ipa: Ipa) -> Option<Pa> {
-        let leaf = self.map.lookup(&self.tables, ipa)?;
-        leaf.foreign.then_some(leaf.pa)
+    /// Takes `page`, which is not the domain's own, away from `ipa`, if it is there; whether it was.
+    pub fn remove_shared(&mut self, ipa: Ipa, page: Pa) -> bool {
+        let leaf = self.map.lookup(&self.tables, ipa).filter(|leaf| leaf.foreign && leaf.pa == page);
+        leaf.is_some() && self.remove(ipa).is_ok()
     }
 
     /// Has memory and caches agree on `length` bytes that lie in one page.

@@ -9,6 +9,23 @@ pub const PAGE_SIZE: u64 = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ipa(pub u64);
 
+impl Ipa {
+    /// Where the frame of this number begins, or `None` if its address does not fit.
+    #[must_use]
+    pub const fn of_frame(number: u64) -> Option<Self> {
+        match number.checked_mul(PAGE_SIZE) {
+            Some(address) => Some(Self(address)),
+            None => None,
+        }
+    }
+
+    /// Where its page begins.
+    #[must_use]
+    pub const fn page(self) -> Self {
+        Self(self.0 & !(PAGE_SIZE - 1))
+    }
+}
+
 /// A physical address of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pa(pub u64);

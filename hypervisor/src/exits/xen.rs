@@ -17,6 +17,7 @@ use alloc::sync::Arc;
 
 use mote_core::addr::{Ipa, PAGE_SIZE};
 use mote_core::id::DomainId;
+use mote_core::p2m::Access;
 use mote_core::policy::{Action, allows};
 use mote_core::sched::Leaving;
 use mote_platform::guest::After;
@@ -28,7 +29,7 @@ use xen_abi::xen::{MulticallEntry, domid, hypercall};
 use super::Session;
 use crate::domain::{Domain, End};
 use crate::machine::machine;
-use crate::memory::GuestMemory;
+use crate::memory::{FrameRef, GuestMemory};
 use crate::stats::ExitReason;
 
 /// The arguments of a hypercall.
@@ -38,8 +39,8 @@ type Arguments = [u64; 5];
 enum Reply {
     /// With this answer.
     Value(u64),
-    /// The guest makes it again, with the arguments as they are now.
-    Again,
+    /// The guest makes it again, with the arguments as they are now: at once, or when the vCPU has its turn again.
+    Again(Option<Leaving>),
     /// With 0, when the vCPU has its turn again.
     Leave(Leaving),
     /// Not at all.
@@ -61,31 +62,26 @@ impl Session<'_> {
     #[inline]
     pub(super) fn xen(&mut self, x: &mut [u64; 18]) -> After {
         self.state.exits.count(ExitReason::Hypercall);
-        if (x[16], x[0] as u32) == (hypercall::XEN_VERSION, 0) {
-            x[0] = version::VERSION;
-            return After::Resume;
-        }
-        let send = xen_abi::event_channel::op::SEND as u32;
-        if (x[16], x[0] as u32) == (hypercall::EVENT_CHANNEL_OP, send) {
-            x[0] = self.send_event(x[1]).map_or_else(Errno::answer, |()| 0);
-            return After::Resume;
-        }
-        self.any_hypercall(x)
+        // Those that must be fast.
+        const SEND: u32 = xen_abi::event_channel::op::SEND as u32;
+        x[0] = match (x[16], x[0] as u32) {
+            (hypercall::XEN_VERSION, 0) => version::VERSION,
+            (hypercall::EVENT_CHANNEL_OP, SEND) => self.send_event(x[1]).map_or_else(Errno::answer, |()| 0),
+            _ => return self.any_hypercall(x),
+        };
+        After::Resume
     }
 
     #[inline(never)]
     fn any_hypercall(&mut self, x: &mut [u64; 18]) -> After {
         let mut arguments: Arguments = [x[0], x[1], x[2], x[3], x[4]];
-        let answer = match x[16] {
-            hypercall::MULTICALL => self.multicall(&mut arguments),
-            number => self.hypercall(number, &mut arguments),
-        };
-        match answer {
+        match self.hypercall(x[16], &mut arguments) {
             Ok(Reply::Value(value)) => x[0] = value,
             Err(error) => x[0] = error.answer(),
-            Ok(Reply::Again) => {
+            Ok(Reply::Again(leaving)) => {
                 x[..5].copy_from_slice(&arguments);
                 syndrome::set_pc(syndrome::pc().wrapping_sub(4));
+                return leaving.map_or(After::Resume, |leaving| self.leave(leaving));
             }
             Ok(Reply::Leave(leaving)) => {
                 x[0] = 0;
@@ -99,6 +95,7 @@ impl Session<'_> {
     fn hypercall(&mut self, number: u64, arguments: &mut Arguments) -> Answer {
         match number {
             hypercall::MEMORY_OP => self.memory_op(arguments),
+            hypercall::MULTICALL => self.multicall(arguments),
             hypercall::XEN_VERSION => self.xen_version(arguments),
             hypercall::CONSOLE_IO => self.console_io(arguments),
             hypercall::GRANT_TABLE_OP => self.grant_table_op(arguments),
@@ -133,31 +130,38 @@ impl Session<'_> {
                 hypercall::MULTICALL => Err(Errno::EINVAL),
                 number => self.hypercall(number, &mut inner),
             };
-            let (result, leave) = match answer {
-                Ok(Reply::Value(value)) => (value, None),
-                Err(error) => (error.answer(), None),
-                Ok(Reply::Leave(leaving)) => (0, Some(leaving)),
+            let mut leave = None;
+            entry.result = match answer {
+                Ok(Reply::Value(value)) => value,
+                Err(error) => error.answer(),
+                Ok(Reply::Leave(leaving)) => {
+                    leave = Some(leaving);
+                    0
+                }
                 Ok(Reply::End(end)) => return Ok(Reply::End(end)),
-                Ok(Reply::Again) => {
+                Ok(again) => {
                     entry.args[..5].copy_from_slice(&inner);
-                    self.write(list, &entry)?;
-                    return Ok(Reply::Again);
+                    return self.write(list, &entry).map(|()| again);
                 }
             };
-            entry.result = result;
             self.write(list, &entry)?;
             *arguments = [list.wrapping_add(entry_size), count.wrapping_sub(1), 0, 0, 0];
-            if let Some(leaving) = leave {
-                self.leave(leaving);
-                return Ok(Reply::Again);
+            if leave.is_some() {
+                return Ok(Reply::Again(leave));
             }
         }
-        Ok(Reply::Again)
+        Ok(Reply::Again(None))
     }
 
     /// Whether this domain may do something to `other`.
     fn may(&self, action: Action, other: &Domain) -> bool {
         allows(action, self.domain.relation(other.id))
+    }
+
+    /// A page of the domain's own that EL2 is to write into.
+    fn own_page(&self, gfn: u64) -> Result<FrameRef, Errno> {
+        let ipa = Ipa::of_frame(gfn).ok_or(Errno::EINVAL)?;
+        self.domain.memory.lock().share(ipa, Access::Full).map_err(|_| Errno::EINVAL)
     }
 
     /// The domain that a guest names, if the policy allows what it is about to do to it.
@@ -198,9 +202,8 @@ impl Session<'_> {
     }
 
     #[inline(never)]
-    fn read_bytes(&self, from: u64, mut into: &mut [u8]) -> Result<(), Errno> {
+    fn read_bytes(&self, mut at: u64, mut into: &mut [u8]) -> Result<(), Errno> {
         let mut domain_memory = self.domain.memory.lock();
-        let mut at = from;
         while !into.is_empty() {
             let (part, rest) = into.split_at_mut(into.len().min(room(at)));
             let pa = locate(&mut domain_memory, at, false)?;
@@ -212,9 +215,8 @@ impl Session<'_> {
     }
 
     #[inline(never)]
-    fn write_bytes(&self, to: u64, mut bytes: &[u8]) -> Result<(), Errno> {
+    fn write_bytes(&self, mut at: u64, mut bytes: &[u8]) -> Result<(), Errno> {
         let mut domain_memory = self.domain.memory.lock();
-        let mut at = to;
         while !bytes.is_empty() {
             let (part, rest) = bytes.split_at(bytes.len().min(room(at)));
             let pa = locate(&mut domain_memory, at, true)?;

@@ -30,12 +30,9 @@ impl Session<'_> {
         let part = &mut part[..count.min(PART)];
         self.read_bytes(from, part)?;
         part.iter().for_each(|&byte| self.domain.send(byte));
-        if part.len() == count {
-            return Ok(Reply::DONE);
-        }
         arguments[1] = (count - part.len()) as u64;
         arguments[2] = from.wrapping_add(part.len() as u64);
-        Ok(Reply::Again)
+        Ok(if arguments[1] == 0 { Reply::DONE } else { Reply::Again(None) })
     }
 
     /// What was typed for the domain, if it has no other place to go to.

@@ -1,9 +1,8 @@
 //! `event_channel_op`.
 
-use mote_core::addr::{Ipa, PAGE_SIZE};
+use mote_core::addr::PAGE_SIZE;
 use mote_core::events::{Raised, Sent};
 use mote_core::id::VcpuId;
-use mote_core::p2m::Access;
 use mote_core::policy::Action;
 use xen_abi::errno::Errno;
 use xen_abi::event_channel::{
@@ -14,7 +13,6 @@ use xen_abi::event_channel::{
 use super::super::Session;
 use super::{Answer, Arguments, BATCH, Reply};
 use crate::machine::machine;
-use crate::memory::FrameRef;
 
 /// How often a port whose other end keeps changing is tried to be closed.
 const TRIES: usize = 4;
@@ -122,13 +120,8 @@ impl Session<'_> {
     }
 
     fn close(&mut self, port: u32) -> Result<(), Errno> {
-        for _ in 0..TRIES {
-            match self.domain.close_port(port) {
-                Err(Errno::EAGAIN) => {}
-                result => return result,
-            }
-        }
-        Err(Errno::EAGAIN)
+        let mut tries = (0..TRIES).map(|_| self.domain.close_port(port));
+        tries.find(|closed| *closed != Err(Errno::EAGAIN)).unwrap_or(Err(Errno::EAGAIN))
     }
 
     /// Closes all ports, some at a time: those that are closed are passed over when the guest calls again.
@@ -136,14 +129,15 @@ impl Session<'_> {
         let asked: Reset = self.read(at)?;
         let domain = self.domain_for(Action::Manage, asked.dom)?;
         for _ in 0..BATCH {
-            let open = domain.events.lock().first_open();
-            let Some(port) = open else {
-                domain.events.lock().leave_fifo();
+            let mut events = domain.events.lock();
+            let Some(port) = events.first_open() else {
+                events.leave_fifo();
                 return Ok(Reply::DONE);
             };
+            drop(events);
             self.close(port)?;
         }
-        Ok(Reply::Again)
+        Ok(Reply::Again(None))
     }
 
     fn init_control(&mut self, at: u64) -> Result<(), Errno> {
@@ -158,12 +152,5 @@ impl Session<'_> {
         let page = self.own_page(asked.control_gfn)?;
         self.domain.events.lock().init_control(VcpuId(asked.vcpu as u8), page, offset)?;
         self.write(at, &InitControl { link_bits: fifo::LINK_BITS as u8, ..asked })
-    }
-
-    /// A page of the domain's own that EL2 is to write events into.
-    fn own_page(&self, gfn: u64) -> Result<FrameRef, Errno> {
-        let ipa = gfn.checked_mul(PAGE_SIZE).ok_or(Errno::EINVAL)?;
-        let page = self.domain.memory.lock().share(Ipa(ipa), Access::Full);
-        page.map_err(|_| Errno::EINVAL)
     }
 }

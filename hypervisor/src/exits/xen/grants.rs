@@ -5,9 +5,8 @@
 
 use alloc::sync::Arc;
 use core::mem::offset_of;
-use core::ops::Range;
 
-use mote_core::addr::{Ipa, PAGE_SIZE};
+use mote_core::addr::{Ipa, PAGE_SIZE, Pa};
 use mote_core::grants::{Mapping, Use};
 use mote_core::p2m::Access;
 use mote_core::policy::Action;
@@ -24,15 +23,10 @@ use super::super::Session;
 use super::{Answer, Arguments, BATCH, Reply, room};
 use crate::domain::Domain;
 use crate::machine::machine;
-use crate::memory::FrameRef;
+use crate::memory::{FrameRef, GuestMemory};
 
 /// Structures of a guest's list that are read at once.
 const AT_ONCE: usize = 4;
-
-/// All bytes of a structure.
-const fn whole<T>() -> Range<usize> {
-    0..size_of::<T>()
-}
 
 /// What a grant operation comes to, which its structure tells the guest.
 type Granted<T = ()> = Result<T, GrantStatus>;
@@ -61,62 +55,63 @@ impl Session<'_> {
             return Err(Errno::EINVAL);
         }
         match op {
-            op::MAP => self.each(arguments, whole::<Map>(), |session, map: &mut Map| {
-                let mapped = session.map_grant(map);
-                map.status = status(mapped.map(|handle| map.handle = handle));
+            op::MAP => self.each(arguments, 0, |this, map: &mut Map| map.status = status(this.map_grant(map))),
+            op::UNMAP => self.each(arguments, 0, |this, unmap: &mut Unmap| {
+                unmap.status = status(this.unmap_grant(unmap.handle, unmap.host_addr));
             }),
-            op::UNMAP => self.each(arguments, whole::<Unmap>(), |session, unmap: &mut Unmap| {
-                unmap.status = status(session.unmap_grant(unmap.handle, unmap.host_addr));
+            op::UNMAP_AND_REPLACE => self.each(arguments, 0, |this, unmap: &mut UnmapAndReplace| {
+                // As on Xen where a guest's memory is translated: nothing can take its place.
+                let mapped = this.domain.grants.lock().mapping(unmap.handle);
+                unmap.status = status(mapped.and(Err(GrantStatus::GeneralError)));
             }),
-            op::UNMAP_AND_REPLACE => {
-                let written = whole::<UnmapAndReplace>();
-                self.each(arguments, written, |session, unmap: &mut UnmapAndReplace| {
-                    // As on Xen where a guest's memory is translated: nothing can take its place.
-                    let mapped = session.domain.grants.lock().mapping(unmap.handle);
-                    unmap.status = status(mapped.and(Err(GrantStatus::GeneralError)));
-                })
+            op::SETUP_TABLE => self.each(arguments, 0, |this, setup: &mut SetupTable| {
+                setup.status = status(this.setup_table(setup));
+            }),
+            op::QUERY_SIZE => self.each(arguments, 0, |this, query: &mut QuerySize| {
+                query.status = status(this.granter(Action::Manage, query.dom).map(|domain| {
+                    let grants = domain.grants.lock();
+                    (query.nr_frames, query.max_nr_frames) = (grants.frames(), grants.max_frames());
+                }));
+            }),
+            op::GET_STATUS_FRAMES => self.each(arguments, 0, |this, get: &mut GetStatusFrames| {
+                // Version 1 has none.
+                let none = |_| if get.nr_frames == 0 { Ok(()) } else { Err(GrantStatus::GeneralError) };
+                get.status = status(this.granter(Action::Manage, get.dom).and_then(none));
+            }),
+            op::COPY => self.each(arguments, offset_of!(Copy, status), |this, copy: &mut Copy| {
+                copy.status = status(this.copy_grant(copy));
+            }),
+            op::SWAP_GRANT_REF => self.each(arguments, 0, |this, swap: &mut SwapGrantRef| {
+                swap.status = status(this.domain.grants.lock().swap(swap.ref_a, swap.ref_b));
+            }),
+            op::CACHE_FLUSH => {
+                let mut flushed = Ok(());
+                let answer = self.each(arguments, size_of::<CacheFlush>(), |this, flush: &mut CacheFlush| {
+                    flushed = flushed.and_then(|()| this.flush_cache(flush));
+                });
+                flushed.and(answer)
             }
-            op::SETUP_TABLE => self.setup_table(at),
-            op::QUERY_SIZE => self.query_size(at),
-            op::GET_STATUS_FRAMES => self.status_frames(at),
-            op::COPY => {
-                let written = offset_of!(Copy, status)..offset_of!(Copy, status) + size_of::<i16>();
-                self.each(arguments, written, |session, copy: &mut Copy| {
-                    copy.status = status(session.copy_grant(copy));
-                })
-            }
-            op::SWAP_GRANT_REF => {
-                let written = whole::<SwapGrantRef>();
-                self.each(arguments, written, |session, swap: &mut SwapGrantRef| {
-                    let swapped = session.domain.grants.lock().swap(swap.ref_a, swap.ref_b);
-                    swap.status = status(swapped);
-                })
-            }
-            op::CACHE_FLUSH => self.flush_caches(arguments),
             op::TRANSFER => Err(Errno::EOPNOTSUPP),
-            op::SET_VERSION => {
-                let asked: SetVersion = self.read(at)?;
-                match asked.version {
-                    1 => self.write(at, &SetVersion { version: 1 }).map(|()| Reply::DONE),
-                    2 => Err(Errno::ENOSYS),
-                    _ => Err(Errno::EINVAL),
-                }
-            }
+            op::SET_VERSION => match self.read(at)? {
+                asked @ SetVersion { version: 1 } => self.write(at, &asked).map(|()| Reply::DONE),
+                SetVersion { version: 2 } => Err(Errno::ENOSYS),
+                _ => Err(Errno::EINVAL),
+            },
             op::GET_VERSION => {
                 let asked: GetVersion = self.read(at)?;
                 self.domain_for(Action::Manage, asked.dom)?;
-                self.write(at, &GetVersion { version: 1, ..asked })?;
-                Ok(Reply::DONE)
+                self.write(at, &GetVersion { version: 1, ..asked }).map(|()| Reply::DONE)
             }
             _ => Err(Errno::ENOSYS),
         }
     }
 
-    /// Does an operation to each structure of the guest's list, some at a time. The guest gets the bytes `written` back.
+    /// Does an operation to each structure of the guest's list, some at a time. The guest gets each back from its byte `answer`
+    /// on.
     fn each<T: Wire>(
         &mut self,
         arguments: &mut Arguments,
-        written: Range<usize>,
+        answer: usize,
         mut operation: impl FnMut(&mut Self, &mut T),
     ) -> Answer {
         let [op, mut at, count, ..] = *arguments;
@@ -130,15 +125,15 @@ impl Session<'_> {
             self.read_bytes(at, read.as_mut_bytes())?;
             for element in read {
                 operation(self, element);
-                let answer = element.as_bytes().get(written.clone()).unwrap_or_default();
-                self.write_bytes(at.wrapping_add(written.start as u64), answer)?;
+                let answered = element.as_bytes().get(answer..).unwrap_or_default();
+                self.write_bytes(at.wrapping_add(answer as u64), answered)?;
                 at = at.wrapping_add(size_of::<T>() as u64);
             }
             now -= few;
             left -= few as u64;
         }
         *arguments = [op, at, left, 0, 0];
-        Ok(if left == 0 { Reply::DONE } else { Reply::Again })
+        Ok(if left == 0 { Reply::DONE } else { Reply::Again(None) })
     }
 
     /// A domain whose grants are concerned.
@@ -149,99 +144,61 @@ impl Session<'_> {
         })
     }
 
-    fn setup_table(&mut self, at: u64) -> Answer {
-        let asked: SetupTable = self.read(at)?;
-        let result = self.granter(Action::Manage, asked.dom).and_then(|domain| {
-            domain.grow_grants(asked.nr_frames).map_err(|_| GrantStatus::GeneralError)?;
-            for index in 0..asked.nr_frames {
-                let ipa = domain.grants.lock().frame(index).and_then(|(_, ipa)| ipa);
-                let frame = ipa.map_or(u64::MAX, |ipa| ipa.0 / PAGE_SIZE);
-                let to = asked.frame_list.wrapping_add(u64::from(index) * 8);
-                self.write(to, &frame).map_err(|_| GrantStatus::BadVirtualAddress)?;
-            }
-            Ok(())
-        });
-        self.write(at, &SetupTable { status: status(result), ..asked })?;
-        Ok(Reply::DONE)
+    fn setup_table(&mut self, asked: &SetupTable) -> Granted {
+        let domain = self.granter(Action::Manage, asked.dom)?;
+        domain.grow_grants(asked.nr_frames).map_err(|_| GrantStatus::GeneralError)?;
+        for index in 0..asked.nr_frames {
+            let ipa = domain.grants.lock().frame(index).and_then(|(_, ipa)| ipa);
+            let frame = ipa.map_or(u64::MAX, |ipa| ipa.0 / PAGE_SIZE);
+            let to = asked.frame_list.wrapping_add(u64::from(index) * 8);
+            self.write(to, &frame).map_err(|_| GrantStatus::BadVirtualAddress)?;
+        }
+        Ok(())
     }
 
-    /// Version 1 has no status frames.
-    fn status_frames(&mut self, at: u64) -> Answer {
-        let asked: GetStatusFrames = self.read(at)?;
-        let none = |_| if asked.nr_frames == 0 { Ok(()) } else { Err(GrantStatus::GeneralError) };
-        let status = status(self.granter(Action::Manage, asked.dom).and_then(none));
-        self.write(at, &GetStatusFrames { status, ..asked })?;
-        Ok(Reply::DONE)
-    }
-
-    fn query_size(&mut self, at: u64) -> Answer {
-        let mut answer: QuerySize = self.read(at)?;
-        let found = self.granter(Action::Manage, answer.dom).map(|domain| {
-            let grants = domain.grants.lock();
-            (answer.nr_frames, answer.max_nr_frames) = (grants.frames(), grants.max_frames());
-        });
-        answer.status = status(found);
-        self.write(at, &answer)?;
-        Ok(Reply::DONE)
-    }
-
-    /// Maps another's page, and returns the handle by which it is unmapped.
-    fn map_grant(&mut self, asked: &mut Map) -> Granted<u32> {
+    /// Maps another's page.
+    fn map_grant(&mut self, asked: &mut Map) -> Granted {
         if asked.flags & (map::DEVICE | map::HOST) == 0 {
             return Err(GrantStatus::BadGrantReference);
         }
         if asked.flags & (map::DEVICE | map::APPLICATION | map::CONTAINS_PTE) != 0 {
             return Err(GrantStatus::GeneralError);
         }
-        let usage = if asked.flags & map::READ_ONLY != 0 { Use::Read } else { Use::Write };
-        let ipa = Ipa(asked.host_addr);
         if asked.dom == domid::SELF {
             return Err(GrantStatus::BadDomain);
         }
+        let usage = if asked.flags & map::READ_ONLY != 0 { Use::Read } else { Use::Write };
         let granter = self.granter(Action::UseGrants, asked.dom)?;
         let handle = self.domain.grants.lock().take_handle()?;
-        let mapped = pin(&granter, asked.gref, self.domain, usage).and_then(|page| {
-            let frame = page.base();
-            let mapped = self.domain.memory.lock().map_shared(ipa, page, access(usage));
-            mapped.map(|()| frame).map_err(|_| {
-                granter.grants.lock().unpin(asked.gref, usage);
-                GrantStatus::GeneralError
-            })
-        });
+        let mapped = self.map_granted(granter, asked.gref, usage, Ipa(asked.host_addr));
         let mut grants = self.domain.grants.lock();
-        match mapped {
-            Ok(frame) => {
-                let (granter, reference) = (granter.id, asked.gref);
-                grants.set_mapping(handle, Mapping { granter, reference, usage, ipa, frame });
-                // A device sees the domain's memory as the domain does.
-                asked.dev_bus_addr = ipa.0;
-                Ok(handle)
-            }
-            Err(status) => {
-                grants.free_handle(handle);
-                Err(status)
-            }
-        }
+        let mapping = mapped.inspect_err(|_| grants.free_handle(handle))?;
+        grants.set_mapping(handle, mapping);
+        // A device sees the domain's memory as the domain does.
+        (asked.handle, asked.dev_bus_addr) = (handle, asked.host_addr);
+        Ok(())
+    }
+
+    fn map_granted(&self, granter: Arc<Domain>, reference: u32, usage: Use, ipa: Ipa) -> Granted<Mapping> {
+        let pin = Pin::new(granter, reference, self.domain, usage)?;
+        let page = pin.page()?;
+        let mapping = Mapping { granter: pin.granter.id, reference, usage, ipa, frame: page.base() };
+        let mapped = self.domain.memory.lock().map_shared(ipa, page, access(usage));
+        mapped.map_err(|_| GrantStatus::GeneralError)?;
+        pin.keep();
+        Ok(mapping)
     }
 
     fn unmap_grant(&mut self, handle: u32, host_addr: u64) -> Granted {
         let mapping = self.domain.grants.lock().take_mapping(handle)?;
-        if host_addr == 0 {
-            // As on Xen it stays mapped.
-            self.domain.grants.lock().set_mapping(handle, mapping);
-            return Ok(());
-        }
-        let removed = if host_addr == mapping.ipa.0 {
-            let mut memory = self.domain.memory.lock();
-            let is_there = memory.shared_at(mapping.ipa) == Some(mapping.frame);
-            is_there && memory.remove(mapping.ipa).is_ok()
-        } else {
-            false
-        };
+        let removed = host_addr != 0
+            && host_addr == mapping.ipa.0
+            && self.domain.memory.lock().remove_shared(mapping.ipa, mapping.frame);
         let mut grants = self.domain.grants.lock();
         if !removed {
             grants.set_mapping(handle, mapping);
-            return Err(GrantStatus::GeneralError);
+            // As on Xen it stays mapped where no address is given.
+            return if host_addr == 0 { Ok(()) } else { Err(GrantStatus::GeneralError) };
         }
         grants.free_handle(handle);
         drop(grants);
@@ -250,81 +207,81 @@ impl Session<'_> {
     }
 
     fn copy_grant(&mut self, asked: &Copy) -> Granted {
-        let source = self.copy_end(&asked.source, asked.flags & option::SOURCE_GREF, Use::Read)?;
-        let copied = match &self.copy_end(&asked.dest, asked.flags & option::DEST_GREF, Use::Write) {
-            Ok(dest) => {
-                let copied = self.copy_held(asked, &source, dest);
-                self.release(dest, Use::Write);
-                copied
-            }
-            Err(status) => Err(*status),
-        };
-        self.release(&source, Use::Read);
-        copied
-    }
-
-    fn copy_held(&self, asked: &Copy, source: &Held, dest: &Held) -> Granted {
+        let (source, _source_pin) = self.copy_end(&asked.source, asked.flags & option::SOURCE_GREF, Use::Read)?;
+        let (dest, _dest_pin) = self.copy_end(&asked.dest, asked.flags & option::DEST_GREF, Use::Write)?;
         let fits = |end: &CopyEnd| u64::from(end.offset) + u64::from(asked.len) <= PAGE_SIZE;
         if !fits(&asked.source) || !fits(&asked.dest) {
             return Err(GrantStatus::BadCopyArgument);
         }
         let mut memory = self.domain.memory.lock();
-        let mut place = |held: &Held, usage| match &held.page {
-            Place::Own(ipa) => memory.own_page(*ipa, access(usage)).map_err(|_| GrantStatus::BadPage),
-            Place::Other(page) => Ok(page.base()),
-        };
-        let from = place(source, Use::Read)?.0 + u64::from(asked.source.offset);
-        let to = place(dest, Use::Write)?.0 + u64::from(asked.dest.offset);
+        let from = source.base(&mut memory, Use::Read)?.0 + u64::from(asked.source.offset);
+        let to = dest.base(&mut memory, Use::Write)?.0 + u64::from(asked.dest.offset);
         memory::copy(from, to, asked.len.into()).map_err(|_| GrantStatus::GeneralError)
     }
 
-    /// One end of a copy: a page of the caller's, or one that somebody granted it.
-    fn copy_end(&self, end: &CopyEnd, granted: u16, usage: Use) -> Granted<Held> {
+    /// One end of a copy: a page of the caller's, or one that somebody granted it, which is so until the pin is dropped.
+    fn copy_end(&self, end: &CopyEnd, granted: u16, usage: Use) -> Granted<(Place, Option<Pin>)> {
         if granted == 0 {
             if end.domid != domid::SELF {
                 return Err(GrantStatus::PermissionDenied);
             }
-            let ipa = end.place.checked_mul(PAGE_SIZE).ok_or(GrantStatus::BadPage)?;
-            return Ok(Held { page: Place::Own(Ipa(ipa)), pinned: None });
-        }
-        let reference = end.place as u32;
-        if end.domid == domid::SELF || end.domid == self.domain.id.get() {
-            let ipa = self.domain.grants.lock().pin(reference, self.domain.id, usage)?;
-            return Ok(Held { page: Place::Own(ipa), pinned: Some((None, reference)) });
+            return Ok((Place::Own(Ipa::of_frame(end.place).ok_or(GrantStatus::BadPage)?), None));
         }
         let granter = self.granter(Action::UseGrants, end.domid)?;
-        let page = Place::Other(pin(&granter, reference, self.domain, usage)?);
-        Ok(Held { page, pinned: Some((Some(granter), reference)) })
-    }
-
-    /// Ends what [`Session::copy_end`] began.
-    fn release(&self, held: &Held, usage: Use) {
-        if let Some((granter, reference)) = &held.pinned {
-            granter.as_ref().unwrap_or(self.domain).grants.lock().unpin(*reference, usage);
-        }
+        let pin = Pin::new(granter, end.place as u32, self.domain, usage)?;
+        let is_own = pin.granter.id == self.domain.id;
+        let place = if is_own { Place::Own(pin.ipa) } else { Place::Other(pin.page()?) };
+        Ok((place, Some(pin)))
     }
 
     /// Has memory agree with what the CPUs' caches say of it, and these forget it. What a guest may only forget is written back
     /// as well, so that it sees nothing older than what it wrote.
-    fn flush_caches(&mut self, arguments: &mut Arguments) -> Answer {
-        let [op, at, count, ..] = *arguments;
-        if count as u32 == 0 {
-            return Ok(Reply::DONE);
-        }
-        let asked: CacheFlush = self.read(at)?;
+    fn flush_cache(&self, asked: &CacheFlush) -> Result<(), Errno> {
         let (offset, length) = (u64::from(asked.offset), u64::from(asked.length));
         let known = option::CACHE_CLEAN | option::CACHE_INVALIDATE;
         if offset >= PAGE_SIZE || offset + length > PAGE_SIZE || asked.op & !known != 0 {
             return Err(Errno::EINVAL);
         }
-        if length != 0 && asked.op != 0 {
-            let from = Ipa((asked.place & !(PAGE_SIZE - 1)) + offset);
-            let flushed = self.domain.memory.lock().flush(from, asked.length.into());
-            flushed.map_err(|_| Errno::EINVAL)?;
+        if length == 0 || asked.op == 0 {
+            return Ok(());
         }
-        let next = at.wrapping_add(size_of::<CacheFlush>() as u64);
-        *arguments = [op, next, u64::from(count as u32) - 1, 0, 0];
-        Ok(if arguments[2] == 0 { Reply::DONE } else { Reply::Again })
+        let from = Ipa(Ipa(asked.place).page().0 + offset);
+        self.domain.memory.lock().flush(from, asked.length.into()).map_err(|_| Errno::EINVAL)
+    }
+}
+
+/// A grant that is used until it is dropped.
+struct Pin {
+    granter: Arc<Domain>,
+    reference: u32,
+    usage: Use,
+    /// The page, as the granter numbers it.
+    ipa: Ipa,
+    kept: bool,
+}
+
+impl Pin {
+    fn new(granter: Arc<Domain>, reference: u32, user: &Domain, usage: Use) -> Granted<Self> {
+        let ipa = granter.grants.lock().pin(reference, user.id, usage)?;
+        Ok(Self { granter, reference, usage, ipa, kept: false })
+    }
+
+    /// The page, which stays for as long as it is referred to.
+    fn page(&self) -> Granted<FrameRef> {
+        self.granter.memory.lock().share(self.ipa, access(self.usage)).map_err(|_| GrantStatus::BadPage)
+    }
+
+    /// A mapping ends the use, with [`Domain::end_use`].
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.granter.grants.lock().unpin(self.reference, self.usage);
+        }
     }
 }
 
@@ -335,29 +292,18 @@ enum Place {
     Other(FrameRef),
 }
 
-/// A page for the time of a copy, and the grant that it is used by: the granter, if it is not the caller, and its number.
-struct Held {
-    page: Place,
-    pinned: Option<(Option<Arc<Domain>>, u32)>,
-}
-
-/// Begins the use of a grant: its page, which stays until it is dropped.
-fn pin(granter: &Domain, reference: u32, user: &Domain, usage: Use) -> Granted<FrameRef> {
-    let ipa = granter.grants.lock().pin(reference, user.id, usage)?;
-    let page = granter.memory.lock().share(ipa, access(usage));
-    page.map_err(|_| {
-        granter.grants.lock().unpin(reference, usage);
-        GrantStatus::BadPage
-    })
+impl Place {
+    fn base(&self, memory: &mut GuestMemory, usage: Use) -> Granted<Pa> {
+        match self {
+            Self::Own(ipa) => memory.own_page(*ipa, access(usage)).map_err(|_| GrantStatus::BadPage),
+            Self::Other(page) => Ok(page.base()),
+        }
+    }
 }
 
 impl Domain {
-    /// The use of another's grant is over.
+    /// The use of another's grant is over. What a domain granted that is no more, nobody counts.
     pub(crate) fn end_use(&self, mapping: &Mapping) {
-        if mapping.granter == self.id {
-            return self.grants.lock().unpin(mapping.reference, mapping.usage);
-        }
-        // What a domain granted that is no more, nobody counts.
         if let Some(granter) = machine().domain(mapping.granter) {
             granter.grants.lock().unpin(mapping.reference, mapping.usage);
         }

@@ -75,30 +75,24 @@ impl Session<'_> {
     fn reserve(&mut self, arguments: &mut Arguments, change: Change) -> Answer {
         let &mut [command, at, ..] = arguments;
         let start = command >> OP_BITS;
-        let Ok(asked) = self.read(at) else { return Ok(Reply::Value(start)) };
-        let (done, more) = self.reserve_some(&asked, start, change);
-        if !more {
-            return Ok(Reply::Value(done));
-        }
-        arguments[0] = command & ((1 << OP_BITS) - 1) | done << OP_BITS;
-        Ok(Reply::Again)
-    }
-
-    /// How many are done then, and whether to go on.
-    fn reserve_some(&mut self, asked: &Reservation, start: u64, change: Change) -> (u64, bool) {
-        let domain = self.domain_for(Action::ChangeMemory, asked.domid);
-        let Ok(domain) = domain else { return (start, false) };
+        let asked = self
+            .read(at)
+            .and_then(|asked: Reservation| Ok((self.domain_for(Action::ChangeMemory, asked.domid)?, asked)));
+        let Ok((domain, asked)) = asked else { return Ok(Reply::Value(start)) };
         if asked.extent_order > MAX_ORDER || asked.nr_extents > MAX_EXTENTS {
-            return (start, false);
+            return Ok(Reply::Value(start));
         }
         let end = asked.nr_extents.min(start + (BATCH >> asked.extent_order).max(1));
         for extent in start..end {
             let frame = self.read(asked.extent_start.wrapping_add(extent * 8));
-            if frame.is_err() || frame.is_ok_and(|at| change(&domain, at, asked.extent_order).is_err()) {
-                return (extent, false);
+            if frame.and_then(|frame| Ok(change(&domain, frame, asked.extent_order)?)).is_err() {
+                return Ok(Reply::Value(extent));
             }
         }
-        (end.max(start), end < asked.nr_extents)
+        if end < asked.nr_extents {
+            return go_on(arguments, end);
+        }
+        Ok(Reply::Value(end.max(start)))
     }
 
     fn add_batch(&mut self, arguments: &mut Arguments) -> Answer {
@@ -107,38 +101,39 @@ impl Session<'_> {
         let asked: AddToPhysmapBatch = self.read(at)?;
         let domain = self.domain_for(Action::ChangeMemory, asked.domid)?;
         if asked.space == space::GMFN_FOREIGN {
-            let foreign = self.find_domain(asked.foreign_domid).ok_or(Errno::ESRCH)?;
-            if foreign.id == domain.id {
+            if self.find_domain(asked.foreign_domid).ok_or(Errno::ESRCH)?.id == domain.id {
                 return Err(Errno::EINVAL);
             }
-            if !self.may(Action::MapForeign, &foreign) {
-                return Err(Errno::EPERM);
-            }
+            self.domain_for(Action::MapForeign, asked.foreign_domid)?;
         }
         let end = u64::from(asked.size).min(start.saturating_add(BATCH));
         for index in start..end {
             let element = |list: u64, size| list.wrapping_add(index * size);
             let idx = self.read(element(asked.idxs, 8))?;
             let frame = self.read(element(asked.gpfns, 8))?;
-            let added = add_to_physmap(&domain, asked.space, idx, frame);
-            let error = added.map_or_else(|error| -error.number(), |()| 0);
+            let error = add_to_physmap(&domain, asked.space, idx, frame).map_or_else(|error| -error.number(), |()| 0);
             self.write(element(asked.errs, 4), &error)?;
         }
         if end < u64::from(asked.size) {
-            arguments[0] = op::ADD_TO_PHYSMAP_BATCH | end << OP_BITS;
-            return Ok(Reply::Again);
+            return go_on(arguments, end);
         }
         Ok(Reply::DONE)
     }
 }
 
+/// The guest makes the call again, for what comes after `done` elements.
+fn go_on(arguments: &mut Arguments, done: u64) -> Answer {
+    arguments[0] = arguments[0] & ((1 << OP_BITS) - 1) | done << OP_BITS;
+    Ok(Reply::Again(None))
+}
+
 fn ipa(frame: u64) -> Result<Ipa, MemoryError> {
-    frame.checked_mul(PAGE_SIZE).map(Ipa).ok_or(MemoryError::BadAddress)
+    Ipa::of_frame(frame).ok_or(MemoryError::BadAddress)
 }
 
 /// Maps a frame that EL2 shares with the domain where the domain wants it.
 fn add_to_physmap(domain: &Domain, space: u16, index: u64, frame: u64) -> Result<(), Errno> {
-    let ipa = ipa(frame).map_err(|_| Errno::EINVAL)?;
+    let ipa = ipa(frame)?;
     match space {
         space::SHARED_INFO if index != 0 => Err(Errno::EINVAL),
         space::SHARED_INFO => domain.map_shared_info(ipa),

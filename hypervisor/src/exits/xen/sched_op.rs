@@ -22,13 +22,10 @@ impl Session<'_> {
                 Ok(self.reply(after))
             }
             op::BLOCK => Ok(self.wait_reply()),
-            op::SHUTDOWN => {
-                let asked: Shutdown = self.read(at)?;
-                Ok(Reply::End(self.domain.ending(asked.reason)))
-            }
+            op::SHUTDOWN => self.read(at).map(|Shutdown { reason }| Reply::End(self.domain.ending(reason))),
             op::SHUTDOWN_CODE => {
-                let asked: Shutdown = self.read(at)?;
-                self.domain.announce_ending(asked.reason);
+                let Shutdown { reason } = self.read(at)?;
+                self.domain.announce_ending(reason);
                 Ok(Reply::DONE)
             }
             op::POLL => self.poll(at),
@@ -70,10 +67,7 @@ impl Session<'_> {
         for (index, port) in (0..).zip(&mut ports[..count]) {
             *port = self.read(asked.ports.wrapping_add(index * 4))?;
         }
-        let mut events = self.domain.events.lock();
-        let waits = events.poll(self.vcpu.id, &ports[..count])?;
-        drop(events);
-        if !waits {
+        if !self.domain.events.lock().poll(self.vcpu.id, &ports[..count])? {
             return Ok(Reply::DONE);
         }
         let timeout = (asked.timeout != 0).then(|| ticks(asked.timeout, timer::frequency()));

@@ -10,17 +10,13 @@ use xen_abi::xen::{VcpuInfo, assist};
 
 use super::super::Session;
 use super::{Answer, Arguments, Reply};
-use crate::vcpu::RunstateArea;
+use crate::vcpu::{RunstateArea, Vcpu};
 
 impl Session<'_> {
     pub(super) fn vcpu_op(&mut self, &mut [op, vcpu, at, ..]: &mut Arguments) -> Answer {
-        let vcpu = vcpu as u32;
-        if vcpu as usize >= self.domain.vcpus.len() {
-            return Err(Errno::ENOENT);
-        }
-        let vcpu = VcpuId(vcpu as u8);
+        let vcpu = self.domain.vcpus.get(vcpu as u32 as usize).ok_or(Errno::ENOENT)?;
         match u64::from(op as u32) {
-            op::REGISTER_VCPU_INFO => self.register_vcpu_info(vcpu, at),
+            op::REGISTER_VCPU_INFO => self.register_vcpu_info(vcpu.id, at),
             op::REGISTER_RUNSTATE_MEMORY_AREA => self.register_runstate(vcpu, at),
             _ => Err(Errno::EINVAL),
         }
@@ -29,34 +25,28 @@ impl Session<'_> {
     fn register_vcpu_info(&mut self, vcpu: VcpuId, at: u64) -> Answer {
         let info: RegisterVcpuInfo = self.read(at)?;
         let offset = info.offset as usize;
-        if info.offset >= PAGE_SIZE as u32 || info.mfn > u64::MAX / PAGE_SIZE {
+        if info.offset >= PAGE_SIZE as u32 || Ipa::of_frame(info.mfn).is_none() {
             return Err(Errno::EINVAL);
         }
         if offset + size_of::<VcpuInfo>() > PAGE_SIZE as usize || !offset.is_multiple_of(align_of::<VcpuInfo>()) {
             return Err(Errno::ENXIO);
         }
-        let page = self.domain.memory.lock().share(Ipa(info.mfn * PAGE_SIZE), Access::Full);
-        let page = page.map_err(|_| Errno::EINVAL)?;
+        let page = self.own_page(info.mfn)?;
         let raised = self.domain.events.lock().register_vcpu_info(vcpu, page, offset)?;
         self.announce(raised);
         Ok(Reply::DONE)
     }
 
     /// The record is kept in the pages that the address means now. As on Xen an address that means nothing is no error.
-    fn register_runstate(&mut self, vcpu: VcpuId, at: u64) -> Answer {
+    fn register_runstate(&mut self, vcpu: &Vcpu, at: u64) -> Answer {
         let area: RegisterRunstateArea = self.read(at)?;
         let last = area.address.wrapping_add(size_of::<RunstateInfo>() as u64 - 1);
         let mut memory = self.domain.memory.lock();
-        let mut page = |address| {
-            let ipa = syndrome::translate_stage1(address)?;
-            memory.share(Ipa(ipa), Access::Full).ok()
-        };
-        let area = page(area.address)
-            .zip(page(last))
-            .map(|(first, second)| RunstateArea { pages: [first, second], offset: area.address % PAGE_SIZE });
+        let mut page = |address| memory.share(Ipa(syndrome::translate_stage1(address)?), Access::Full).ok();
+        let pages = page(area.address).zip(page(last));
         drop(memory);
-        let vcpu = self.domain.vcpu(vcpu);
-        *vcpu.runstate_area.lock() = area;
+        let offset = area.address % PAGE_SIZE;
+        *vcpu.runstate_area.lock() = pages.map(|(first, last)| RunstateArea { pages: [first, last], offset });
         if vcpu.id == self.vcpu.id {
             vcpu.show_runstate(&self.state.runstate, self.domain.marks_updates());
         }
