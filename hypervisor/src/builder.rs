@@ -3,26 +3,31 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use mote_core::addr::{Ipa, Pa, PaRange};
 use mote_core::config::DomainConfig;
 use mote_core::events::EventChannels;
+use mote_core::grants::GrantTable;
 use mote_core::guest_tree::{self, TreeError};
 use mote_core::id::{DomainId, VcpuId};
 use mote_core::image::{self, ImageError, Kernel};
 use mote_core::layout::{Layout, LayoutError};
+use mote_core::psci::Power;
 use mote_core::random::Seeds;
 use mote_core::tree::{Malformed, Tree};
 use mote_core::vgic::{Affinity, VGic};
+use mote_core::vpl011::Vpl011;
 use mote_platform::lock::Mutex;
 use mote_platform::{heap, memory, timer};
+use spin::Once;
 use thiserror::Error;
 
 use crate::console;
-use crate::domain::{Domain, Parts};
+use crate::domain::{Domain, Extras};
 use crate::machine::Machine;
 use crate::memory::{FrameRef, GuestMemory, MemoryError};
+use crate::stats::Milestones;
 use crate::vcpu::{Start, Vcpu, VcpuState};
 
 /// `MPIDR_EL1` beside the affinity: bit 31 is RES1 (Arm ARM D24.2.107).
@@ -77,22 +82,25 @@ pub fn build(
     let shared = FrameRef::zeroed()?;
     let events = EventChannels::new(config.id, config.vcpus as usize, shared).map_err(|_| BuildError::Heap)?;
     let vcpus = make_vcpus(machine, config, created)?;
-    let parts = Parts {
+    let mut domain = Domain {
         id: config.id,
         name: config.name.clone(),
+        power: Mutex::new(Power::new(config.vcpus)),
+        alive: AtomicUsize::new(vcpus.len()),
         vcpus,
-        memory,
-        vgic,
-        events,
-        grants: config.grants,
+        memory: Mutex::new(memory),
+        vgic: Mutex::new(vgic),
+        uart: config.vpl011.then(|| Mutex::new(Vpl011::new())),
+        events: Mutex::new(events),
+        grants: Mutex::new(GrantTable::new(config.grants)),
         peers,
-        uart: config.vpl011,
-        created,
+        pv: Extras::default(),
+        milestones: Milestones { created, ..Milestones::default() },
         image_bytes: config.kernel.size() + config.ramdisk.map_or(0, PaRange::size),
         structure_bytes: 0,
-        pcpus: machine.pcpus(),
+        last_on: (0..machine.pcpus()).map(|_| AtomicU8::new(0)).collect(),
+        end: Once::new(),
     };
-    let mut domain = Domain::new(parts);
     domain.structure_bytes = (heap::used().saturating_sub(heap_before) + size_of::<Domain>()) as u64;
     if config.enhanced
         && let Err(error) = domain.add_console()

@@ -5,14 +5,12 @@ mod pv;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-use mote_core::addr::Ipa;
 use mote_core::events::EventChannels;
-use mote_core::grants::{GrantTable, Limits};
+use mote_core::grants::GrantTable;
 use mote_core::id::{DomainId, VcpuId};
 use mote_core::psci::Power;
-use mote_core::pv_console::Backlog;
 use mote_core::vgic::{IntId, VGic, VcpuSet};
 use mote_core::vpl011::Vpl011;
 use mote_platform::lock::Mutex;
@@ -26,6 +24,7 @@ use crate::memory::{FrameRef, GuestMemory};
 use crate::report::{self, Cost};
 use crate::stats::{Exits, Milestones};
 use crate::vcpu::{Start, Vcpu};
+pub use pv::Extras;
 
 /// A virtual machine.
 pub struct Domain {
@@ -47,20 +46,10 @@ pub struct Domain {
     pub events: Mutex<EventChannels<FrameRef>>,
     /// Its grants, and what it uses of others'.
     pub grants: Mutex<GrantTable<FrameRef>>,
-    // Where the guest has mapped the shared page.
-    shared_ipa: Mutex<Option<Ipa>>,
-    // Whom the configuration joined it with.
-    peers: Box<[DomainId]>,
-    console: Once<pv::Console>,
-    // It has written to its console ring, so it reads there as well.
-    uses_ring: AtomicBool,
-    // Typed for it while it had no other place for it.
-    typed: Mutex<Backlog>,
-    reason: AtomicU32,
-    marks_updates: AtomicBool,
-    watchdogs: Mutex<[Option<u64>; pv::WATCHDOGS]>,
-    // The first of them, so that most vCPUs need not lock.
-    watchdog: AtomicU64,
+    /// Whom the configuration joined it with.
+    pub peers: Box<[DomainId]>,
+    /// What else it has by Xen's ABI.
+    pub pv: Extras,
     /// When it reached what.
     pub milestones: Milestones,
     /// Bytes of the images it was built from.
@@ -69,10 +58,10 @@ pub struct Domain {
     pub structure_bytes: u64,
     /// Which vCPU ran last on each pCPU, plus one: their stage-1 translations may be in the TLBs there.
     pub last_on: Box<[AtomicU8]>,
-    // How it ended; the first cause counts.
-    end: Once<End>,
-    // vCPUs that may still be on a pCPU or come to one. Whoever takes the last away buries the domain.
-    alive: AtomicUsize,
+    /// How it ended; the first cause counts.
+    pub end: Once<End>,
+    /// vCPUs that may still be on a pCPU or come to one. Whoever takes the last away buries the domain.
+    pub alive: AtomicUsize,
 }
 
 /// How a domain ended.
@@ -86,68 +75,7 @@ pub enum End {
     Crashed(&'static str),
 }
 
-/// What a domain is made of, when everything has been had.
-pub struct Parts {
-    /// Its number.
-    pub id: DomainId,
-    /// Its name.
-    pub name: String,
-    /// Its vCPUs.
-    pub vcpus: Box<[Vcpu]>,
-    /// Its memory, filled.
-    pub memory: GuestMemory,
-    /// Its interrupt controller.
-    pub vgic: VGic,
-    /// Its event channels.
-    pub events: EventChannels<FrameRef>,
-    /// How far its grants may go.
-    pub grants: Limits,
-    /// Whom the configuration joined it with.
-    pub peers: Box<[DomainId]>,
-    /// Whether it has a UART.
-    pub uart: bool,
-    /// When its building began.
-    pub created: u64,
-    /// Bytes of its images.
-    pub image_bytes: u64,
-    /// Bytes of EL2's heap that it takes.
-    pub structure_bytes: u64,
-    /// How many pCPUs there are.
-    pub pcpus: usize,
-}
-
 impl Domain {
-    /// A domain whose vCPUs are all switched off.
-    pub fn new(parts: Parts) -> Self {
-        let alive = AtomicUsize::new(parts.vcpus.len());
-        Self {
-            id: parts.id,
-            name: parts.name,
-            power: Mutex::new(Power::new(parts.vcpus.len() as u32)),
-            vcpus: parts.vcpus,
-            memory: Mutex::new(parts.memory),
-            vgic: Mutex::new(parts.vgic),
-            uart: parts.uart.then(|| Mutex::new(Vpl011::new())),
-            events: Mutex::new(parts.events),
-            grants: Mutex::new(GrantTable::new(parts.grants)),
-            shared_ipa: Mutex::new(None),
-            peers: parts.peers,
-            console: Once::new(),
-            uses_ring: AtomicBool::new(false),
-            typed: Mutex::new(Backlog::new()),
-            reason: AtomicU32::new(pv::NO_REASON),
-            marks_updates: AtomicBool::new(false),
-            watchdogs: Mutex::new([None; pv::WATCHDOGS]),
-            watchdog: AtomicU64::new(pv::NO_WATCHDOG),
-            milestones: Milestones { created: parts.created, ..Milestones::default() },
-            image_bytes: parts.image_bytes,
-            structure_bytes: parts.structure_bytes,
-            last_on: (0..parts.pcpus).map(|_| AtomicU8::new(0)).collect(),
-            end: Once::new(),
-            alive,
-        }
-    }
-
     /// One of its vCPUs.
     ///
     /// # Panics
@@ -241,17 +169,10 @@ impl Domain {
             exits.add(&vcpu.state.lock().machine.exits);
         }
         self.leave_others();
-        let usage = self.memory.lock().release();
+        let memory = self.memory.lock().release();
         console::lock().detach(self.id, &mut Wire);
         let end = self.end.get().copied().unwrap_or(End::Shutdown);
-        let cost = Cost {
-            memory_bytes: usage.given,
-            touched_bytes: usage.touched,
-            table_bytes: usage.tables,
-            structure_bytes: self.structure_bytes,
-            cpu_ticks,
-            exits,
-        };
+        let cost = Cost { memory, structure_bytes: self.structure_bytes, cpu_ticks, exits };
         report::domain(self, end, &cost);
     }
 }

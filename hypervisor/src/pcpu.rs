@@ -211,7 +211,7 @@ impl Pcpu {
         let mut state = vcpu.state.lock();
         self.load(domain, vcpu, &mut state);
         state.machine.runstate.enter(nanoseconds(ready), nanoseconds(timer::now()));
-        vcpu.show_runstate(&state.machine.runstate, domain.marks_updates());
+        vcpu.show_runstate(&state.machine.runstate, domain.pv.marks_updates.load(Ordering::Relaxed));
         let VcpuState { context, machine: rest } = &mut *state;
         let mut session = Session { pcpu: self, domain, vcpu, state: rest, leaving: Leaving::Preempted };
         session.settle();

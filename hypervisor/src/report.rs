@@ -8,6 +8,7 @@ use mote_platform::{heap, image, timer};
 
 use crate::console;
 use crate::domain::{Domain, End};
+use crate::memory::Usage;
 use crate::stats::Exits;
 
 /// A milestone as JSON: null if it was not reached.
@@ -32,12 +33,8 @@ impl fmt::Display for Exits {
 
 /// What a domain cost, counted when it was taken apart.
 pub struct Cost {
-    /// Memory that the guest touched.
-    pub touched_bytes: u64,
-    /// Memory it was given.
-    pub memory_bytes: u64,
-    /// EL2's stage-2 tables for it.
-    pub table_bytes: u64,
+    /// Its memory.
+    pub memory: Usage,
     /// EL2's structures for it.
     pub structure_bytes: u64,
     /// Time its vCPUs ran.
@@ -54,7 +51,8 @@ pub fn domain(domain: &Domain, end: End, cost: &Cost) {
         End::Crashed(reason) => ("crashed", reason),
     };
     let Domain { id, name, vcpus, image_bytes, milestones, .. } = domain;
-    let Cost { touched_bytes, memory_bytes, table_bytes, structure_bytes, cpu_ticks, exits } = cost;
+    let Cost { memory, structure_bytes, cpu_ticks, exits } = cost;
+    let Usage { given: memory_bytes, touched: touched_bytes, tables: table_bytes } = memory;
     let relaxed = core::sync::atomic::Ordering::Relaxed;
     console::log(format_args!(
         "report {{\"kind\":\"domain\",\"id\":{},\"name\":{name:?},\"state\":\"{state}\",\"reason\":{reason:?},\"vcpus\":{},\

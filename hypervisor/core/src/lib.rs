@@ -44,3 +44,4 @@ pub mod tree;
 pub mod vgic;
 pub mod vmid;
 pub mod vpl011;
+pub mod watchdog;

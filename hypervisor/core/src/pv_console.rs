@@ -33,6 +33,11 @@ impl<P: Page> PvConsole<P> {
         count
     }
 
+    /// Whether the guest has written anything yet.
+    pub fn is_in_use(&self) -> bool {
+        self.counter(offset_of!(Ring, out_prod)) != 0
+    }
+
     /// Passes the guest a byte; `false` if it has not read those before.
     pub fn put(&self, byte: u8) -> bool {
         let produced = self.counter(offset_of!(Ring, in_prod));

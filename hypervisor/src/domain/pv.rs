@@ -1,16 +1,19 @@
-//! What a domain has by Xen's ABI besides a machine: event channels, grants, a shared page, a console ring, parameters.
+//! What a domain has by Xen's ABI besides a machine: event channels, grants, a shared page, a console ring, parameters, watchdogs.
 
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::AtomicBool;
 
 use mote_core::addr::{Ipa, PAGE_SIZE};
 use mote_core::events::{Pair, Raised};
 use mote_core::id::{DomainId, VcpuId};
 use mote_core::p2m::Access;
 use mote_core::policy::Relation;
-use mote_core::pv_console::PvConsole;
+use mote_core::pv_console::{Backlog, PvConsole};
 use mote_core::vgic::{IntId, VcpuSet};
+use mote_core::watchdog::Watchdogs;
+use mote_platform::lock::Mutex;
 use mote_platform::timer;
+use spin::Once;
 use xen_abi::arch_arm::{EVENT_CHANNEL_INTID, MAGIC_PAGES};
 use xen_abi::errno::Errno;
 use xen_abi::hvm::{CALLBACK_PPI, param};
@@ -26,20 +29,28 @@ const EVENTS: IntId = IntId::new(EVENT_CHANNEL_INTID).expect("a PPI");
 /// `HVM_PARAM_CALLBACK_IRQ`: that PPI, whose line is low when an event is pending.
 const CALLBACK: u64 = CALLBACK_PPI | 2 << 8 | EVENT_CHANNEL_INTID as u64;
 /// Where the console's ring is.
-pub const CONSOLE_PAGE: Ipa = Ipa(MAGIC_PAGES.base);
-/// Watchdogs of a domain (`NR_DOMAIN_WATCHDOG_TIMERS`).
-pub const WATCHDOGS: usize = 2;
-/// No watchdog runs.
-pub const NO_WATCHDOG: u64 = u64::MAX;
-/// No reason for an end was announced.
-pub const NO_REASON: u32 = u32::MAX;
+const CONSOLE_PAGE: Ipa = Ipa(MAGIC_PAGES.base);
 
-/// A console ring, and the port by which both ends announce what they put there.
-pub struct Console {
-    /// The ring.
-    pub ring: PvConsole<FrameRef>,
-    /// The guest's port.
-    pub port: u32,
+/// A console ring, and the guest's port by which both ends announce what they put there.
+struct Console {
+    ring: PvConsole<FrameRef>,
+    port: u32,
+}
+
+/// What a domain has by Xen's ABI besides event channels and grants.
+#[derive(Default)]
+pub struct Extras {
+    /// Where the guest has mapped the shared page.
+    shared_ipa: Mutex<Option<Ipa>>,
+    console: Once<Console>,
+    /// Typed for it while it had no other place for it.
+    typed: Mutex<Backlog>,
+    /// Why it says that it will end; the first reason counts.
+    reason: Once<u32>,
+    /// Its watchdogs.
+    pub watchdogs: Watchdogs,
+    /// Whether runstate records are marked while they are written.
+    pub marks_updates: AtomicBool,
 }
 
 impl Domain {
@@ -97,12 +108,10 @@ impl Domain {
     /// If it is none. `EAGAIN` if its other end was changed meanwhile.
     pub fn close_port(&self, port: u32) -> Result<(), Errno> {
         let peer = self.events.lock().peer(port)?;
-        let remote = match peer {
-            Some(id) if id == self.id => return self.with_events_of(self, |pair| pair.close(port)),
-            Some(id) => machine().domain(id),
-            None => None,
-        };
-        match remote {
+        if peer == Some(self.id) {
+            return self.with_events_of(self, |pair| pair.close(port));
+        }
+        match peer.and_then(|id| machine().domain(id)) {
             Some(remote) => self.with_events_of(&remote, |pair| pair.close(port)),
             None => self.events.lock().close_alone(port, peer),
         }
@@ -111,15 +120,13 @@ impl Domain {
     /// Closes all ports and ends all uses of others' grants, because the domain is no more.
     pub fn leave_others(&self) {
         self.events.lock().shut();
-        loop {
-            let open = self.events.lock().first_open();
-            let Some(port) = open else { break };
+        let open = || self.events.lock().first_open();
+        while let Some(port) = open() {
             // If its other end changed, it is still open, and closed next time.
             let _ = self.close_port(port);
         }
-        loop {
-            let mapping = self.grants.lock().take_any();
-            let Some(mapping) = mapping else { break };
+        let mapped = || self.grants.lock().take_any();
+        while let Some(mapping) = mapped() {
             self.end_use(&mapping);
         }
     }
@@ -129,7 +136,7 @@ impl Domain {
     /// # Errors
     /// If it is mapped already or cannot be there.
     pub fn map_shared_info(&self, ipa: Ipa) -> Result<(), Errno> {
-        let mut place = self.shared_ipa.lock();
+        let mut place = self.pv.shared_ipa.lock();
         if place.is_some() {
             return Err(Errno::EBUSY);
         }
@@ -176,7 +183,7 @@ impl Domain {
 
     /// The guest took a shared page from `ipa`: it may have it elsewhere from now on.
     pub fn forget_shared(&self, ipa: Ipa) {
-        self.shared_ipa.lock().take_if(|place| *place == ipa);
+        self.pv.shared_ipa.lock().take_if(|place| *place == ipa);
         self.grants.lock().forget_ipa(ipa);
     }
 
@@ -185,8 +192,8 @@ impl Domain {
         match index {
             param::CALLBACK_IRQ => Some(CALLBACK),
             param::STORE_PFN | param::STORE_EVTCHN => Some(0),
-            param::CONSOLE_PFN => Some(self.console.get().map_or(0, |_| CONSOLE_PAGE.0 / PAGE_SIZE)),
-            param::CONSOLE_EVTCHN => Some(self.console.get().map_or(0, |c| c.port.into())),
+            param::CONSOLE_PFN => Some(self.pv.console.get().map_or(0, |_| CONSOLE_PAGE.0 / PAGE_SIZE)),
+            param::CONSOLE_EVTCHN => Some(self.pv.console.get().map_or(0, |console| console.port.into())),
             _ => None,
         }
     }
@@ -198,49 +205,50 @@ impl Domain {
     pub fn add_console(&self) -> Result<(), MemoryError> {
         let page = FrameRef::zeroed()?;
         self.memory.lock().map_shared(CONSOLE_PAGE, page.another()?, Access::Full)?;
-        let port = self.events.lock().allocate_for_hypervisor();
-        let port = port.map_err(|_| MemoryError::OutOfMemory)?;
-        self.console.call_once(|| Console { ring: PvConsole::new(page), port });
+        let port = self.events.lock().allocate_for_hypervisor().map_err(|_| MemoryError::OutOfMemory)?;
+        self.pv.console.call_once(|| Console { ring: PvConsole::new(page), port });
         Ok(())
     }
 
     /// The guest has put something into its console ring, or taken something out.
     pub fn serve_console(&self) {
-        let Some(console) = self.console.get() else { return };
-        if console.ring.take(|byte| self.send(byte)) > 0 {
-            self.uses_ring.store(true, Ordering::Relaxed);
-            self.announce(self.events.lock().receive_from_hypervisor(console.port));
+        if let Some(console) = self.pv.console.get()
+            && console.ring.take(|byte| self.send(byte)) > 0
+        {
+            self.announce_console(console);
         }
     }
 
-    /// Passes a byte to the guest by its console ring, if that is where it reads; whether it was.
+    fn announce_console(&self, console: &Console) {
+        let raised = self.events.lock().receive_from_hypervisor(console.port);
+        self.announce(raised);
+    }
+
+    /// Passes a byte to the guest by its console ring, if that is where it reads, because it has written there; whether it was.
     pub(super) fn receive_by_ring(&self, byte: u8) -> bool {
-        let ring = self.console.get().filter(|_| self.uses_ring.load(Ordering::Relaxed));
-        let Some(console) = ring else { return false };
+        let console = self.pv.console.get().filter(|console| console.ring.is_in_use());
         // What a guest does not read is lost, as on a wire.
-        if console.ring.put(byte) {
-            let raised = self.events.lock().receive_from_hypervisor(console.port);
-            self.announce(raised);
+        if let Some(console) = console.filter(|console| console.ring.put(byte)) {
+            self.announce_console(console);
         }
-        true
+        console.is_some()
     }
 
     /// Keeps a byte for a guest that reads by `CONSOLEIO_read`, and tells it.
     pub(super) fn keep_typed(&self, byte: u8) {
-        self.typed.lock().push(byte);
+        self.pv.typed.lock().push(byte);
         let raised = self.events.lock().raise_virq(virq::CONSOLE, VcpuId(0));
         self.announce(raised);
     }
 
     /// Takes what was kept.
     pub fn take_typed(&self, into: &mut [u8]) -> usize {
-        self.typed.lock().take(into)
+        self.pv.typed.lock().take(into)
     }
 
     /// How a guest that gives this reason ends, unless it gave another before.
     pub fn ending(&self, code: u32) -> End {
-        let announced = self.reason.load(Ordering::Relaxed);
-        match if announced == NO_REASON { code & 0xff } else { announced } {
+        match self.pv.reason.get().copied().unwrap_or(code & 0xff) {
             reason::POWEROFF => End::Shutdown,
             reason::REBOOT => End::Reboot,
             reason::SUSPEND => End::Crashed("it asked to be saved, and nobody is there to do it"),
@@ -253,48 +261,17 @@ impl Domain {
 
     /// The guest says why it will end; the first reason counts.
     pub fn announce_ending(&self, code: u32) {
-        let relaxed = Ordering::Relaxed;
-        let _ = self.reason.compare_exchange(NO_REASON, code & 0xff, relaxed, relaxed);
-    }
-
-    /// Whether runstate records are marked while they are written.
-    pub fn marks_updates(&self) -> bool {
-        self.marks_updates.load(Ordering::Relaxed)
-    }
-
-    /// Sets that.
-    pub fn mark_updates(&self, enable: bool) {
-        self.marks_updates.store(enable, Ordering::Relaxed);
-    }
-
-    /// Sets a watchdog, a new one if `id` is 0, or stops it; returns a new one's number, else 0.
-    ///
-    /// # Errors
-    /// If there is none of that number, or all are in use.
-    pub fn set_watchdog(&self, id: u32, deadline: Option<u64>) -> Result<u32, Errno> {
-        let mut watchdogs = self.watchdogs.lock();
-        let place = match id.checked_sub(1) {
-            None => watchdogs.iter().position(Option::is_none).ok_or(Errno::ENOSPC)?,
-            Some(index) => index as usize,
-        };
-        let watchdog = watchdogs.get_mut(place).ok_or(Errno::EINVAL)?;
-        if id != 0 && watchdog.is_none() {
-            return Err(Errno::EINVAL);
-        }
-        *watchdog = deadline;
-        let first = watchdogs.iter().flatten().min().copied().unwrap_or(NO_WATCHDOG);
-        self.watchdog.store(first, Ordering::Relaxed);
-        Ok(if id == 0 { place as u32 + 1 } else { 0 })
+        self.pv.reason.call_once(|| code & 0xff);
     }
 
     /// When its first watchdog runs out, if one runs.
     pub fn watchdog(&self) -> Option<u64> {
-        Some(self.watchdog.load(Ordering::Relaxed)).filter(|&deadline| deadline != NO_WATCHDOG)
+        self.pv.watchdogs.first()
     }
 
     /// Ends it if a watchdog has run out; whether it has.
     pub fn check_watchdog(self: &Arc<Self>) -> bool {
-        let bites = self.watchdog.load(Ordering::Relaxed) <= timer::now();
+        let bites = self.watchdog().is_some_and(|deadline| deadline <= timer::now());
         if bites {
             self.end(End::Crashed("its watchdog ran out"));
         }

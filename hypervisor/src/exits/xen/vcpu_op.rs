@@ -1,5 +1,7 @@
 //! `vcpu_op`: where a vCPU's records are kept.
 
+use core::sync::atomic::Ordering;
+
 use mote_core::addr::{Ipa, PAGE_SIZE};
 use mote_core::id::VcpuId;
 use mote_core::p2m::Access;
@@ -48,7 +50,7 @@ impl Session<'_> {
         let offset = area.address % PAGE_SIZE;
         *vcpu.runstate_area.lock() = pages.map(|(first, last)| RunstateArea { pages: [first, last], offset });
         if vcpu.id == self.vcpu.id {
-            vcpu.show_runstate(&self.state.runstate, self.domain.marks_updates());
+            vcpu.show_runstate(&self.state.runstate, self.domain.pv.marks_updates.load(Ordering::Relaxed));
         }
         Ok(Reply::DONE)
     }
@@ -63,7 +65,7 @@ impl Session<'_> {
         if u64::from(kind as u32) != assist::RUNSTATE_UPDATE_FLAG {
             return Err(Errno::EINVAL);
         }
-        self.domain.mark_updates(enable);
+        self.domain.pv.marks_updates.store(enable, Ordering::Relaxed);
         Ok(Reply::DONE)
     }
 }
