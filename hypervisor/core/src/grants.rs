@@ -28,6 +28,15 @@ struct Pins {
     writers: u16,
 }
 
+impl Pins {
+    const fn of(&mut self, usage: Use) -> &mut u16 {
+        match usage {
+            Use::Read => &mut self.readers,
+            Use::Write => &mut self.writers,
+        }
+    }
+}
+
 /// A frame of another domain that is mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapping {
@@ -144,10 +153,7 @@ impl<P: Page> GrantTable<P> {
     /// If there is no such grant for that domain and use.
     pub fn pin(&mut self, reference: u32, user: DomainId, usage: Use) -> Result<Ipa, GrantStatus> {
         let pins = self.pins.get_mut(reference as usize).ok_or(GrantStatus::BadGrantReference)?;
-        let count = match usage {
-            Use::Read => &mut pins.readers,
-            Use::Write => &mut pins.writers,
-        };
+        let count = pins.of(usage);
         let more = count.checked_add(1).ok_or(GrantStatus::GeneralError)?;
         let (page, offset) = entry(&self.frames, reference).ok_or(GrantStatus::BadGrantReference)?;
         note_use(page, offset, user, usage)?;
@@ -160,21 +166,14 @@ impl<P: Page> GrantTable<P> {
     /// Ends one use of a grant.
     pub fn unpin(&mut self, reference: u32, usage: Use) {
         let Some(pins) = self.pins.get_mut(reference as usize) else { return };
-        let count = match usage {
-            Use::Read => &mut pins.readers,
-            Use::Write => &mut pins.writers,
-        };
+        let count = pins.of(usage);
         *count = count.saturating_sub(1);
-        let mut over = 0;
-        if pins.writers == 0 {
-            over |= flags::WRITING;
-            if pins.readers == 0 {
-                over |= flags::READING;
-            }
-        }
-        if over != 0
-            && let Some((page, offset)) = entry(&self.frames, reference)
-        {
+        let over = match (pins.readers, pins.writers) {
+            (0, 0) => flags::READING | flags::WRITING,
+            (_, 0) => flags::WRITING,
+            _ => return,
+        };
+        if let Some((page, offset)) = entry(&self.frames, reference) {
             page.word(offset).fetch_and(!u32::from(over), Ordering::AcqRel);
         }
     }
@@ -272,18 +271,13 @@ impl<P: Page> GrantTable<P> {
 
     /// Any mapping that is left, with its handle free: for a domain that ends.
     pub fn take_any(&mut self) -> Option<Mapping> {
-        while let Some(slot) = self.slots.pop() {
-            if let Slot::Mapped(mapping) = slot {
-                return Some(mapping);
-            }
-        }
         self.free = NONE;
-        None
+        let mut slots = core::iter::from_fn(|| self.slots.pop());
+        slots.find_map(|slot| if let Slot::Mapped(mapping) = slot { Some(mapping) } else { None })
     }
 
     fn set(&mut self, handle: u32, to: Slot) -> bool {
-        let slot = self.slots.get_mut(handle as usize);
-        slot.map(|slot| *slot = to).is_some()
+        self.slots.get_mut(handle as usize).map(|slot| *slot = to).is_some()
     }
 }
 

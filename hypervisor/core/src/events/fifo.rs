@@ -96,17 +96,14 @@ impl<P: Page> Fifo<P> {
             return (false, false);
         }
         let is_new = word.fetch_or(PENDING, Ordering::AcqRel) & PENDING == 0;
-        let linked =
-            word.load(Ordering::Acquire) & MASKED != 0 || word.fetch_or(LINKED, Ordering::AcqRel) & LINKED != 0;
-        (is_new, !linked && self.enqueue(port, vcpu, placement))
+        let stays = word.load(Ordering::Acquire) & MASKED != 0 || word.fetch_or(LINKED, Ordering::AcqRel) & LINKED != 0;
+        (is_new, !stays && self.enqueue(port, vcpu, placement))
     }
 
     /// Puts a port to the end of its queue; whether the vCPU is to be told that the queue is not empty any more.
     fn enqueue(&mut self, port: u32, vcpu: VcpuId, placement: &mut Placement) -> bool {
         let queue = (vcpu, placement.priority);
-        if let Some(old) = self.tail(placement.last)
-            && *old == port
-        {
+        if let Some(old) = self.tail(placement.last).filter(|old| **old == port) {
             *old = 0;
         }
         placement.last = queue;
@@ -152,14 +149,10 @@ fn link(word: &AtomicU32, next: u32) -> bool {
     }
     // Keeps a guest that goes by the rules from unmasking meanwhile.
     word.fetch_or(BUSY, Ordering::AcqRel);
-    let result = (0..TRIES).find_map(|_| match attempt() {
-        None => Some(false),
-        Some(true) => Some(true),
-        Some(false) => None,
-    });
-    if result != Some(true) {
+    let result = (0..TRIES).map(|_| attempt()).find(|result| *result != Some(false));
+    if result != Some(Some(true)) {
         word.fetch_and(!BUSY, Ordering::AcqRel);
     }
     // A guest that does not let the link be set loses the event.
-    result.unwrap_or(true)
+    result != Some(None)
 }

@@ -80,6 +80,13 @@ impl Raised {
     /// Nobody.
     pub const NOBODY: Self = Self { upcalls: VcpuSet::EMPTY, pollers: VcpuSet::EMPTY };
 
+    /// One vCPU, by the interrupt.
+    fn upcall(vcpu: VcpuId) -> Self {
+        let mut upcalls = VcpuSet::EMPTY;
+        upcalls.insert(vcpu);
+        Self { upcalls, ..Self::NOBODY }
+    }
+
     fn add(&mut self, other: Self) {
         self.upcalls = self.upcalls.union(other.upcalls);
         self.pollers = self.pollers.union(other.pollers);
@@ -206,11 +213,10 @@ impl<P: Page> EventChannels<P> {
         let vcpu = self.vcpu(vcpu)?;
         let channel = self.channel_mut(port)?;
         match channel.end {
-            End::Unbound(_) | End::Interdomain(..) | End::Hypervisor => {}
-            End::Virq(number) if is_global(number) => {}
-            End::Virq(_) | End::Ipi | End::Free => return Err(Errno::EINVAL),
+            End::Virq(number) if !is_global(number) => return Err(Errno::EINVAL),
+            End::Ipi | End::Free => return Err(Errno::EINVAL),
+            End::Unbound(_) | End::Interdomain(..) | End::Hypervisor | End::Virq(_) => channel.vcpu = vcpu,
         }
-        channel.vcpu = vcpu;
         Ok(())
     }
 
@@ -249,18 +255,17 @@ impl<P: Page> EventChannels<P> {
 
     /// An event comes from `port` of another domain; it counts if the two ends still belong together.
     pub fn receive(&mut self, at: u32, from: DomainId, port: u32) -> Raised {
-        match self.channel(at) {
-            Ok(channel) if channel.end == End::Interdomain(from, port) => self.pend(at),
-            _ => Raised::NOBODY,
-        }
+        self.receive_by(at, End::Interdomain(from, port))
     }
 
     /// An event comes from the hypervisor.
     pub fn receive_from_hypervisor(&mut self, port: u32) -> Raised {
-        match self.channel(port) {
-            Ok(channel) if channel.end == End::Hypervisor => self.pend(port),
-            _ => Raised::NOBODY,
-        }
+        self.receive_by(port, End::Hypervisor)
+    }
+
+    fn receive_by(&mut self, port: u32, end: End) -> Raised {
+        let is_it = self.channel(port).is_ok_and(|channel| channel.end == end);
+        if is_it { self.pend(port) } else { Raised::NOBODY }
     }
 
     /// A virtual interrupt comes; a global one has no need of `vcpu`.
@@ -274,17 +279,11 @@ impl<P: Page> EventChannels<P> {
     /// If there is no such port.
     pub fn unmask(&mut self, port: u32) -> Result<Raised, Errno> {
         let vcpu = self.channel(port)?.vcpu;
-        let announce = match &self.fifo {
-            None => two_level::unmask(self, port, vcpu),
-            Some(fifo) => {
-                if fifo.unmask(port) {
-                    return Ok(self.pend(port));
-                }
-                false
-            }
-        };
-        let upcalls = if announce { self.mark(vcpu) } else { VcpuSet::EMPTY };
-        Ok(Raised { upcalls, ..Raised::NOBODY })
+        Ok(match &self.fifo {
+            None if two_level::unmask(self, port, vcpu) => self.mark(vcpu),
+            Some(fifo) if fifo.unmask(port) => self.pend(port),
+            _ => Raised::NOBODY,
+        })
     }
 
     /// Sets a port's priority, which only the FIFO ABI has.
@@ -297,13 +296,11 @@ impl<P: Page> EventChannels<P> {
         if !has_queues {
             return Err(Errno::ENOSYS);
         }
-        match u8::try_from(priority) {
-            Ok(priority) if usize::from(priority) < fifo_abi::QUEUES => {
-                channel.queue.priority = priority;
-                Ok(())
-            }
-            _ => Err(Errno::EINVAL),
+        if priority as usize >= fifo_abi::QUEUES {
+            return Err(Errno::EINVAL);
         }
+        channel.queue.priority = priority as u8;
+        Ok(())
     }
 
     /// Registers where a vCPU's `vcpu_info` is. Everything counts as pending then, so that nothing is lost.
@@ -312,30 +309,25 @@ impl<P: Page> EventChannels<P> {
     /// If it has one already.
     #[inline(never)]
     pub fn register_vcpu_info(&mut self, vcpu: VcpuId, page: P, offset: usize) -> Result<Raised, Errno> {
-        let legacy = self.info(vcpu).map(|(page, at)| page.word(at).load(Ordering::Relaxed));
+        let legacy = self.info(vcpu).map_or(0, |(page, at)| page.word(at).load(Ordering::Relaxed));
         let target = self.targets.get_mut(usize::from(vcpu.0)).ok_or(Errno::ENOENT)?;
         if target.info.is_some() {
             return Err(Errno::EBUSY);
         }
-        page.word(offset).store(legacy.unwrap_or(0), Ordering::Relaxed);
+        page.word(offset).store(legacy, Ordering::Relaxed);
         page.double(offset + SEL).store(u64::MAX, Ordering::Release);
         target.info = Some((page, offset));
-        Ok(Raised { upcalls: self.mark(vcpu), ..Raised::NOBODY })
+        Ok(self.mark(vcpu))
     }
 
     /// The interrupt that told a vCPU of its events is lost: it is to be told again, if there are any.
     pub fn announce_again(&self, vcpu: VcpuId) -> Raised {
-        let mut upcalls = VcpuSet::EMPTY;
-        if self.is_told(vcpu) {
-            upcalls.insert(vcpu);
-        }
-        Raised { upcalls, ..Raised::NOBODY }
+        if self.is_told(vcpu) { Raised::upcall(vcpu) } else { Raised::NOBODY }
     }
 
     /// Whether a vCPU knows of an event that it has not looked at.
     fn is_told(&self, vcpu: VcpuId) -> bool {
-        let told = |(page, at): (&P, usize)| page.word(at).load(Ordering::Relaxed) & UPCALL_MASK;
-        self.info(vcpu).is_some_and(|info| told(info) != 0)
+        self.info(vcpu).is_some_and(|(page, at)| page.word(at).load(Ordering::Relaxed) & UPCALL_MASK != 0)
     }
 
     /// Begins to wait for any of these ports; `false` if one of them is pending.
@@ -343,27 +335,22 @@ impl<P: Page> EventChannels<P> {
     /// # Errors
     /// If one is no port.
     pub fn poll(&mut self, vcpu: VcpuId, ports: &[u32]) -> Result<bool, Errno> {
-        let polling = match ports {
-            &[port] => Polling::Port(port),
-            _ => Polling::Several,
-        };
         for &port in ports {
             self.channel(port)?;
             if self.is_pending(port) {
                 return Ok(false);
             }
         }
-        self.set_polling(vcpu, polling);
+        self.set_polling(vcpu, if let &[port] = ports { Polling::Port(port) } else { Polling::Several });
         Ok(true)
     }
 
     /// Ends a vCPU's waiting.
     #[inline]
     pub fn end_poll(&mut self, vcpu: VcpuId) {
-        if self.polling == 0 {
-            return;
+        if self.polling != 0 {
+            self.set_polling(vcpu, Polling::Nothing);
         }
-        self.set_polling(vcpu, Polling::Nothing);
     }
 
     /// Asks for the FIFO ABI, with the control block of `vcpu` at `offset` of `page`.
@@ -371,17 +358,17 @@ impl<P: Page> EventChannels<P> {
     /// # Errors
     /// If the vCPU has one or there is no memory.
     pub fn init_control(&mut self, vcpu: VcpuId, page: P, offset: usize) -> Result<(), Errno> {
-        if self.fifo.is_none() {
-            let mut fifo = Fifo::new(self.targets.len())?;
-            fifo.set_control(vcpu, page, offset)?;
-            for (port, channel) in (0..).zip(&mut self.ports) {
-                let pending = two_level::is_pending(&self.shared, port);
-                channel.queue = fifo::Placement { pending, ..fifo::Placement::DEFAULT };
-            }
-            self.fifo = Some(fifo);
-            return Ok(());
+        if let Some(fifo) = &mut self.fifo {
+            return fifo.set_control(vcpu, page, offset);
         }
-        self.fifo.as_mut().map_or(Ok(()), |fifo| fifo.set_control(vcpu, page, offset))
+        let mut fifo = Fifo::new(self.targets.len())?;
+        fifo.set_control(vcpu, page, offset)?;
+        for (port, channel) in (0..).zip(&mut self.ports) {
+            let pending = two_level::is_pending(&self.shared, port);
+            channel.queue = fifo::Placement { pending, ..fifo::Placement::DEFAULT };
+        }
+        self.fifo = Some(fifo);
+        Ok(())
     }
 
     /// Adds a page of event words, and announces what was pending without one.
@@ -492,13 +479,11 @@ impl<P: Page> EventChannels<P> {
             None => two_level::set_pending(self, port, vcpu),
             Some(fifo) => fifo.set_pending(port, vcpu, &mut channel.queue),
         };
-        if !is_new && !announce {
-            return Raised::NOBODY;
+        let mut raised = if announce { self.mark(vcpu) } else { Raised::NOBODY };
+        if self.polling > 0 && (is_new || announce) {
+            raised.pollers = self.pollers(port);
         }
-        Raised {
-            upcalls: if announce { self.mark(vcpu) } else { VcpuSet::EMPTY },
-            pollers: if self.polling > 0 { self.pollers(port) } else { VcpuSet::EMPTY },
-        }
+        raised
     }
 
     fn is_pending(&self, port: u32) -> bool {
@@ -509,14 +494,9 @@ impl<P: Page> EventChannels<P> {
     }
 
     /// Tells a vCPU that there is something to look at; it is to be interrupted if it did not know.
-    fn mark(&self, vcpu: VcpuId) -> VcpuSet {
-        let mut upcalls = VcpuSet::EMPTY;
-        if let Some((page, at)) = self.info(vcpu)
-            && page.word(at).fetch_or(UPCALL_PENDING, Ordering::AcqRel) & UPCALL_MASK == 0
-        {
-            upcalls.insert(vcpu);
-        }
-        upcalls
+    fn mark(&self, vcpu: VcpuId) -> Raised {
+        let before = self.info(vcpu).map(|(page, at)| page.word(at).fetch_or(UPCALL_PENDING, Ordering::AcqRel));
+        if before.is_some_and(|word| word & UPCALL_MASK == 0) { Raised::upcall(vcpu) } else { Raised::NOBODY }
     }
 
     /// Where the `vcpu_info` of a vCPU is.
@@ -529,11 +509,10 @@ impl<P: Page> EventChannels<P> {
     }
 
     fn set_polling(&mut self, vcpu: VcpuId, polling: Polling) {
-        if let Some(target) = self.targets.get_mut(usize::from(vcpu.0)) {
-            let before = core::mem::replace(&mut target.polling, polling);
-            self.polling += u32::from(polling != Polling::Nothing);
-            self.polling -= u32::from(before != Polling::Nothing);
-        }
+        let Some(target) = self.targets.get_mut(usize::from(vcpu.0)) else { return };
+        let before = core::mem::replace(&mut target.polling, polling);
+        self.polling += u32::from(polling != Polling::Nothing);
+        self.polling -= u32::from(before != Polling::Nothing);
     }
 
     fn pollers(&self, port: u32) -> VcpuSet {

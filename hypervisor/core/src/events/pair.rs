@@ -37,11 +37,8 @@ impl<P: Page> Pair<'_, P> {
         let (me, remote) = (self.local().me, self.remote().me);
         // As on Xen a port must be free even if the other is not there.
         let port = self.local().allocate(End::Ipi, super::VcpuId(0))?;
-        let other = self.remote().channel_mut(remote_port);
-        match other {
-            Ok(channel) if channel.end == End::Unbound(me) && !(me == remote && remote_port == port) => {
-                channel.end = End::Interdomain(me, port);
-            }
+        match self.remote().channel_mut(remote_port) {
+            Ok(channel) if channel.end == End::Unbound(me) => channel.end = End::Interdomain(me, port),
             _ => {
                 self.local().free(port);
                 return Err(Errno::EINVAL);
@@ -57,12 +54,10 @@ impl<P: Page> Pair<'_, P> {
     /// If it is not, any more.
     pub fn close(&mut self, port: u32) -> Result<(), Errno> {
         let (me, remote) = (self.local().me, self.remote().me);
-        let End::Interdomain(peer, remote_port) = self.local().channel(port)?.end else {
-            return Err(Errno::EAGAIN);
+        let remote_port = match self.local().channel(port)?.end {
+            End::Interdomain(peer, remote_port) if peer == remote => remote_port,
+            _ => return Err(Errno::EAGAIN),
         };
-        if peer != remote {
-            return Err(Errno::EAGAIN);
-        }
         self.local().free(port);
         if let Ok(channel) = self.remote().channel_mut(remote_port)
             && channel.end == End::Interdomain(me, port)
