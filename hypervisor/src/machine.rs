@@ -9,7 +9,7 @@ use mote_core::id::{DomainId, PcpuId, VcpuId};
 use mote_core::idregs::IdRegisters;
 use mote_core::sched::{Leaving, Scheduler, VcpuSlot};
 use mote_platform::lock::Mutex;
-use mote_platform::{cpu, firmware, gic, syndrome, timer, uart};
+use mote_platform::{firmware, gic, syndrome, timer, uart};
 use spin::Once;
 
 use crate::console::{self, Wire};
@@ -36,8 +36,7 @@ pub struct Machine {
     schedule: Mutex<Schedule>,
     // Domains that are still to be taken apart.
     left: AtomicUsize,
-    // By number.
-    domains: Mutex<Vec<Option<Arc<Domain>>>>,
+    domains: Mutex<Numbered<Arc<Domain>>>,
     ram_bytes: u64,
     entered: u64,
     first_guest: Once<u64>,
@@ -46,7 +45,23 @@ pub struct Machine {
 struct Schedule {
     scheduler: Scheduler,
     /// Whose vCPU a slot is.
-    vcpus: Vec<Option<(Arc<Domain>, VcpuId)>>,
+    vcpus: Numbered<(Arc<Domain>, VcpuId)>,
+}
+
+/// Things by their numbers.
+struct Numbered<T>(Vec<Option<T>>);
+
+impl<T: Clone> Numbered<T> {
+    fn get(&self, number: usize) -> Option<T> {
+        self.0.get(number).cloned().flatten()
+    }
+
+    fn set(&mut self, number: usize, to: Option<T>) {
+        if self.0.len() <= number {
+            self.0.resize_with(number + 1, || None);
+        }
+        self.0[number] = to;
+    }
 }
 
 /// What a pCPU does next.
@@ -76,9 +91,9 @@ impl Machine {
             wiring,
             id_registers: IdRegisters::new(syndrome::id_register),
             affinities: affinities.into(),
-            schedule: Mutex::new(Schedule { scheduler, vcpus: Vec::new() }),
+            schedule: Mutex::new(Schedule { scheduler, vcpus: Numbered(Vec::new()) }),
             left: AtomicUsize::new(0),
-            domains: Mutex::new(Vec::new()),
+            domains: Mutex::new(Numbered(Vec::new())),
             ram_bytes,
             entered,
             first_guest: Once::new(),
@@ -101,13 +116,7 @@ impl Machine {
 
     /// A slot for a vCPU that is still to be made.
     pub fn reserve_slot(&self, weight: u32) -> Option<VcpuSlot> {
-        self.with_schedule(|schedule, _| {
-            let slot = schedule.scheduler.add(weight).ok()?;
-            if schedule.vcpus.len() <= slot.index() {
-                schedule.vcpus.resize_with(slot.index() + 1, || None);
-            }
-            Some(slot)
-        })
+        self.with_schedule(|schedule, _| schedule.scheduler.add(weight).ok())
     }
 
     /// Gives a slot back whose vCPU was never made.
@@ -118,20 +127,10 @@ impl Machine {
     /// Puts a domain into its slots. Its vCPUs are switched off.
     pub fn add(&self, domain: &Arc<Domain>) {
         self.left.fetch_add(1, Ordering::Relaxed);
-        let index = usize::from(domain.id.get());
-        let mut domains = self.domains.lock();
-        if domains.len() <= index {
-            domains.resize_with(index + 1, || None);
-        }
-        if let Some(place) = domains.get_mut(index) {
-            *place = Some(domain.clone());
-        }
-        drop(domains);
+        self.domains.lock().set(domain.id.get().into(), Some(domain.clone()));
         self.with_schedule(|schedule, _| {
             for vcpu in &domain.vcpus {
-                if let Some(entry) = schedule.vcpus.get_mut(vcpu.slot.index()) {
-                    *entry = Some((domain.clone(), vcpu.id));
-                }
+                schedule.vcpus.set(vcpu.slot.index(), Some((domain.clone(), vcpu.id)));
             }
         });
     }
@@ -155,7 +154,7 @@ impl Machine {
     pub fn next(&self, pcpu: PcpuId, left: Option<(VcpuSlot, Leaving)>) -> Next {
         self.with_schedule(|schedule, now| {
             let next = schedule.scheduler.next(pcpu, now, left);
-            let vcpu = next.vcpu.and_then(|slot| schedule.vcpus.get(slot.index())?.clone());
+            let vcpu = next.vcpu.and_then(|slot| schedule.vcpus.get(slot.index()));
             let ready = next.vcpu.map_or(0, |slot| schedule.scheduler.ready_since(slot));
             Next { vcpu, ready, alarm: next.alarm }
         })
@@ -164,11 +163,8 @@ impl Machine {
     /// Whether the vCPU on `pcpu` must make room, and if not, when to ask again.
     pub fn review(&self, pcpu: PcpuId) -> Result<Option<u64>, Leaving> {
         self.with_schedule(|schedule, now| {
-            if schedule.scheduler.must_leave(pcpu, now) {
-                Err(Leaving::Preempted)
-            } else {
-                Ok(schedule.scheduler.alarm(pcpu))
-            }
+            let stays = !schedule.scheduler.must_leave(pcpu, now);
+            stays.then(|| schedule.scheduler.alarm(pcpu)).ok_or(Leaving::Preempted)
         })
     }
 
@@ -185,7 +181,7 @@ impl Machine {
     /// A domain by its number, if it has not ended.
     #[inline(never)]
     pub fn domain(&self, id: DomainId) -> Option<Arc<Domain>> {
-        self.domains.lock().get(usize::from(id.get())).cloned().flatten()
+        self.domains.lock().get(id.get().into())
     }
 
     /// Forgets a domain whose vCPUs have all left, reports it, and switches the machine off after the last.
@@ -194,17 +190,11 @@ impl Machine {
             let mut ticks = 0;
             for vcpu in &domain.vcpus {
                 ticks += schedule.scheduler.remove(vcpu.slot);
-                if let Some(entry) = schedule.vcpus.get_mut(vcpu.slot.index()) {
-                    *entry = None;
-                }
+                schedule.vcpus.set(vcpu.slot.index(), None);
             }
             ticks
         });
-        let mut domains = self.domains.lock();
-        if let Some(place) = domains.get_mut(usize::from(domain.id.get())) {
-            *place = None;
-        }
-        drop(domains);
+        self.domains.lock().set(domain.id.get().into(), None);
         domain.dismantle(cpu_ticks);
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.power_off();
@@ -230,24 +220,15 @@ impl Machine {
 
     /// Passes on what was typed.
     pub fn read_console(&self) {
+        const CTRL_A: u8 = 1;
         while let Some(byte) = uart::read() {
             let typed = console::lock().typed(byte, &mut Wire);
-            if let Some((domain, switches)) = typed {
-                self.deliver(domain, switches, byte);
+            if let Some((id, switches)) = typed
+                && let Some(domain) = self.domain(id)
+            {
+                (0..switches).for_each(|_| domain.receive(CTRL_A));
+                domain.receive(byte);
             }
         }
-    }
-
-    fn deliver(&self, id: DomainId, switches: u8, byte: u8) {
-        const CTRL_A: u8 = 1;
-        if let Some(domain) = self.domain(id) {
-            (0..switches).for_each(|_| domain.receive(CTRL_A));
-            domain.receive(byte);
-        }
-    }
-
-    /// The pCPU number of the calling CPU.
-    pub fn this(&self) -> PcpuId {
-        PcpuId(cpu::this() as u8)
     }
 }

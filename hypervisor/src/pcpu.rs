@@ -115,7 +115,7 @@ impl Pcpu {
             redistributor.enable(ppi).expect("the device tree names PPIs");
         }
         Self {
-            id: machine.this(),
+            id: PcpuId(cpu::this() as u8),
             wiring,
             redistributor,
             timer_active: false,
@@ -256,12 +256,10 @@ impl Pcpu {
     fn save(&mut self, domain: &Domain, vcpu: VcpuId, state: &mut VcpuState) {
         state.machine.system.save();
         state.machine.floating_point.save();
-        let others = {
-            let mut vgic = domain.vgic.lock();
-            let others = vgic.sync(vcpu, &mut Live);
-            self.timer_active = vgic.hw_in_flight(vcpu, VIRTUAL_TIMER);
-            others
-        };
+        let mut vgic = domain.vgic.lock();
+        let others = vgic.sync(vcpu, &mut Live);
+        self.timer_active = vgic.hw_in_flight(vcpu, VIRTUAL_TIMER);
+        drop(vgic);
         state.machine.interface.save();
         domain.wake_all(others);
     }

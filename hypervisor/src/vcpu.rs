@@ -91,20 +91,17 @@ impl Vcpu {
     pub fn show_runstate(&self, record: &Runstate, marked: bool) {
         let area = self.runstate_area.lock();
         let Some(area) = &*area else { return };
-        let info = record.info();
-        let since = core::mem::offset_of!(RunstateInfo, state_entry_time);
-        if marked {
-            area.write(since, &(info.state_entry_time | runstate::UPDATE).to_le_bytes());
-            fence(Ordering::SeqCst);
-            area.write(
-                0,
-                RunstateInfo { state_entry_time: info.state_entry_time | runstate::UPDATE, ..*info }.as_bytes(),
-            );
-            fence(Ordering::SeqCst);
-            area.write(since, &info.state_entry_time.to_le_bytes());
-        } else {
-            area.write(0, info.as_bytes());
+        let mut info = *record.info();
+        if !marked {
+            return area.write(0, info.as_bytes());
         }
+        let since = core::mem::offset_of!(RunstateInfo, state_entry_time);
+        info.state_entry_time |= runstate::UPDATE;
+        area.write(since, info.state_entry_time.as_bytes());
+        fence(Ordering::SeqCst);
+        area.write(0, info.as_bytes());
+        fence(Ordering::SeqCst);
+        area.write(since, record.info().state_entry_time.as_bytes());
     }
 }
 

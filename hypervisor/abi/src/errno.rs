@@ -4,53 +4,38 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errno(i32);
 
-/// Declares the errors by name and number.
-macro_rules! errors {
-    ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
-        impl Errno {
-            $($(#[$doc])* pub const $name: Self = Self($number);)*
-        }
-    };
-}
-
-errors! {
-    /// Not allowed.
-    EPERM = 1,
-    /// There is no such vCPU or entry.
-    ENOENT = 2,
-    /// There is no such domain.
-    ESRCH = 3,
-    /// Too much in one call.
-    E2BIG = 7,
-    /// Not now; try again.
-    EAGAIN = 11,
-    /// No memory.
-    ENOMEM = 12,
-    /// Not allowed on this object.
-    EACCES = 13,
-    /// An address that cannot be read or written.
-    EFAULT = 14,
-    /// In use.
-    EBUSY = 16,
-    /// There already.
-    EEXIST = 17,
-    /// An argument that makes no sense.
-    EINVAL = 22,
-    /// No room left.
-    ENOSPC = 28,
-    /// There is no such hypercall.
-    ENOSYS = 38,
-    /// There is no such information.
-    ENODATA = 61,
-    /// Not with this kind of object.
-    EOPNOTSUPP = 95,
-    /// What the caller offers is too small.
-    ENOBUFS = 105,
-    /// No such device or address.
-    ENXIO = 6,
-}
-
 impl Errno {
+    /// Not allowed.
+    pub const EPERM: Self = Self(1);
+    /// There is no such vCPU or entry.
+    pub const ENOENT: Self = Self(2);
+    /// There is no such domain.
+    pub const ESRCH: Self = Self(3);
+    /// Too much in one call.
+    pub const E2BIG: Self = Self(7);
+    /// Not now; try again.
+    pub const EAGAIN: Self = Self(11);
+    /// No memory.
+    pub const ENOMEM: Self = Self(12);
+    /// An address that cannot be read or written.
+    pub const EFAULT: Self = Self(14);
+    /// In use.
+    pub const EBUSY: Self = Self(16);
+    /// There already.
+    pub const EEXIST: Self = Self(17);
+    /// An argument that makes no sense.
+    pub const EINVAL: Self = Self(22);
+    /// No room left.
+    pub const ENOSPC: Self = Self(28);
+    /// There is no such hypercall.
+    pub const ENOSYS: Self = Self(38);
+    /// Not with this kind of object.
+    pub const EOPNOTSUPP: Self = Self(95);
+    /// What the caller offers is too small.
+    pub const ENOBUFS: Self = Self(105);
+    /// No such device or address.
+    pub const ENXIO: Self = Self(6);
+
     /// As it is answered in x0.
     #[must_use]
     pub const fn answer(self) -> u64 {

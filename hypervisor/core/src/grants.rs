@@ -205,15 +205,6 @@ impl<P: Page> GrantTable<P> {
         Ok(())
     }
 
-    /// Makes a grant on the guest's behalf, before it runs.
-    pub fn grant(&mut self, reference: u32, user: DomainId, frame: u32) {
-        if let Some((page, offset)) = entry(&self.frames, reference) {
-            let header = u32::from(user.get()) << DOMID_SHIFT | u32::from(flags::PERMIT_ACCESS);
-            page.word(offset + FRAME).store(frame, Ordering::Relaxed);
-            page.word(offset).store(header, Ordering::Release);
-        }
-    }
-
     /// A handle for a mapping that is about to be made.
     ///
     /// # Errors

@@ -49,8 +49,6 @@ const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 pub enum Access {
     /// Read, write and execute: a guest's own RAM.
     Full,
-    /// Read and execute.
-    ReadExecute,
     /// Read alone.
     Read,
 }
@@ -59,7 +57,6 @@ impl Access {
     const fn bits(self) -> u64 {
         match self {
             Self::Full => READ | WRITE,
-            Self::ReadExecute => READ,
             Self::Read => READ | EXECUTE_NEVER,
         }
     }

@@ -14,17 +14,15 @@ impl Session<'_> {
         }
         let asked: Param = self.read(at)?;
         let domain = self.domain_for(Action::Manage, asked.domid)?;
-        match (op, asked.index) {
-            (GET_PARAM, param::MONITOR_RING_PFN) => Err(Errno::EPERM),
-            (GET_PARAM, index) => {
-                let value = domain.parameter(index).ok_or(Errno::EINVAL)?;
-                self.write(at, &Param { value, ..asked })?;
-                Ok(Reply::DONE)
-            }
-            // Whoever builds a domain sets them.
-            (_, param::MONITOR_RING_PFN) => Err(Errno::EPERM),
-            (_, index) if domain.parameter(index).is_some() => Err(Errno::EPERM),
-            _ => Err(Errno::EINVAL),
+        if asked.index == param::MONITOR_RING_PFN {
+            return Err(Errno::EPERM);
         }
+        let value = domain.parameter(asked.index).ok_or(Errno::EINVAL)?;
+        if op == SET_PARAM {
+            // Whoever builds a domain sets them.
+            return Err(Errno::EPERM);
+        }
+        self.write(at, &Param { value, ..asked })?;
+        Ok(Reply::DONE)
     }
 }
