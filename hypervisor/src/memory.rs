@@ -133,12 +133,12 @@ impl GuestMemory {
         Ok(())
     }
 
+    /// The largest piece there is of what is wanted.
     fn allocate_for(&self, ipa: Ipa, wanted: u64) -> Result<Extent, MemoryError> {
-        let largest = Order::largest(wanted, ipa.0).ok_or(MemoryError::BadAddress)?;
-        let orders = [Order::Gib, Order::Block, Order::Page];
+        let fits = |order: &Order| order.size() <= wanted && ipa.0.is_multiple_of(order.size());
         let allocate = |order| with_pools(|pools| pools.frames.allocate(self.tables.owner, order)).ok();
-        let mut fitting = orders.into_iter().filter(|&order| order <= largest);
-        fitting.find_map(allocate).ok_or(MemoryError::OutOfMemory)
+        let mut orders = [Order::Gib, Order::Block, Order::Page].into_iter().filter(fits);
+        orders.find_map(allocate).ok_or(MemoryError::OutOfMemory)
     }
 
     /// Maps memory that lies in one piece from `at` on. What cannot be mapped goes back to where it came from.

@@ -51,14 +51,6 @@ impl Order {
     const fn blocks(self) -> usize {
         (self.size() / BLOCK_SIZE) as usize
     }
-
-    /// The largest order that fits `bytes` and may lie at a place aligned to `alignment` bytes.
-    #[must_use]
-    pub fn largest(bytes: u64, alignment: u64) -> Option<Self> {
-        [Self::Gib, Self::Block, Self::Page]
-            .into_iter()
-            .find(|order| order.size() <= bytes && alignment.is_multiple_of(order.size()))
-    }
 }
 
 /// Memory that somebody owns: there is one such value for it, and dropping it loses the memory.

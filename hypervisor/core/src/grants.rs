@@ -11,15 +11,7 @@ use xen_abi::grant_table::{ENTRIES_PER_FRAME, Entry, GrantStatus, flags};
 use crate::addr::{Ipa, PAGE_SIZE, Pa};
 use crate::events::Page;
 use crate::id::DomainId;
-
-/// What a user may do with a granted frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
-    /// Read.
-    Read,
-    /// Read and write.
-    Write,
-}
+use crate::p2m::Access;
 
 /// How often a grant is in use.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,10 +21,10 @@ struct Pins {
 }
 
 impl Pins {
-    const fn of(&mut self, usage: Use) -> &mut u16 {
-        match usage {
-            Use::Read => &mut self.readers,
-            Use::Write => &mut self.writers,
+    const fn of(&mut self, access: Access) -> &mut u16 {
+        match access {
+            Access::Read => &mut self.readers,
+            Access::Full => &mut self.writers,
         }
     }
 }
@@ -45,7 +37,7 @@ pub struct Mapping {
     /// By which grant.
     pub reference: u32,
     /// For what.
-    pub usage: Use,
+    pub access: Access,
     /// Where it is mapped.
     pub ipa: Ipa,
     /// What.
@@ -151,12 +143,12 @@ impl<P: Page> GrantTable<P> {
     ///
     /// # Errors
     /// If there is no such grant for that domain and use.
-    pub fn pin(&mut self, reference: u32, user: DomainId, usage: Use) -> Result<Ipa, GrantStatus> {
+    pub fn pin(&mut self, reference: u32, user: DomainId, access: Access) -> Result<Ipa, GrantStatus> {
         let pins = self.pins.get_mut(reference as usize).ok_or(GrantStatus::BadGrantReference)?;
-        let count = pins.of(usage);
+        let count = pins.of(access);
         let more = count.checked_add(1).ok_or(GrantStatus::GeneralError)?;
         let (page, offset) = entry(&self.frames, reference).ok_or(GrantStatus::BadGrantReference)?;
-        note_use(page, offset, user, usage)?;
+        note_use(page, offset, user, access)?;
         // Read behind the header, whose writer set it last.
         let frame = page.word(offset + FRAME).load(Ordering::Acquire);
         *count = more;
@@ -164,9 +156,9 @@ impl<P: Page> GrantTable<P> {
     }
 
     /// Ends one use of a grant.
-    pub fn unpin(&mut self, reference: u32, usage: Use) {
+    pub fn unpin(&mut self, reference: u32, access: Access) {
         let Some(pins) = self.pins.get_mut(reference as usize) else { return };
-        let count = pins.of(usage);
+        let count = pins.of(access);
         *count = count.saturating_sub(1);
         let over = match (pins.readers, pins.writers) {
             (0, 0) => flags::READING | flags::WRITING,
@@ -283,17 +275,17 @@ fn entry<P>(frames: &[Frame<P>], reference: u32) -> Option<(&P, usize)> {
 }
 
 /// Checks that an entry permits this, and notes in it that it is used.
-fn note_use<P: Page>(page: &P, offset: usize, user: DomainId, usage: Use) -> Result<(), GrantStatus> {
-    let noted = match usage {
-        Use::Read => flags::READING,
-        Use::Write => flags::READING | flags::WRITING,
+fn note_use<P: Page>(page: &P, offset: usize, user: DomainId, access: Access) -> Result<(), GrantStatus> {
+    let noted = match access {
+        Access::Read => flags::READING,
+        Access::Full => flags::READING | flags::WRITING,
     };
     let word = page.word(offset);
     let mut header = word.load(Ordering::Acquire);
     for _ in 0..TRIES {
         let permitted = header as u16 & flags::TYPE == flags::PERMIT_ACCESS
             && header >> DOMID_SHIFT == u32::from(user.get())
-            && (usage == Use::Read || header as u16 & flags::READ_ONLY == 0);
+            && (access == Access::Read || header as u16 & flags::READ_ONLY == 0);
         if !permitted {
             return Err(GrantStatus::GeneralError);
         }

@@ -62,34 +62,34 @@ impl World {
         }
     }
 
-    fn pin(&mut self, pick: u32, user: u16, usage: Use) -> Result<Ipa, GrantStatus> {
+    fn pin(&mut self, pick: u32, user: u16, access: Access) -> Result<Ipa, GrantStatus> {
         let granted = &mut self.model[pick as usize];
-        let allowed = granted.permits && granted.user == user && !(usage == Use::Write && granted.read_only);
+        let allowed = granted.permits && granted.user == user && !(access == Access::Full && granted.read_only);
         let expected = if allowed {
-            granted.used[usage as usize] += 1;
+            granted.used[usize::from(access == Access::Full)] += 1;
             Ok(Ipa(u64::from(granted.frame) * PAGE_SIZE))
         } else {
             Err(GrantStatus::GeneralError)
         };
-        let pinned = self.table.pin(FIRST + pick, domain(user), usage);
+        let pinned = self.table.pin(FIRST + pick, domain(user), access);
         assert_eq!(pinned, expected);
         pinned
     }
 
-    fn unpin(&mut self, pick: u32, usage: Use) {
-        self.model[pick as usize].used[usage as usize] -= 1;
-        self.table.unpin(FIRST + pick, usage);
+    fn unpin(&mut self, pick: u32, access: Access) {
+        self.model[pick as usize].used[usize::from(access == Access::Full)] -= 1;
+        self.table.unpin(FIRST + pick, access);
     }
 
-    fn map(&mut self, pick: u32, user: u16, usage: Use, ipa: u32) {
+    fn map(&mut self, pick: u32, user: u16, access: Access, ipa: u32) {
         let handle = self.table.take_handle();
         let full = self.mapped.len() == LIMITS.mappings as usize;
         assert_eq!(handle.err(), full.then_some(GrantStatus::NoDeviceSpace));
         let Ok(handle) = handle else { return };
         assert!(!self.mapped.contains_key(&handle), "a handle is given once");
-        let Ok(frame) = self.pin(pick, user, usage) else { return self.table.free_handle(handle) };
+        let Ok(frame) = self.pin(pick, user, access) else { return self.table.free_handle(handle) };
         let (ipa, frame) = (Ipa(ipa.into()), Pa(frame.0));
-        let mapping = Mapping { granter: domain(1), reference: FIRST + pick, usage, ipa, frame };
+        let mapping = Mapping { granter: domain(1), reference: FIRST + pick, access, ipa, frame };
         self.table.set_mapping(handle, mapping);
         self.mapped.insert(handle, mapping);
     }
@@ -100,7 +100,7 @@ impl World {
         assert_eq!(self.table.take_mapping(handle), Err(GrantStatus::BadHandle), "taken once");
         if let Ok(mapping) = expected {
             self.table.free_handle(handle);
-            self.unpin(mapping.reference - FIRST, mapping.usage);
+            self.unpin(mapping.reference - FIRST, mapping.access);
         }
     }
 
@@ -135,11 +135,11 @@ proptest! {
     fn core_does_what_the_model_does(steps in prop::collection::vec((0u8..8, 0..REFERENCES, 0..REFERENCES, 2u16..4, any::<u32>()), 2000)) {
         let mut world = World::new();
         for (what, pick, other, user, number) in steps {
-            let usage = if number & 1 == 0 { Use::Read } else { Use::Write };
+            let access = if number & 1 == 0 { Access::Read } else { Access::Full };
             match what {
                 0 | 1 => world.write(pick, user, number >> 1, number >> 8),
-                2 => if world.pin(pick, user, usage).is_ok() { world.unpin(pick, usage) },
-                3 | 4 => world.map(pick, user, usage, number),
+                2 => if world.pin(pick, user, access).is_ok() { world.unpin(pick, access) },
+                3 | 4 => world.map(pick, user, access, number),
                 5 | 6 => world.unmap(number % 7),
                 _ => world.swap(pick, other),
             }
@@ -147,7 +147,7 @@ proptest! {
         }
         // A domain that ends gives everything back.
         while let Some(mapping) = world.table.take_any() {
-            world.unpin(mapping.reference - FIRST, mapping.usage);
+            world.unpin(mapping.reference - FIRST, mapping.access);
         }
         world.check();
         prop_assert!((FIRST..FIRST + REFERENCES).all(|reference| !world.table.is_pinned(reference)));
@@ -158,10 +158,10 @@ proptest! {
 fn references_past_the_table_are_refused() {
     let mut world = World::new();
     for reference in [2 * ENTRIES_PER_FRAME, u32::MAX] {
-        let pinned = world.table.pin(reference, domain(2), Use::Read);
+        let pinned = world.table.pin(reference, domain(2), Access::Read);
         assert_eq!(pinned, Err(GrantStatus::BadGrantReference));
         assert_eq!(world.table.swap(0, reference), Err(GrantStatus::BadGrantReference));
-        world.table.unpin(reference, Use::Write);
+        world.table.unpin(reference, Access::Full);
     }
     assert_eq!((world.table.frames(), world.table.max_frames()), (2, 2));
 }

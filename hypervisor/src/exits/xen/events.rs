@@ -70,10 +70,7 @@ impl Session<'_> {
                 let port = self.domain.events.lock().bind_ipi(asked.vcpu)?;
                 self.write(at, &BindIpi { port, ..asked })?;
             }
-            op::CLOSE => {
-                let Port { port } = self.read(at)?;
-                self.close(port)?;
-            }
+            op::CLOSE => self.close(self.read::<Port>(at)?.port)?,
             op::SEND => self.send_event(at)?,
             op::STATUS => {
                 let asked: Status = self.read(at)?;

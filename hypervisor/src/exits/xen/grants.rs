@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 use core::mem::offset_of;
 
 use mote_core::addr::{Ipa, PAGE_SIZE, Pa};
-use mote_core::grants::{Mapping, Use};
+use mote_core::grants::Mapping;
 use mote_core::p2m::Access;
 use mote_core::policy::Action;
 use mote_platform::memory;
@@ -35,14 +35,6 @@ const fn status(result: Granted) -> i16 {
     match result {
         Ok(()) => GrantStatus::Okay as i16,
         Err(status) => status as i16,
-    }
-}
-
-/// What the version that there is lets a grant be used for.
-const fn access(usage: Use) -> Access {
-    match usage {
-        Use::Read => Access::Read,
-        Use::Write => Access::Full,
     }
 }
 
@@ -167,10 +159,10 @@ impl Session<'_> {
         if asked.dom == domid::SELF {
             return Err(GrantStatus::BadDomain);
         }
-        let usage = if asked.flags & map::READ_ONLY != 0 { Use::Read } else { Use::Write };
+        let access = if asked.flags & map::READ_ONLY != 0 { Access::Read } else { Access::Full };
         let granter = self.granter(Action::UseGrants, asked.dom)?;
         let handle = self.domain.grants.lock().take_handle()?;
-        let mapped = self.map_granted(granter, asked.gref, usage, Ipa(asked.host_addr));
+        let mapped = self.map_granted(granter, asked.gref, access, Ipa(asked.host_addr));
         let mut grants = self.domain.grants.lock();
         let mapping = mapped.inspect_err(|_| grants.free_handle(handle))?;
         grants.set_mapping(handle, mapping);
@@ -179,11 +171,11 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn map_granted(&self, granter: Arc<Domain>, reference: u32, usage: Use, ipa: Ipa) -> Granted<Mapping> {
-        let pin = Pin::new(granter, reference, self.domain, usage)?;
+    fn map_granted(&self, granter: Arc<Domain>, reference: u32, access: Access, ipa: Ipa) -> Granted<Mapping> {
+        let pin = Pin::new(granter, reference, self.domain, access)?;
         let page = pin.page()?;
-        let mapping = Mapping { granter: pin.granter.id, reference, usage, ipa, frame: page.base() };
-        let mapped = self.domain.memory.lock().map_shared(ipa, page, access(usage));
+        let mapping = Mapping { granter: pin.granter.id, reference, access, ipa, frame: page.base() };
+        let mapped = self.domain.memory.lock().map_shared(ipa, page, access);
         mapped.map_err(|_| GrantStatus::GeneralError)?;
         pin.keep();
         Ok(mapping)
@@ -207,20 +199,20 @@ impl Session<'_> {
     }
 
     fn copy_grant(&mut self, asked: &Copy) -> Granted {
-        let (source, _source_pin) = self.copy_end(&asked.source, asked.flags & option::SOURCE_GREF, Use::Read)?;
-        let (dest, _dest_pin) = self.copy_end(&asked.dest, asked.flags & option::DEST_GREF, Use::Write)?;
+        let (source, _source_pin) = self.copy_end(&asked.source, asked.flags & option::SOURCE_GREF, Access::Read)?;
+        let (dest, _dest_pin) = self.copy_end(&asked.dest, asked.flags & option::DEST_GREF, Access::Full)?;
         let fits = |end: &CopyEnd| u64::from(end.offset) + u64::from(asked.len) <= PAGE_SIZE;
         if !fits(&asked.source) || !fits(&asked.dest) {
             return Err(GrantStatus::BadCopyArgument);
         }
         let mut memory = self.domain.memory.lock();
-        let from = source.base(&mut memory, Use::Read)?.0 + u64::from(asked.source.offset);
-        let to = dest.base(&mut memory, Use::Write)?.0 + u64::from(asked.dest.offset);
+        let from = source.base(&mut memory, Access::Read)?.0 + u64::from(asked.source.offset);
+        let to = dest.base(&mut memory, Access::Full)?.0 + u64::from(asked.dest.offset);
         memory::copy(from, to, asked.len.into()).map_err(|_| GrantStatus::GeneralError)
     }
 
     /// One end of a copy: a page of the caller's, or one that somebody granted it, which is so until the pin is dropped.
-    fn copy_end(&self, end: &CopyEnd, granted: u16, usage: Use) -> Granted<(Place, Option<Pin>)> {
+    fn copy_end(&self, end: &CopyEnd, granted: u16, access: Access) -> Granted<(Place, Option<Pin>)> {
         if granted == 0 {
             if end.domid != domid::SELF {
                 return Err(GrantStatus::PermissionDenied);
@@ -228,7 +220,7 @@ impl Session<'_> {
             return Ok((Place::Own(Ipa::of_frame(end.place).ok_or(GrantStatus::BadPage)?), None));
         }
         let granter = self.granter(Action::UseGrants, end.domid)?;
-        let pin = Pin::new(granter, end.place as u32, self.domain, usage)?;
+        let pin = Pin::new(granter, end.place as u32, self.domain, access)?;
         let is_own = pin.granter.id == self.domain.id;
         let place = if is_own { Place::Own(pin.ipa) } else { Place::Other(pin.page()?) };
         Ok((place, Some(pin)))
@@ -254,21 +246,21 @@ impl Session<'_> {
 struct Pin {
     granter: Arc<Domain>,
     reference: u32,
-    usage: Use,
+    access: Access,
     /// The page, as the granter numbers it.
     ipa: Ipa,
     kept: bool,
 }
 
 impl Pin {
-    fn new(granter: Arc<Domain>, reference: u32, user: &Domain, usage: Use) -> Granted<Self> {
-        let ipa = granter.grants.lock().pin(reference, user.id, usage)?;
-        Ok(Self { granter, reference, usage, ipa, kept: false })
+    fn new(granter: Arc<Domain>, reference: u32, user: &Domain, access: Access) -> Granted<Self> {
+        let ipa = granter.grants.lock().pin(reference, user.id, access)?;
+        Ok(Self { granter, reference, access, ipa, kept: false })
     }
 
     /// The page, which stays for as long as it is referred to.
     fn page(&self) -> Granted<FrameRef> {
-        self.granter.memory.lock().share(self.ipa, access(self.usage)).map_err(|_| GrantStatus::BadPage)
+        self.granter.memory.lock().share(self.ipa, self.access).map_err(|_| GrantStatus::BadPage)
     }
 
     /// A mapping ends the use, with [`Domain::end_use`].
@@ -280,7 +272,7 @@ impl Pin {
 impl Drop for Pin {
     fn drop(&mut self) {
         if !self.kept {
-            self.granter.grants.lock().unpin(self.reference, self.usage);
+            self.granter.grants.lock().unpin(self.reference, self.access);
         }
     }
 }
@@ -293,9 +285,9 @@ enum Place {
 }
 
 impl Place {
-    fn base(&self, memory: &mut GuestMemory, usage: Use) -> Granted<Pa> {
+    fn base(&self, memory: &mut GuestMemory, access: Access) -> Granted<Pa> {
         match self {
-            Self::Own(ipa) => memory.own_page(*ipa, access(usage)).map_err(|_| GrantStatus::BadPage),
+            Self::Own(ipa) => memory.own_page(*ipa, access).map_err(|_| GrantStatus::BadPage),
             Self::Other(page) => Ok(page.base()),
         }
     }
@@ -305,7 +297,7 @@ impl Domain {
     /// The use of another's grant is over. What a domain granted that is no more, nobody counts.
     pub(crate) fn end_use(&self, mapping: &Mapping) {
         if let Some(granter) = machine().domain(mapping.granter) {
-            granter.grants.lock().unpin(mapping.reference, mapping.usage);
+            granter.grants.lock().unpin(mapping.reference, mapping.access);
         }
     }
 }

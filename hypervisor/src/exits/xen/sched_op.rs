@@ -5,6 +5,7 @@ use mote_core::sched::Leaving;
 use mote_core::timer::{earliest, ticks};
 use mote_platform::guest::After;
 use mote_platform::timer;
+use xen_abi::Bytes;
 use xen_abi::errno::Errno;
 use xen_abi::sched::{Poll, RemoteShutdown, Shutdown, Watchdog, op};
 
@@ -59,15 +60,10 @@ impl Session<'_> {
     /// Gives the pCPU up until one of some events is pending, masked or not, or until a time.
     fn poll(&mut self, at: u64) -> Answer {
         let asked: Poll = self.read(at)?;
-        let count = asked.nr_ports as usize;
-        if count > MAX_PORTS {
-            return Err(Errno::EINVAL);
-        }
         let mut ports = [0_u32; MAX_PORTS];
-        for (index, port) in (0..).zip(&mut ports[..count]) {
-            *port = self.read(asked.ports.wrapping_add(index * 4))?;
-        }
-        if !self.domain.events.lock().poll(self.vcpu.id, &ports[..count])? {
+        let ports = ports.get_mut(..asked.nr_ports as usize).ok_or(Errno::EINVAL)?;
+        self.read_bytes(asked.ports, ports.as_mut_bytes())?;
+        if !self.domain.events.lock().poll(self.vcpu.id, ports)? {
             return Ok(Reply::DONE);
         }
         let timeout = (asked.timeout != 0).then(|| ticks(asked.timeout, timer::frequency()));
