@@ -10,10 +10,6 @@ pub struct Window {
 }
 
 impl Window {
-    const fn new(base: u64, size: u64) -> Self {
-        Self { base, size }
-    }
-
     /// The first address past the window.
     #[must_use]
     pub const fn end(self) -> u64 {
@@ -22,23 +18,23 @@ impl Window {
 }
 
 /// GICv3 distributor (`GUEST_GICV3_GICD_*`).
-pub const GICV3_DISTRIBUTOR: Window = Window::new(0x0300_1000, 0x1_0000);
+pub const GICV3_DISTRIBUTOR: Window = Window { base: 0x0300_1000, size: 0x1_0000 };
 /// GICv3 redistributors, 128 KiB for each vCPU (`GUEST_GICV3_GICR0_*`).
-pub const GICV3_REDISTRIBUTORS: Window = Window::new(0x0302_0000, 0x100_0000);
+pub const GICV3_REDISTRIBUTORS: Window = Window { base: 0x0302_0000, size: 0x100_0000 };
 /// Size of one vCPU's redistributor (`GUEST_GICV3_RDIST_STRIDE`).
 pub const GICV3_REDISTRIBUTOR_STRIDE: u64 = 0x2_0000;
 /// The emulated SBSA UART (`GUEST_PL011_*`).
-pub const VPL011: Window = Window::new(0x2200_0000, 0x1000);
+pub const VPL011: Window = Window { base: 0x2200_0000, size: 0x1000 };
 /// SPI of the emulated UART, as an INTID (`GUEST_VPL011_SPI`).
 pub const VPL011_INTID: u32 = 32;
 /// Where a guest may map its grant table (`GUEST_GNTTAB_*`).
-pub const GRANT_TABLE: Window = Window::new(0x3800_0000, 0x100_0000);
+pub const GRANT_TABLE: Window = Window { base: 0x3800_0000, size: 0x100_0000 };
 /// Pages that the toolstack places: console, xenstore (`GUEST_MAGIC_*`).
-pub const MAGIC_PAGES: Window = Window::new(0x3900_0000, 0x100_0000);
+pub const MAGIC_PAGES: Window = Window { base: 0x3900_0000, size: 0x100_0000 };
 /// First bank of memory (`GUEST_RAM0_*`).
-pub const RAM0: Window = Window::new(0x4000_0000, 0xc000_0000);
+pub const RAM0: Window = Window { base: 0x4000_0000, size: 0xc000_0000 };
 /// Second bank of memory (`GUEST_RAM1_*`).
-pub const RAM1: Window = Window::new(0x2_0000_0000, 0xfe_0000_0000);
+pub const RAM1: Window = Window { base: 0x2_0000_0000, size: 0xfe_0000_0000 };
 
 /// PPI of the virtual timer, as an INTID (`GUEST_TIMER_VIRT_PPI`).
 pub const TIMER_VIRTUAL_INTID: u32 = 27;

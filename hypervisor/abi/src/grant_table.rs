@@ -86,7 +86,6 @@ pub enum GrantStatus {
     BadPage = -9,
     BadCopyArgument = -10,
     Again = -12,
-    NoSpace = -13,
 }
 
 /// Entries in a frame of the table.

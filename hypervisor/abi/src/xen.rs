@@ -25,8 +25,6 @@ pub mod hypercall {
     pub const SCHED_OP: u64 = 29;
     /// Event channels.
     pub const EVENT_CHANNEL_OP: u64 = 32;
-    /// Physical devices.
-    pub const PHYSDEV_OP: u64 = 33;
     /// Parameters of a fully virtual machine.
     pub const HVM_OP: u64 = 34;
     /// The machine, for the control domain.
@@ -39,16 +37,10 @@ pub mod hypercall {
 pub mod domid {
     /// The caller.
     pub const SELF: u16 = 0x7ff0;
-    /// Memory-mapped devices.
-    pub const IO: u16 = 0x7ff1;
-    /// The hypervisor.
-    pub const XEN: u16 = 0x7ff2;
 }
 
 /// Virtual interrupts that can be bound to event channels (`VIRQ_*`).
 pub mod virq {
-    /// A timer that the guest set: there is none on Arm.
-    pub const TIMER: u32 = 0;
     /// Something was typed, for a domain that reads the machine's console.
     pub const CONSOLE: u32 = 2;
     /// How many numbers there are.

@@ -1,11 +1,8 @@
 //! `console_io`: the machine's console, for a domain without a UART or while it does not know of one.
 
-use mote_core::policy::Action;
 use xen_abi::console::{READ, WRITE};
-use xen_abi::errno::Errno;
 
-use super::super::Session;
-use super::{Answer, Arguments, Reply};
+use super::{Action, Answer, Arguments, Errno, Reply, Session};
 
 /// Bytes that are copied at once.
 const PART: usize = 128;

@@ -3,15 +3,12 @@
 use mote_core::addr::PAGE_SIZE;
 use mote_core::events::{Raised, Sent};
 use mote_core::id::VcpuId;
-use mote_core::policy::Action;
-use xen_abi::errno::Errno;
 use xen_abi::event_channel::{
     AllocUnbound, BindInterdomain, BindIpi, BindPirq, BindVcpu, BindVirq, ControlBlock, ExpandArray, InitControl, Port,
     Reset, SetPriority, Status, fifo, op,
 };
 
-use super::super::Session;
-use super::{Answer, Arguments, BATCH, Reply};
+use super::{Action, Answer, Arguments, BATCH, Errno, Reply, Session};
 use crate::machine::machine;
 
 /// How often a port whose other end keeps changing is tried to be closed.

@@ -9,9 +9,7 @@ use core::mem::offset_of;
 use mote_core::addr::{Ipa, PAGE_SIZE, Pa};
 use mote_core::grants::Mapping;
 use mote_core::p2m::Access;
-use mote_core::policy::Action;
 use mote_platform::memory;
-use xen_abi::errno::Errno;
 use xen_abi::grant_table::{
     CacheFlush, Copy, CopyEnd, GetStatusFrames, GetVersion, GrantStatus, Map, QuerySize, SetVersion, SetupTable,
     SwapGrantRef, Unmap, UnmapAndReplace, map, op, option,
@@ -19,8 +17,7 @@ use xen_abi::grant_table::{
 use xen_abi::xen::domid;
 use xen_abi::{Bytes, Wire};
 
-use super::super::Session;
-use super::{Answer, Arguments, BATCH, Reply, room};
+use super::{Action, Answer, Arguments, BATCH, Errno, Reply, Session, room};
 use crate::domain::Domain;
 use crate::machine::machine;
 use crate::memory::{FrameRef, GuestMemory};

@@ -1,11 +1,8 @@
 //! `hvm_op`: the parameters by which a guest finds its console and its xenstore.
 
-use mote_core::policy::Action;
-use xen_abi::errno::Errno;
 use xen_abi::hvm::{GET_PARAM, Param, SET_PARAM, param};
 
-use super::super::Session;
-use super::{Answer, Arguments, Reply};
+use super::{Action, Answer, Arguments, Errno, Reply, Session};
 
 impl Session<'_> {
     pub(super) fn hvm_op(&mut self, &mut [op, at, ..]: &mut Arguments) -> Answer {

@@ -2,12 +2,9 @@
 
 use mote_core::addr::{Ipa, PAGE_SIZE};
 use mote_core::frames::{BLOCK_SIZE, Order};
-use mote_core::policy::Action;
-use xen_abi::errno::Errno;
 use xen_abi::memory::{AddToPhysmap, AddToPhysmapBatch, Exchange, RemoveFromPhysmap, Reservation, op, space};
 
-use super::super::Session;
-use super::{Answer, Arguments, BATCH, Reply};
+use super::{Action, Answer, Arguments, BATCH, Errno, Reply, Session};
 use crate::domain::Domain;
 use crate::memory::MemoryError;
 

@@ -1,16 +1,13 @@
 //! `sched_op`: giving the pCPU up, and the domain's end.
 
-use mote_core::policy::Action;
 use mote_core::sched::Leaving;
 use mote_core::timer::{earliest, ticks};
 use mote_platform::guest::After;
 use mote_platform::timer;
 use xen_abi::Bytes;
-use xen_abi::errno::Errno;
 use xen_abi::sched::{Poll, RemoteShutdown, Shutdown, Watchdog, op};
 
-use super::super::Session;
-use super::{Answer, Arguments, Reply};
+use super::{Action, Answer, Arguments, Errno, Reply, Session};
 
 /// Most ports that can be waited for at once, as on Xen.
 const MAX_PORTS: usize = 128;

@@ -6,12 +6,10 @@ use mote_core::addr::{Ipa, PAGE_SIZE};
 use mote_core::id::VcpuId;
 use mote_core::p2m::Access;
 use mote_platform::syndrome;
-use xen_abi::errno::Errno;
 use xen_abi::vcpu::{RegisterRunstateArea, RegisterVcpuInfo, RunstateInfo, op};
 use xen_abi::xen::{VcpuInfo, assist};
 
-use super::super::Session;
-use super::{Answer, Arguments, Reply};
+use super::{Answer, Arguments, Errno, Reply, Session};
 use crate::vcpu::{RunstateArea, Vcpu};
 
 impl Session<'_> {

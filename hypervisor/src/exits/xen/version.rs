@@ -1,10 +1,8 @@
 //! `xen_version`: what hypervisor this is. It answers as Xen 4.20 does, and says in its texts that it is Mote.
 
-use xen_abi::errno::Errno;
 use xen_abi::version::{CompileInfo, FeatureInfo, VarBuf, feature, op};
 
-use super::super::Session;
-use super::{Answer, Arguments, Reply};
+use super::{Answer, Arguments, Errno, Reply, Session};
 
 /// 4.20.
 pub(super) const VERSION: u64 = 4 << 16 | 20;
