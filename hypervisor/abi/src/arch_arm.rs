@@ -11,7 +11,6 @@ pub struct Window {
 
 impl Window {
     /// The first address past the window.
-    #[must_use]
     pub const fn end(self) -> u64 {
         self.base + self.size
     }

@@ -37,20 +37,17 @@ impl Errno {
     pub const ENXIO: Self = Self(6);
 
     /// As it is answered in x0.
-    #[must_use]
     pub const fn answer(self) -> u64 {
         (self.0 as i64).wrapping_neg() as u64
     }
 
     /// The error in an answer, if it is one.
-    #[must_use]
     pub const fn in_answer(answer: u64) -> Option<Self> {
         let value = answer as i64;
         if value < 0 && value >= -4095 { Some(Self(-value as i32)) } else { None }
     }
 
     /// Its number, more than 0.
-    #[must_use]
     pub const fn number(self) -> i32 {
         self.0
     }

@@ -29,7 +29,6 @@ pub enum Order {
 
 impl Order {
     /// Bytes.
-    #[must_use]
     pub const fn size(self) -> u64 {
         match self {
             Self::Page => PAGE_SIZE,
@@ -80,13 +79,11 @@ impl Extent {
     }
 
     /// First byte.
-    #[must_use]
     pub const fn base(&self) -> Pa {
         self.base
     }
 
     /// Its size as an order.
-    #[must_use]
     pub const fn order(&self) -> Order {
         self.order
     }
@@ -304,7 +301,6 @@ impl FramePool {
     }
 
     /// Whether all pages of an extent are its owner's alone, and freed at once.
-    #[must_use]
     pub fn is_whole(&self, extent: &Extent) -> bool {
         let (at, count) = (self.index(extent.base), extent.order.blocks());
         let blocks = at.and_then(|at| self.blocks.get(at..at + count));

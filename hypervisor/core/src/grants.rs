@@ -64,10 +64,11 @@ pub struct Limits {
 }
 
 /// A frame of the table.
-struct Frame<P> {
-    page: P,
-    // Where the guest sees it, if it does.
-    ipa: Option<Ipa>,
+pub struct Frame<P> {
+    /// Its memory.
+    pub page: P,
+    /// Where the guest sees it, if it does.
+    pub ipa: Option<Ipa>,
 }
 
 /// One domain's table of grants and table of mappings.
@@ -86,19 +87,16 @@ const TRIES: usize = 5;
 
 impl<P: Page> GrantTable<P> {
     /// A table that has no frames yet.
-    #[must_use]
     pub const fn new(limits: Limits) -> Self {
         Self { frames: Vec::new(), pins: Vec::new(), slots: Vec::new(), free: NONE, limits }
     }
 
     /// Frames there are.
-    #[must_use]
     pub fn frames(&self) -> u32 {
         self.frames.len() as u32
     }
 
     /// Frames there can be.
-    #[must_use]
     pub const fn max_frames(&self) -> u32 {
         self.limits.frames
     }
@@ -120,22 +118,15 @@ impl<P: Page> GrantTable<P> {
         Ok(())
     }
 
-    /// A frame, and where the guest sees it.
-    pub fn frame(&self, index: u32) -> Option<(&P, Option<Ipa>)> {
-        self.frames.get(index as usize).map(|frame| (&frame.page, frame.ipa))
-    }
-
-    /// Notes where the guest sees a frame from now on.
-    pub fn set_frame_ipa(&mut self, index: u32, ipa: Option<Ipa>) {
-        if let Some(frame) = self.frames.get_mut(index as usize) {
-            frame.ipa = ipa;
-        }
+    /// A frame.
+    pub fn frame(&mut self, index: u32) -> Option<&mut Frame<P>> {
+        self.frames.get_mut(index as usize)
     }
 
     /// The guest took away what was at `ipa`.
     pub fn forget_ipa(&mut self, ipa: Ipa) {
-        for frame in self.frames.iter_mut().filter(|frame| frame.ipa == Some(ipa)) {
-            frame.ipa = None;
+        for frame in &mut self.frames {
+            frame.ipa.take_if(|place| *place == ipa);
         }
     }
 
@@ -171,7 +162,6 @@ impl<P: Page> GrantTable<P> {
     }
 
     /// Whether a grant is in use.
-    #[must_use]
     pub fn is_pinned(&self, reference: u32) -> bool {
         self.pins.get(reference as usize).is_some_and(|pins| pins.readers | pins.writers != 0)
     }

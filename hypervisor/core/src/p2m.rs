@@ -174,13 +174,11 @@ impl P2m {
     }
 
     /// The root table.
-    #[must_use]
     pub const fn root(&self) -> Pa {
         self.root
     }
 
     /// Bytes of its tables.
-    #[must_use]
     pub const fn table_bytes(&self) -> u64 {
         self.tables * PAGE_SIZE
     }
@@ -209,7 +207,6 @@ impl P2m {
     }
 
     /// What `ipa` is mapped to.
-    #[must_use]
     pub fn lookup(&self, memory: &impl TableMemory, ipa: Ipa) -> Option<Leaf> {
         let Entry { order, raw, .. } = self.find_leaf(memory, ipa)?;
         Some(Leaf {

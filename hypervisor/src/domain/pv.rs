@@ -153,18 +153,13 @@ impl Domain {
     pub fn map_grant_frame(&self, index: u32, ipa: Ipa) -> Result<(), Errno> {
         self.grow_grants(index.checked_add(1).ok_or(Errno::EINVAL)?)?;
         let mut grants = self.grants.lock();
-        let (page, mapped) = grants.frame(index).ok_or(Errno::EINVAL)?;
-        if mapped.is_some() {
+        let frame = grants.frame(index).ok_or(Errno::EINVAL)?;
+        if frame.ipa.is_some() {
             return Err(Errno::EBUSY);
         }
-        let page = page.another()?;
-        grants.set_frame_ipa(index, Some(ipa));
-        drop(grants);
-        let mapped = self.memory.lock().map_shared(ipa, page, Access::Full);
-        if mapped.is_err() {
-            self.grants.lock().set_frame_ipa(index, None);
-        }
-        Ok(mapped?)
+        self.memory.lock().map_shared(ipa, frame.page.another()?, Access::Full)?;
+        frame.ipa = Some(ipa);
+        Ok(())
     }
 
     /// Grows the grant table to `frames`.

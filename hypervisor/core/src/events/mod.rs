@@ -388,7 +388,6 @@ impl<P: Page> EventChannels<P> {
     }
 
     /// Whether there are queues.
-    #[must_use]
     pub const fn has_fifo(&self) -> bool {
         self.fifo.is_some()
     }
@@ -404,7 +403,6 @@ impl<P: Page> EventChannels<P> {
     }
 
     /// The first port in use that is the guest's to close.
-    #[must_use]
     pub fn first_open(&self) -> Option<u32> {
         let is_open = |channel: &Channel| !matches!(channel.end, End::Free | End::Hypervisor);
         (0..).zip(&self.ports).find_map(|(port, channel)| is_open(channel).then_some(port))

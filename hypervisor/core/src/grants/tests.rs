@@ -169,10 +169,10 @@ fn references_past_the_table_are_refused() {
 #[test]
 fn a_frame_is_where_the_guest_put_it_until_it_takes_it_away() {
     let mut world = World::new();
-    world.table.set_frame_ipa(1, Some(Ipa(0x7000)));
-    assert_eq!(world.table.frame(1).and_then(|(_, ipa)| ipa), Some(Ipa(0x7000)));
+    world.table.frame(1).expect("there are two").ipa = Some(Ipa(0x7000));
+    assert_eq!(world.table.frame(1).and_then(|frame| frame.ipa), Some(Ipa(0x7000)));
     world.table.forget_ipa(Ipa(0x8000));
     world.table.forget_ipa(Ipa(0x7000));
-    assert_eq!(world.table.frame(1).and_then(|(_, ipa)| ipa), None);
+    assert_eq!(world.table.frame(1).and_then(|frame| frame.ipa), None);
     assert!(world.table.frame(2).is_none());
 }

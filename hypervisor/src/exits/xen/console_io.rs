@@ -1,6 +1,7 @@
 //! `console_io`: the machine's console, for a domain without a UART or while it does not know of one.
 
 use xen_abi::console::{READ, WRITE};
+use xen_abi::xen::domid;
 
 use super::{Action, Answer, Arguments, Errno, Reply, Session};
 
@@ -9,9 +10,7 @@ const PART: usize = 128;
 
 impl Session<'_> {
     pub(super) fn console_io(&mut self, arguments: &mut Arguments) -> Answer {
-        if !self.may(Action::Console, self.domain) {
-            return Err(Errno::EPERM);
-        }
+        self.domain_for(Action::Console, domid::SELF)?;
         match u64::from(arguments[0] as u32) {
             WRITE => self.write_console(arguments),
             READ => self.read_console(arguments),

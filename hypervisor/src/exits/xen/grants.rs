@@ -137,7 +137,7 @@ impl Session<'_> {
         let domain = self.granter(Action::Manage, asked.dom)?;
         domain.grow_grants(asked.nr_frames).map_err(|_| GrantStatus::GeneralError)?;
         for index in 0..asked.nr_frames {
-            let ipa = domain.grants.lock().frame(index).and_then(|(_, ipa)| ipa);
+            let ipa = domain.grants.lock().frame(index).and_then(|frame| frame.ipa);
             let frame = ipa.map_or(u64::MAX, |ipa| ipa.0 / PAGE_SIZE);
             let to = asked.frame_list.wrapping_add(u64::from(index) * 8);
             self.write(to, &frame).map_err(|_| GrantStatus::BadVirtualAddress)?;

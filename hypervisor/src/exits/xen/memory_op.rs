@@ -46,8 +46,7 @@ impl Session<'_> {
                 }
                 let domain = self.domain_for(Action::ChangeMemory, asked.domid)?;
                 let space = u16::try_from(asked.space).map_err(|_| Errno::ENOSYS)?;
-                add_to_physmap(&domain, space, asked.idx, asked.gpfn)?;
-                Ok(Reply::DONE)
+                add_to_physmap(&domain, space, asked.idx, asked.gpfn).map(|()| Reply::DONE)
             }
             op::ADD_TO_PHYSMAP_BATCH => self.add_batch(arguments),
             op::REMOVE_FROM_PHYSMAP => {
@@ -56,8 +55,7 @@ impl Session<'_> {
                 }
                 let asked: RemoveFromPhysmap = self.read(at)?;
                 let domain = self.domain_for(Action::ChangeMemory, asked.domid)?;
-                remove(&domain, asked.gpfn).map_err(|_| Errno::ENOENT)?;
-                Ok(Reply::DONE)
+                remove(&domain, asked.gpfn).map(|()| Reply::DONE).map_err(|_| Errno::ENOENT)
             }
             op::EXCHANGE => {
                 // Machine addresses mean nothing to a guest whose memory is translated.
