@@ -3,7 +3,7 @@
 mod pools;
 
 use mote_core::addr::{Ipa, PAGE_SIZE, Pa};
-use mote_core::frames::{Extent, Order};
+use mote_core::frames::{Extent, Order, Result};
 use mote_core::id::DomainId;
 use mote_core::layout::IpaRange;
 use mote_core::p2m::{Access, Content, P2m, TableMemory};
@@ -90,7 +90,7 @@ impl GuestMemory {
     ///
     /// # Errors
     /// If there is no VMID or no memory for the first table.
-    pub fn new(owner: DomainId) -> Result<Self, MemoryError> {
+    pub fn new(owner: DomainId) -> Result<Self> {
         let mut tables = Tables { owner, root: None, left: FEW };
         let map = P2m::new(&mut tables)?;
         let Some(vmid) = with_pools(|pools| pools.vmids.allocate()) else {
@@ -112,7 +112,7 @@ impl GuestMemory {
     ///
     /// # Errors
     /// If there is not enough.
-    pub fn populate(&mut self, bank: IpaRange, by_pages: bool) -> Result<(), MemoryError> {
+    pub fn populate(&mut self, bank: IpaRange, by_pages: bool) -> Result {
         self.most += bank.size;
         self.tables.left += bank.size / BYTES_PER_TABLE;
         let mut done = 0;
@@ -134,7 +134,7 @@ impl GuestMemory {
     }
 
     /// The largest piece there is of what is wanted.
-    fn allocate_for(&self, ipa: Ipa, wanted: u64) -> Result<Extent, MemoryError> {
+    fn allocate_for(&self, ipa: Ipa, wanted: u64) -> Result<Extent> {
         let fits = |order: &Order| order.size() <= wanted && ipa.0.is_multiple_of(order.size());
         let allocate = |order| with_pools(|pools| pools.frames.allocate(self.tables.owner, order)).ok();
         let mut orders = [Order::Gib, Order::Block, Order::Page].into_iter().filter(fits);
@@ -148,7 +148,7 @@ impl GuestMemory {
         parts: impl IntoIterator<Item = Extent>,
         access: Access,
         content: Content,
-    ) -> Result<(), MemoryError> {
+    ) -> Result {
         let mut result = Ok(());
         for part in parts {
             let size = part.order().size();
@@ -174,7 +174,7 @@ impl GuestMemory {
     ///
     /// # Errors
     /// If the target is not all mapped.
-    pub fn copy_in(&mut self, from: Pa, to: Ipa, length: u64) -> Result<(), MemoryError> {
+    pub fn copy_in(&mut self, from: Pa, to: Ipa, length: u64) -> Result {
         self.fill(to, length, |done, target, part| memory::copy(from.0 + done, target.0, part))
     }
 
@@ -182,7 +182,7 @@ impl GuestMemory {
     ///
     /// # Errors
     /// If the target is not all mapped.
-    pub fn write(&mut self, to: Ipa, bytes: &[u8]) -> Result<(), MemoryError> {
+    pub fn write(&mut self, to: Ipa, bytes: &[u8]) -> Result {
         self.fill(to, bytes.len() as u64, |done, target, part| {
             let part = bytes.get(done as usize..done as usize + part);
             memory::write(target.0, part.unwrap_or_default())
@@ -195,8 +195,8 @@ impl GuestMemory {
         &mut self,
         to: Ipa,
         length: u64,
-        copy: impl Fn(u64, Pa, usize) -> Result<(), memory::NotRam>,
-    ) -> Result<(), MemoryError> {
+        copy: impl Fn(u64, Pa, usize) -> core::result::Result<(), memory::NotRam>,
+    ) -> Result {
         let mut done = 0;
         while done < length {
             let rest = IpaRange { base: Ipa(to.0 + done), size: length - done };
@@ -214,7 +214,7 @@ impl GuestMemory {
     }
 
     /// Where an IPA is, and how many bytes from there on are in one piece.
-    fn translate(&self, ipa: Ipa) -> Result<(Pa, u64), MemoryError> {
+    fn translate(&self, ipa: Ipa) -> Result<(Pa, u64)> {
         let leaf = self.map.lookup(&self.tables, ipa).ok_or(MemoryError::BadAddress)?;
         let size = leaf.order.size();
         Ok((leaf.pa, size - ipa.0 % size))
@@ -225,7 +225,7 @@ impl GuestMemory {
     /// # Errors
     /// If nothing is mapped there any more.
     #[inline(never)]
-    pub fn touch(&mut self, ipa: Ipa) -> Result<(), MemoryError> {
+    pub fn touch(&mut self, ipa: Ipa) -> Result {
         let scrub = |base: Pa, order: Order| memory::scrub(base.0, order.size() as usize).expect("frames are in RAM");
         self.map.make_ready(&mut self.tables, ipa, true, scrub)
     }
@@ -240,7 +240,7 @@ impl GuestMemory {
     /// # Errors
     /// If it has as much as it may have, there is none, or it cannot be there.
     #[inline(never)]
-    pub fn add(&mut self, ipa: Ipa, order: Order) -> Result<(), MemoryError> {
+    pub fn add(&mut self, ipa: Ipa, order: Order) -> Result {
         if self.bytes + order.size() > self.most {
             return Err(MemoryError::OutOfMemory);
         }
@@ -255,7 +255,7 @@ impl GuestMemory {
     /// # Errors
     /// If it is not the domain's own, or may not be written.
     #[inline(never)]
-    pub fn share(&mut self, ipa: Ipa, access: Access) -> Result<FrameRef, MemoryError> {
+    pub fn share(&mut self, ipa: Ipa, access: Access) -> Result<FrameRef> {
         FrameRef::new(self.own_page(ipa, access)?)
     }
 
@@ -263,7 +263,7 @@ impl GuestMemory {
     ///
     /// # Errors
     /// As above.
-    pub fn own_page(&mut self, ipa: Ipa, access: Access) -> Result<Pa, MemoryError> {
+    pub fn own_page(&mut self, ipa: Ipa, access: Access) -> Result<Pa> {
         let leaf = self.map.lookup(&self.tables, ipa.page()).ok_or(MemoryError::BadAddress)?;
         if leaf.foreign || access == Access::Full && !leaf.writable {
             return Err(MemoryError::BadAddress);
@@ -279,7 +279,7 @@ impl GuestMemory {
     /// # Errors
     /// If it cannot be there, or there is no memory for tables.
     #[inline(never)]
-    pub fn map_shared(&mut self, ipa: Ipa, page: FrameRef, access: Access) -> Result<(), MemoryError> {
+    pub fn map_shared(&mut self, ipa: Ipa, page: FrameRef, access: Access) -> Result {
         match self.remove(ipa) {
             Ok(_) | Err(MemoryError::NotMapped) => {}
             Err(error) => return Err(error),
@@ -292,7 +292,7 @@ impl GuestMemory {
     /// # Errors
     /// If nothing is mapped there.
     #[inline(never)]
-    pub fn remove(&mut self, ipa: Ipa) -> Result<bool, MemoryError> {
+    pub fn remove(&mut self, ipa: Ipa) -> Result<bool> {
         let (extent, content) = self.map.unmap_page(&mut self.tables, ipa)?;
         let own = content != Content::Foreign;
         if own {
@@ -312,7 +312,7 @@ impl GuestMemory {
     ///
     /// # Errors
     /// If nothing is mapped there.
-    pub fn flush(&self, from: Ipa, length: usize) -> Result<(), MemoryError> {
+    pub fn flush(&self, from: Ipa, length: usize) -> Result {
         let (at, _) = self.translate(from)?;
         memory::flush(at.0, length).map_err(|_| MemoryError::BadAddress)
     }

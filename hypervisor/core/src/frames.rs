@@ -1,7 +1,7 @@
 //! The machine's frames: which are free, and whose the others are.
 //!
 //! RAM is kept in blocks of 2 MiB, as guests get it. Only a block of which single pages were given out has a table of its
-//! 512 frames, so the pool costs 16 bytes for each 2 MiB of RAM and little more.
+//! 512 frames, so the pool costs 40 bytes for each 2 MiB of RAM and little more.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -106,6 +106,9 @@ pub enum MemoryError {
     NotOwned,
 }
 
+/// What asking for memory comes to.
+pub type Result<T = ()> = core::result::Result<T, MemoryError>;
+
 impl core::fmt::Display for MemoryError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
@@ -175,7 +178,7 @@ impl Block {
     }
 
     /// Its pages one by one.
-    fn split(&mut self) -> Result<&mut Split, MemoryError> {
+    fn split(&mut self) -> Result<&mut Split> {
         if let Self::Whole(frame) = *self {
             let mut frames = Vec::new();
             frames.try_reserve_exact(FRAMES_PER_BLOCK).map_err(|_| MemoryError::OutOfMemory)?;
@@ -206,7 +209,7 @@ impl FramePool {
     ///
     /// # Errors
     /// If the heap cannot hold the pool's own tables.
-    pub fn new(ram: &[PaRange]) -> Result<Self, MemoryError> {
+    pub fn new(ram: &[PaRange]) -> Result<Self> {
         let first = ram.iter().map(|r| r.base().0 / BLOCK_SIZE).min().unwrap_or(0) as usize;
         let last = ram.iter().map(|r| r.end().0.div_ceil(BLOCK_SIZE)).max().unwrap_or(0) as usize;
         let mut blocks = Vec::new();
@@ -223,7 +226,7 @@ impl FramePool {
     ///
     /// # Errors
     /// If the heap cannot hold the pool's own tables.
-    pub fn reserve(&mut self, range: PaRange) -> Result<(), MemoryError> {
+    pub fn reserve(&mut self, range: PaRange) -> Result {
         self.mark(range.base().0 / PAGE_SIZE..range.end().0.div_ceil(PAGE_SIZE), Frame::Reserved)
     }
 
@@ -231,12 +234,12 @@ impl FramePool {
     ///
     /// # Errors
     /// If the heap cannot hold the pool's own tables.
-    pub fn release(&mut self, range: PaRange) -> Result<(), MemoryError> {
+    pub fn release(&mut self, range: PaRange) -> Result {
         self.mark(range.base().0.div_ceil(PAGE_SIZE)..range.end().0 / PAGE_SIZE, Frame::Free)
     }
 
     /// Makes of pages, by their numbers, what `frame` says.
-    fn mark(&mut self, pages: Range<u64>, frame: Frame) -> Result<(), MemoryError> {
+    fn mark(&mut self, pages: Range<u64>, frame: Frame) -> Result {
         let in_block = FRAMES_PER_BLOCK as u64;
         let mut at = pages.start;
         while at < pages.end {
@@ -258,7 +261,7 @@ impl FramePool {
     ///
     /// # Errors
     /// If there is no such memory.
-    pub fn allocate(&mut self, owner: DomainId, order: Order) -> Result<Extent, MemoryError> {
+    pub fn allocate(&mut self, owner: DomainId, order: Order) -> Result<Extent> {
         let held = Frame::Held(Some(owner), 0);
         let base =
             if order == Order::Page { self.allocate_page(held) } else { self.allocate_blocks(held, order.blocks()) };
@@ -269,7 +272,7 @@ impl FramePool {
     ///
     /// # Errors
     /// If there is none.
-    pub fn allocate_left(&mut self) -> Result<Pa, MemoryError> {
+    pub fn allocate_left(&mut self) -> Result<Pa> {
         self.allocate_page(Frame::Held(None, 1))
     }
 
@@ -277,7 +280,7 @@ impl FramePool {
     ///
     /// # Errors
     /// If it is nobody's, or the heap cannot hold the count.
-    pub fn share(&mut self, base: Pa) -> Result<(), MemoryError> {
+    pub fn share(&mut self, base: Pa) -> Result {
         let shared = self.change(base, |owner, uses| match (owner, uses) {
             (None, 0) => None,
             _ => Some(Frame::Held(owner, uses.checked_add(1)?)),
@@ -308,11 +311,7 @@ impl FramePool {
     }
 
     /// Makes of the page at `base` what `f` makes of its owner and its uses, and says what it is now.
-    fn change(
-        &mut self,
-        base: Pa,
-        f: impl FnOnce(Option<DomainId>, u16) -> Option<Frame>,
-    ) -> Result<Frame, MemoryError> {
+    fn change(&mut self, base: Pa, f: impl FnOnce(Option<DomainId>, u16) -> Option<Frame>) -> Result<Frame> {
         let block = self.block(base)?;
         let before = block.frame(frame_index(base));
         let Frame::Held(owner, uses) = before else { return Err(MemoryError::NotOwned) };
@@ -327,7 +326,7 @@ impl FramePool {
     ///
     /// # Errors
     /// If not all of it is, or it is used; then nothing changes and the memory stays as it is.
-    pub fn free(&mut self, owner: Option<DomainId>, extent: Extent) -> Result<(), MemoryError> {
+    pub fn free(&mut self, owner: Option<DomainId>, extent: Extent) -> Result {
         let owned = Frame::Held(owner, 0);
         if extent.order == Order::Page {
             return self.free_page(extent.base, owned);
@@ -341,7 +340,7 @@ impl FramePool {
         Ok(())
     }
 
-    fn free_page(&mut self, base: Pa, owned: Frame) -> Result<(), MemoryError> {
+    fn free_page(&mut self, base: Pa, owned: Frame) -> Result {
         let block = self.block(base)?;
         if block.frame(frame_index(base)) != owned {
             return Err(MemoryError::NotOwned);
@@ -354,7 +353,7 @@ impl FramePool {
         Ok(())
     }
 
-    fn allocate_page(&mut self, held: Frame) -> Result<Pa, MemoryError> {
+    fn allocate_page(&mut self, held: Frame) -> Result<Pa> {
         let index = self.block_with_free_frame().ok_or(MemoryError::OutOfMemory)?;
         let block = self.blocks.get_mut(index).ok_or(MemoryError::OutOfMemory)?;
         let split = block.split()?;
@@ -374,7 +373,7 @@ impl FramePool {
         around.find(has_free).or_else(|| self.find_blocks(1))
     }
 
-    fn allocate_blocks(&mut self, held: Frame, count: usize) -> Result<Pa, MemoryError> {
+    fn allocate_blocks(&mut self, held: Frame, count: usize) -> Result<Pa> {
         let index = self.find_blocks(count).ok_or(MemoryError::OutOfMemory)?;
         self.next_block = index + count;
         self.blocks.iter_mut().skip(index).take(count).for_each(|block| *block = Block::Whole(held));
@@ -399,7 +398,7 @@ impl FramePool {
         ((base.0 / BLOCK_SIZE) as usize).checked_sub(self.first)
     }
 
-    fn block(&mut self, base: Pa) -> Result<&mut Block, MemoryError> {
+    fn block(&mut self, base: Pa) -> Result<&mut Block> {
         self.index(base).and_then(|index| self.blocks.get_mut(index)).ok_or(MemoryError::NotOwned)
     }
 }

@@ -7,7 +7,7 @@
 use core::cell::Cell;
 
 use crate::addr::{Ipa, PAGE_SIZE, Pa};
-use crate::frames::{Extent, MemoryError, Order};
+use crate::frames::{Extent, MemoryError, Order, Result};
 
 /// Bits of an IPA.
 pub const IPA_BITS: u32 = 39;
@@ -168,7 +168,7 @@ impl P2m {
     ///
     /// # Errors
     /// If there is no memory for the root table.
-    pub fn new(memory: &mut impl TableMemory) -> Result<Self, MemoryError> {
+    pub fn new(memory: &mut impl TableMemory) -> Result<Self> {
         let root = memory.allocate().ok_or(MemoryError::OutOfMemory)?;
         Ok(Self { root, tables: 1, recent: Cell::new(NOWHERE) })
     }
@@ -194,7 +194,7 @@ impl P2m {
         extent: Extent,
         access: Access,
         content: Content,
-    ) -> Result<(), (MemoryError, Extent)> {
+    ) -> core::result::Result<(), (MemoryError, Extent)> {
         let order = extent.order();
         match self.make_path(memory, ipa, order) {
             Ok((table, index)) => {
@@ -230,7 +230,7 @@ impl P2m {
         ipa: Ipa,
         touch: bool,
         scrub: impl FnOnce(Pa, Order),
-    ) -> Result<(), MemoryError> {
+    ) -> Result {
         let leaf = self.find_leaf(memory, ipa).ok_or(MemoryError::NotMapped)?;
         if leaf.raw & STALE != 0 {
             scrub(leaf.output(), leaf.order);
@@ -246,7 +246,7 @@ impl P2m {
     ///
     /// # Errors
     /// If nothing is mapped there or a block cannot be split; the map says what it said.
-    pub fn unmap_page(&mut self, memory: &mut impl TableMemory, ipa: Ipa) -> Result<(Extent, Content), MemoryError> {
+    pub fn unmap_page(&mut self, memory: &mut impl TableMemory, ipa: Ipa) -> Result<(Extent, Content)> {
         if !is_mappable(ipa, Order::Page) {
             return Err(MemoryError::BadAddress);
         }
@@ -262,13 +262,7 @@ impl P2m {
     }
 
     /// Makes a block a table of the next smaller leaves that say the same.
-    fn split(
-        &mut self,
-        memory: &mut impl TableMemory,
-        ipa: Ipa,
-        block: Entry,
-        below: Order,
-    ) -> Result<(), MemoryError> {
+    fn split(&mut self, memory: &mut impl TableMemory, ipa: Ipa, block: Entry, below: Order) -> Result {
         let new = self.new_table(memory)?;
         let attributes = block.raw & !ADDRESS | leaf_bits(below);
         for entry in 0..ENTRIES {
@@ -281,7 +275,7 @@ impl P2m {
         Ok(())
     }
 
-    fn new_table(&mut self, memory: &mut impl TableMemory) -> Result<Pa, MemoryError> {
+    fn new_table(&mut self, memory: &mut impl TableMemory) -> Result<Pa> {
         let table = memory.allocate().ok_or(MemoryError::OutOfMemory)?;
         self.tables += 1;
         Ok(table)
@@ -323,12 +317,7 @@ impl P2m {
     }
 
     /// The free place for a leaf of `target`'s size, with the tables on the way to it.
-    fn make_path(
-        &mut self,
-        memory: &mut impl TableMemory,
-        ipa: Ipa,
-        target: Order,
-    ) -> Result<(Pa, usize), MemoryError> {
+    fn make_path(&mut self, memory: &mut impl TableMemory, ipa: Ipa, target: Order) -> Result<(Pa, usize)> {
         if !is_mappable(ipa, target) {
             return Err(MemoryError::BadAddress);
         }
@@ -357,19 +346,14 @@ fn is_mappable(ipa: Ipa, order: Order) -> bool {
     ipa.0.is_multiple_of(order.size()) && ipa.0 >> IPA_BITS == 0
 }
 
-fn clear_table(
-    memory: &mut impl TableMemory,
-    table: Pa,
-    order: Order,
-    reclaim: &mut impl FnMut(Extent, Content, bool),
-) {
+fn clear_table(memory: &mut impl TableMemory, table: Pa, order: Order, f: &mut impl FnMut(Extent, Content, bool)) {
     for index in 0..ENTRIES {
         let entry = Entry::read(memory, table, order, index);
         if let Some((next, below)) = entry.next() {
-            clear_table(memory, next, below, reclaim);
+            clear_table(memory, next, below, f);
             memory.free(next);
         } else if entry.is_valid() {
-            reclaim(Extent::kept(entry.output(), order), Content::of(entry.raw), entry.raw & ACCESSED != 0);
+            f(Extent::kept(entry.output(), order), Content::of(entry.raw), entry.raw & ACCESSED != 0);
         }
         // The other tables are not used any more.
         if entry.is_valid() && order == Order::Gib {

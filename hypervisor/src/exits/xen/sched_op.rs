@@ -63,16 +63,13 @@ impl Session<'_> {
         if !self.domain.events.lock().poll(self.vcpu.id, ports)? {
             return Ok(Reply::DONE);
         }
+        let reply = self.wait_reply();
+        let Reply::Leave(Leaving::Blocked { deadline }) = reply else {
+            self.domain.events.lock().end_poll(self.vcpu.id);
+            return Ok(reply);
+        };
         let timeout = (asked.timeout != 0).then(|| ticks(asked.timeout, timer::frequency()));
-        Ok(match self.wait_reply() {
-            Reply::Leave(Leaving::Blocked { deadline }) => {
-                Reply::Leave(Leaving::Blocked { deadline: earliest(deadline, timeout) })
-            }
-            reply => {
-                self.domain.events.lock().end_poll(self.vcpu.id);
-                reply
-            }
-        })
+        Ok(Reply::Leave(Leaving::Blocked { deadline: earliest(deadline, timeout) }))
     }
 
     fn remote_shutdown(&mut self, at: u64) -> Answer {

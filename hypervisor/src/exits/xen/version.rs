@@ -21,9 +21,7 @@ const FEATURES: u32 = feature::TRANSLATED
 /// A text in a field of bytes, ended by zeroes.
 fn text<const N: usize>(text: &str) -> [u8; N] {
     let mut bytes = [0; N];
-    for (byte, character) in bytes.iter_mut().zip(text.bytes()).take(N - 1) {
-        *byte = character;
-    }
+    bytes.iter_mut().zip(text.bytes()).take(N - 1).for_each(|(byte, character)| *byte = character);
     bytes
 }
 
