@@ -18,7 +18,7 @@ use pools::{give_back, with_pools};
 /// The tables' side of a domain's p2m.
 struct Tables {
     owner: DomainId,
-    /// What the TLBs know the domain's translations by, once it has any.
+    /// What the TLBs know the domain's translations by, while it has any.
     root: Option<Stage2Root>,
     /// How many more tables it may have.
     left: u64,
@@ -324,8 +324,9 @@ impl GuestMemory {
 
     /// Takes everything apart, scrubbed. No vCPU of the domain runs or will run.
     pub fn release(&mut self) -> Usage {
-        self.root.invalidate_all();
         let mut usage = Usage { given: self.most, touched: 0, tables: self.map.table_bytes() };
+        let Some(root) = self.tables.root.take() else { return usage };
+        root.invalidate_all();
         let owner = self.tables.owner;
         self.map.clear(&mut self.tables, |extent, content, touched| {
             if touched && content != Content::Foreign {
@@ -333,6 +334,8 @@ impl GuestMemory {
             }
             give_back(owner, extent, content);
         });
+        // Without tables nothing can be mapped any more.
+        self.tables.left = 0;
         usage
     }
 }

@@ -67,13 +67,13 @@ impl Domain {
     pub fn with_events_of<R>(&self, other: &Self, f: impl FnOnce(&mut Pair<'_, FrameRef>) -> R) -> R {
         // Whoever takes two takes the one of the lower number first.
         if self.id == other.id {
-            f(&mut Pair::Same(&mut self.events.lock()))
+            f(&mut Pair { local: &mut self.events.lock(), remote: None })
         } else if self.id < other.id {
-            let mut mine = self.events.lock();
-            f(&mut Pair::Two(&mut mine, &mut other.events.lock()))
+            let mut local = self.events.lock();
+            f(&mut Pair { local: &mut local, remote: Some(&mut other.events.lock()) })
         } else {
-            let mut others = other.events.lock();
-            f(&mut Pair::Two(&mut self.events.lock(), &mut others))
+            let mut remote = other.events.lock();
+            f(&mut Pair { local: &mut self.events.lock(), remote: Some(&mut remote) })
         }
     }
 

@@ -6,26 +6,16 @@ use super::{End, EventChannels, Page, Raised};
 use crate::id::DomainId;
 
 /// The caller's event channels and those of the domain at the other end, which may be the caller itself.
-pub enum Pair<'a, P> {
-    /// Both ends are the caller's.
-    Same(&'a mut EventChannels<P>),
-    /// The caller's, and another's.
-    Two(&'a mut EventChannels<P>, &'a mut EventChannels<P>),
+pub struct Pair<'a, P> {
+    /// The caller's.
+    pub local: &'a mut EventChannels<P>,
+    /// The other's, if both ends are not the caller's.
+    pub remote: Option<&'a mut EventChannels<P>>,
 }
 
 impl<P: Page> Pair<'_, P> {
-    fn local(&mut self) -> &mut EventChannels<P> {
-        match self {
-            Self::Same(both) => both,
-            Self::Two(local, _) => local,
-        }
-    }
-
     fn remote(&mut self) -> &mut EventChannels<P> {
-        match self {
-            Self::Same(both) => both,
-            Self::Two(_, remote) => remote,
-        }
+        self.remote.as_deref_mut().unwrap_or(&mut *self.local)
     }
 
     /// Connects a new port of the caller's to one that the other domain made for it. An event comes at once, for those
@@ -34,18 +24,18 @@ impl<P: Page> Pair<'_, P> {
     /// # Errors
     /// If there are too many ports, or the other is not there for the caller.
     pub fn bind_interdomain(&mut self, remote_port: u32) -> Result<(u32, Raised), Errno> {
-        let (me, remote) = (self.local().me, self.remote().me);
+        let (me, remote) = (self.local.me, self.remote().me);
         // As on Xen a port must be free even if the other is not there.
-        let port = self.local().allocate(End::Ipi, super::VcpuId(0))?;
+        let port = self.local.allocate(End::Ipi, super::VcpuId(0))?;
         match self.remote().channel_mut(remote_port) {
             Ok(channel) if channel.end == End::Unbound(me) => channel.end = End::Interdomain(me, port),
             _ => {
-                self.local().free(port);
+                self.local.free(port);
                 return Err(Errno::EINVAL);
             }
         }
-        self.local().channel_mut(port)?.end = End::Interdomain(remote, remote_port);
-        Ok((port, self.local().pend(port)))
+        self.local.channel_mut(port)?.end = End::Interdomain(remote, remote_port);
+        Ok((port, self.local.pend(port)))
     }
 
     /// Closes a port of the caller's that is connected to the other domain; its other end waits for the caller again.
@@ -53,12 +43,12 @@ impl<P: Page> Pair<'_, P> {
     /// # Errors
     /// If it is not, any more.
     pub fn close(&mut self, port: u32) -> Result<(), Errno> {
-        let (me, remote) = (self.local().me, self.remote().me);
-        let remote_port = match self.local().channel(port)?.end {
+        let (me, remote) = (self.local.me, self.remote().me);
+        let remote_port = match self.local.channel(port)?.end {
             End::Interdomain(peer, remote_port) if peer == remote => remote_port,
             _ => return Err(Errno::EAGAIN),
         };
-        self.local().free(port);
+        self.local.free(port);
         if let Ok(channel) = self.remote().channel_mut(remote_port)
             && channel.end == End::Interdomain(me, port)
         {

@@ -163,10 +163,10 @@ fn two_level_bit(page: &Shared, base: usize, port: u32, set: bool) {
 fn pair<'a>(guests: &'a mut [Guest], me: u16, other: u16) -> Pair<'a, Shared> {
     let (me, other) = (usize::from(me), usize::from(other));
     if me == other {
-        return Pair::Same(&mut guests[me].events);
+        return Pair { local: &mut guests[me].events, remote: None };
     }
     let [local, remote] = guests.get_disjoint_mut([me, other]).expect("two");
-    Pair::Two(&mut local.events, &mut remote.events)
+    Pair { local: &mut local.events, remote: Some(&mut remote.events) }
 }
 
 fn close(guests: &mut [Guest], me: u16, port: u32) -> Result<(), Errno> {
