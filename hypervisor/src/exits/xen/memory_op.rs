@@ -122,13 +122,9 @@ fn go_on(arguments: &mut Arguments, done: u64) -> Answer {
     Ok(Reply::Again(None))
 }
 
-fn ipa(frame: u64) -> Result<Ipa, MemoryError> {
-    Ipa::of_frame(frame).ok_or(MemoryError::BadAddress)
-}
-
 /// Maps a frame that EL2 shares with the domain where the domain wants it.
 fn add_to_physmap(domain: &Domain, space: u16, index: u64, frame: u64) -> Result<(), Errno> {
-    let ipa = ipa(frame)?;
+    let ipa = Ipa::of_frame(frame).ok_or(MemoryError::BadAddress)?;
     match space {
         space::SHARED_INFO if index != 0 => Err(Errno::EINVAL),
         space::SHARED_INFO => domain.map_shared_info(ipa),
@@ -144,7 +140,7 @@ fn add_to_physmap(domain: &Domain, space: u16, index: u64, frame: u64) -> Result
 
 /// Gives the domain an extent of new memory: all of it or nothing.
 fn populate(domain: &Domain, frame: u64, order: u32) -> Result<(), MemoryError> {
-    let (first, size) = (ipa(frame)?, PAGE_SIZE << order);
+    let (first, size) = (Ipa::of_frame(frame).ok_or(MemoryError::BadAddress)?, PAGE_SIZE << order);
     let mut memory = domain.memory.lock();
     if size == BLOCK_SIZE && memory.add(first, Order::Block).is_ok() {
         return Ok(());
@@ -169,7 +165,7 @@ fn decrease(domain: &Domain, frame: u64, order: u32) -> Result<(), MemoryError> 
 }
 
 fn remove(domain: &Domain, frame: u64) -> Result<(), MemoryError> {
-    let ipa = ipa(frame)?;
+    let ipa = Ipa::of_frame(frame).ok_or(MemoryError::BadAddress)?;
     let own = domain.memory.lock().remove(ipa)?;
     if !own {
         domain.forget_shared(ipa);
