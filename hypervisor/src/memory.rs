@@ -149,25 +149,17 @@ impl GuestMemory {
         access: Access,
         content: Content,
     ) -> Result {
-        let mut result = Ok(());
-        for part in parts {
+        let mut parts = parts.into_iter();
+        while let Some(part) = parts.next() {
             let size = part.order().size();
-            let mapped = match result {
-                Ok(()) => self.map.map(&mut self.tables, at, part, access, content),
-                Err(error) => Err((error, part)),
-            };
-            match mapped {
-                Ok(()) => {
-                    self.last = self.last.max(Ipa(at.0 + size - PAGE_SIZE));
-                    at = Ipa(at.0 + size);
-                }
-                Err((error, part)) => {
-                    give_back(self.tables.owner, part, content);
-                    result = Err(error);
-                }
+            if let Err((error, part)) = self.map.map(&mut self.tables, at, part, access, content) {
+                core::iter::once(part).chain(parts).for_each(|part| give_back(self.tables.owner, part, content));
+                return Err(error);
             }
+            self.last = self.last.max(Ipa(at.0 + size - PAGE_SIZE));
+            at = Ipa(at.0 + size);
         }
-        result
+        Ok(())
     }
 
     /// Copies machine memory into the domain's.

@@ -195,15 +195,11 @@ impl P2m {
         access: Access,
         content: Content,
     ) -> core::result::Result<(), (MemoryError, Extent)> {
-        let order = extent.order();
-        match self.make_path(memory, ipa, order) {
-            Ok((table, index)) => {
-                let attributes = MEMORY_NORMAL_WRITE_BACK | INNER_SHAREABLE | access.bits() | content.bits();
-                memory.write(table, index, extent.base().0 | attributes | leaf_bits(order));
-                Ok(())
-            }
-            Err(error) => Err((error, extent)),
-        }
+        let (order, base) = (extent.order(), extent.base());
+        let (table, index) = self.make_path(memory, ipa, order).map_err(|error| (error, extent))?;
+        let attributes = MEMORY_NORMAL_WRITE_BACK | INNER_SHAREABLE | access.bits() | content.bits();
+        memory.write(table, index, base.0 | attributes | leaf_bits(order));
+        Ok(())
     }
 
     /// What `ipa` is mapped to.
