@@ -26,10 +26,11 @@ struct Tables {
 
 impl TableMemory for Tables {
     fn allocate(&mut self) -> Option<Pa> {
-        self.left = self.left.checked_sub(1)?;
+        let left = self.left.checked_sub(1)?;
         let extent = with_pools(|pools| pools.frames.allocate(self.owner, Order::Page)).ok()?;
         let table = extent.base();
         memory::zero(table.0, PAGE_SIZE as usize).ok()?;
+        self.left = left;
         Some(table)
     }
 

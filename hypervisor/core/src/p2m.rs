@@ -514,17 +514,25 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn the_tables_say_what_a_plain_map_says(steps in prop::collection::vec((0u8..4, 0u64..3, 0u64..1100, any::<u64>()), 1..200)) {
+        fn the_tables_say_what_a_plain_map_says(steps in prop::collection::vec((0u8..5, 0u64..3, 0u64..1100, any::<u64>()), 1..200)) {
             let memory = &mut Checker::default();
             let mut p2m = P2m::new(memory).expect("memory");
-            // The model: page by page.
+            // The model: page by page, and which of them were touched.
             let mut model: BTreeMap<u64, u64> = BTreeMap::new();
+            let mut touched: BTreeSet<u64> = BTreeSet::new();
             for (action, gib, page, pa) in steps {
                 let ipa = gib << 30 | page << 12;
                 if action == 0 {
                     let expected = model.remove(&ipa);
+                    touched.remove(&ipa);
                     let unmapped = p2m.unmap_page(memory, Ipa(ipa));
                     prop_assert_eq!(unmapped.ok().map(|(e, _)| e.base().0), expected);
+                } else if action == 4 {
+                    let leaf = p2m.lookup(memory, Ipa(ipa)).map(|leaf| leaf.order.size());
+                    let ready = p2m.make_ready(memory, Ipa(ipa), true, |_, _| panic!("nothing is stale"));
+                    prop_assert_eq!(ready.is_ok(), model.contains_key(&ipa));
+                    let pages = leaf.map(|size| (ipa & !(size - 1)..).step_by(4096).take((size / PAGE_SIZE) as usize));
+                    touched.extend(pages.into_iter().flatten());
                 } else {
                     let order = if action == 1 { Order::Block } else { Order::Page };
                     let (ipa, pa) = (ipa & !(order.size() - 1), pa & ADDRESS & !(order.size() - 1));
@@ -538,15 +546,17 @@ mod tests {
                     }
                 }
                 let probe = ipa & !0xfff;
-                prop_assert_eq!(p2m.lookup(memory, Ipa(probe)).map(|leaf| leaf.pa.0), model.get(&probe).copied());
+                let leaf = p2m.lookup(memory, Ipa(probe));
+                prop_assert_eq!(leaf.map(|leaf| leaf.pa.0), model.get(&probe).copied());
+                prop_assert_eq!(leaf.is_some_and(|leaf| leaf.touched), touched.contains(&probe));
             }
             let mut left = model.len() as u64 * PAGE_SIZE;
-            let mut touched = false;
+            let mut still = touched.len() as u64 * PAGE_SIZE;
             p2m.clear(memory, |extent, _, is_touched| {
                 left -= extent.order().size();
-                touched |= is_touched;
+                still -= if is_touched { extent.order().size() } else { 0 };
             });
-            prop_assert_eq!((left, touched), (0, false));
+            prop_assert_eq!((left, still), (0, 0));
             prop_assert_eq!(memory.tables.len(), 1);
         }
     }
