@@ -127,7 +127,7 @@ impl GuestMemory {
                 memory::scrub(extent.base().0, size as usize).expect("frames are in RAM");
                 content = Content::Ready;
             }
-            self.map_all(ipa, extent.split_into(order), Access::Full, content)?;
+            self.map_all(ipa, extent.split_into(order), content)?;
             self.bytes += size;
             done += size;
         }
@@ -143,17 +143,11 @@ impl GuestMemory {
     }
 
     /// Maps memory that lies in one piece from `at` on. What cannot be mapped goes back to where it came from.
-    fn map_all(
-        &mut self,
-        mut at: Ipa,
-        parts: impl IntoIterator<Item = Extent>,
-        access: Access,
-        content: Content,
-    ) -> Result {
+    fn map_all(&mut self, mut at: Ipa, parts: impl IntoIterator<Item = Extent>, content: Content) -> Result {
         let mut parts = parts.into_iter();
         while let Some(part) = parts.next() {
             let size = part.order().size();
-            if let Err((error, part)) = self.map.map(&mut self.tables, at, part, access, content) {
+            if let Err((error, part)) = self.map.map(&mut self.tables, at, part, Access::Full, content) {
                 core::iter::once(part).chain(parts).for_each(|part| give_back(self.tables.owner, part, content));
                 return Err(error);
             }
@@ -238,7 +232,7 @@ impl GuestMemory {
             return Err(MemoryError::OutOfMemory);
         }
         let extent = with_pools(|pools| pools.frames.allocate(self.tables.owner, order))?;
-        self.map_all(ipa, [extent], Access::Full, Content::Stale)?;
+        self.map_all(ipa, [extent], Content::Stale)?;
         self.bytes += order.size();
         Ok(())
     }
@@ -277,7 +271,12 @@ impl GuestMemory {
             Ok(_) | Err(MemoryError::NotMapped) => {}
             Err(error) => return Err(error),
         }
-        self.map_all(ipa, [page.into_extent()], access, Content::Foreign)
+        self.last = self.last.max(ipa);
+        let mapped = self.map.map(&mut self.tables, ipa, page.into_extent(), access, Content::Foreign);
+        mapped.map_err(|(error, page)| {
+            give_back(self.tables.owner, page, Content::Foreign);
+            error
+        })
     }
 
     /// Takes away the page that is mapped at `ipa`; whether it was the domain's own.

@@ -14,7 +14,6 @@ use crate::id::DomainId;
 /// Bytes in a block.
 pub const BLOCK_SIZE: u64 = 2 << 20;
 const FRAMES_PER_BLOCK: usize = (BLOCK_SIZE / PAGE_SIZE) as usize;
-const BLOCKS_PER_GIB: usize = 512;
 
 /// How much is given out at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,10 +29,15 @@ pub enum Order {
 impl Order {
     /// Bytes.
     pub const fn size(self) -> u64 {
+        1 << self.shift()
+    }
+
+    /// The same as a power of two.
+    pub const fn shift(self) -> u32 {
         match self {
-            Self::Page => PAGE_SIZE,
-            Self::Block => BLOCK_SIZE,
-            Self::Gib => BLOCK_SIZE * BLOCKS_PER_GIB as u64,
+            Self::Page => 12,
+            Self::Block => 21,
+            Self::Gib => 30,
         }
     }
 
@@ -296,11 +300,13 @@ impl FramePool {
 
     /// `owner` gives a page up. `true` if nobody uses it: it must be scrubbed and freed.
     pub fn leave(&mut self, owner: DomainId, page: &Extent) -> bool {
-        let changed = self.change(page.base, |it, uses| {
-            let left = if uses == 0 { it } else { None };
-            (it == Some(owner)).then_some(Frame::Held(left, uses))
-        });
-        changed == Ok(Frame::Held(Some(owner), 0))
+        let is_free =
+            self.block(page.base).is_ok_and(|it| it.frame(frame_index(page.base)) == Frame::Held(Some(owner), 0));
+        if !is_free {
+            // If it is not the owner's, it stays what it is.
+            let _ = self.change(page.base, |it, uses| (it == Some(owner)).then_some(Frame::Held(None, uses)));
+        }
+        is_free
     }
 
     /// Whether all pages of an extent are its owner's alone, and freed at once.
@@ -313,12 +319,9 @@ impl FramePool {
     /// Makes of the page at `base` what `f` makes of its owner and its uses, and says what it is now.
     fn change(&mut self, base: Pa, f: impl FnOnce(Option<DomainId>, u16) -> Option<Frame>) -> Result<Frame> {
         let block = self.block(base)?;
-        let before = block.frame(frame_index(base));
-        let Frame::Held(owner, uses) = before else { return Err(MemoryError::NotOwned) };
+        let Frame::Held(owner, uses) = block.frame(frame_index(base)) else { return Err(MemoryError::NotOwned) };
         let after = f(owner, uses).ok_or(MemoryError::NotOwned)?;
-        if before != after {
-            block.split()?.set(frame_index(base), after);
-        }
+        block.split()?.set(frame_index(base), after);
         Ok(after)
     }
 

@@ -140,7 +140,7 @@ impl Entry {
 
 /// The place of an IPA in a table whose entries describe so much.
 const fn index(order: Order, ipa: Ipa) -> usize {
-    (ipa.0 / order.size()) as usize % ENTRIES
+    (ipa.0 >> order.shift()) as usize % ENTRIES
 }
 
 /// What makes a descriptor a leaf of this size.

@@ -1,7 +1,7 @@
 //! What a domain has by Xen's ABI besides a machine: event channels, grants, a shared page, a console ring, parameters, watchdogs.
 
 use alloc::sync::Arc;
-use core::sync::atomic::AtomicBool;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mote_core::addr::{Ipa, PAGE_SIZE};
 use mote_core::events::{Pair, Raised};
@@ -47,8 +47,9 @@ pub struct Extras {
     typed: Mutex<Backlog>,
     /// Why it says that it will end; the first reason counts.
     reason: Once<u32>,
-    /// Its watchdogs.
-    pub watchdogs: Watchdogs,
+    watchdogs: Mutex<Watchdogs>,
+    /// When the first of them runs out, so that most vCPUs need not lock; 0 if none runs.
+    first_watchdog: AtomicU64,
     /// Whether runstate records are marked while they are written.
     pub marks_updates: AtomicBool,
 }
@@ -259,9 +260,20 @@ impl Domain {
         self.pv.reason.call_once(|| code & 0xff);
     }
 
+    /// Sets or stops a watchdog: see [`Watchdogs::set`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_watchdog(&self, id: u32, deadline: Option<u64>) -> Result<u32, Errno> {
+        let mut watchdogs = self.pv.watchdogs.lock();
+        let id = watchdogs.set(id, deadline)?;
+        self.pv.first_watchdog.store(watchdogs.first().unwrap_or(0), Ordering::Relaxed);
+        Ok(id)
+    }
+
     /// When its first watchdog runs out, if one runs.
     pub fn watchdog(&self) -> Option<u64> {
-        self.pv.watchdogs.first()
+        Some(self.pv.first_watchdog.load(Ordering::Relaxed)).filter(|&deadline| deadline != 0)
     }
 
     /// Ends it if a watchdog has run out; whether it has.

@@ -80,10 +80,7 @@ impl Raised {
     /// Nobody.
     pub const NOBODY: Self = Self { upcalls: VcpuSet::EMPTY, pollers: VcpuSet::EMPTY };
 
-    /// One vCPU, by the interrupt.
-    fn upcall(vcpu: VcpuId) -> Self {
-        let mut upcalls = VcpuSet::EMPTY;
-        upcalls.insert(vcpu);
+    const fn upcalls(upcalls: VcpuSet) -> Self {
         Self { upcalls, ..Self::NOBODY }
     }
 
@@ -280,7 +277,7 @@ impl<P: Page> EventChannels<P> {
     pub fn unmask(&mut self, port: u32) -> Result<Raised, Errno> {
         let vcpu = self.channel(port)?.vcpu;
         Ok(match &self.fifo {
-            None if two_level::unmask(self, port, vcpu) => self.mark(vcpu),
+            None if two_level::unmask(self, port, vcpu) => Raised::upcalls(self.mark(vcpu)),
             Some(fifo) if fifo.unmask(port) => self.pend(port),
             _ => Raised::NOBODY,
         })
@@ -317,12 +314,16 @@ impl<P: Page> EventChannels<P> {
         page.word(offset).store(legacy, Ordering::Relaxed);
         page.double(offset + SEL).store(u64::MAX, Ordering::Release);
         target.info = Some((page, offset));
-        Ok(self.mark(vcpu))
+        Ok(Raised::upcalls(self.mark(vcpu)))
     }
 
     /// The interrupt that told a vCPU of its events is lost: it is to be told again, if there are any.
     pub fn announce_again(&self, vcpu: VcpuId) -> Raised {
-        if self.is_told(vcpu) { Raised::upcall(vcpu) } else { Raised::NOBODY }
+        let mut upcalls = VcpuSet::EMPTY;
+        if self.is_told(vcpu) {
+            upcalls.insert(vcpu);
+        }
+        Raised::upcalls(upcalls)
     }
 
     /// Whether a vCPU knows of an event that it has not looked at.
@@ -477,11 +478,13 @@ impl<P: Page> EventChannels<P> {
             None => two_level::set_pending(self, port, vcpu),
             Some(fifo) => fifo.set_pending(port, vcpu, &mut channel.queue),
         };
-        let mut raised = if announce { self.mark(vcpu) } else { Raised::NOBODY };
-        if self.polling > 0 && (is_new || announce) {
-            raised.pollers = self.pollers(port);
+        if !is_new && !announce {
+            return Raised::NOBODY;
         }
-        raised
+        Raised {
+            upcalls: if announce { self.mark(vcpu) } else { VcpuSet::EMPTY },
+            pollers: if self.polling > 0 { self.pollers(port) } else { VcpuSet::EMPTY },
+        }
     }
 
     fn is_pending(&self, port: u32) -> bool {
@@ -492,9 +495,14 @@ impl<P: Page> EventChannels<P> {
     }
 
     /// Tells a vCPU that there is something to look at; it is to be interrupted if it did not know.
-    fn mark(&self, vcpu: VcpuId) -> Raised {
-        let before = self.info(vcpu).map(|(page, at)| page.word(at).fetch_or(UPCALL_PENDING, Ordering::AcqRel));
-        if before.is_some_and(|word| word & UPCALL_MASK == 0) { Raised::upcall(vcpu) } else { Raised::NOBODY }
+    fn mark(&self, vcpu: VcpuId) -> VcpuSet {
+        let mut upcalls = VcpuSet::EMPTY;
+        if let Some((page, at)) = self.info(vcpu)
+            && page.word(at).fetch_or(UPCALL_PENDING, Ordering::AcqRel) & UPCALL_MASK == 0
+        {
+            upcalls.insert(vcpu);
+        }
+        upcalls
     }
 
     /// Where the `vcpu_info` of a vCPU is.

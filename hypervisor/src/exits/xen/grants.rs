@@ -159,23 +159,27 @@ impl Session<'_> {
         let access = if asked.flags & map::READ_ONLY != 0 { Access::Read } else { Access::Full };
         let granter = self.granter(Action::UseGrants, asked.dom)?;
         let handle = self.domain.grants.lock().take_handle()?;
-        let mapped = self.map_granted(granter, asked.gref, access, Ipa(asked.host_addr));
+        let ipa = Ipa(asked.host_addr);
+        let mapped = self.map_granted(&granter, asked.gref, access, ipa);
         let mut grants = self.domain.grants.lock();
-        let mapping = mapped.inspect_err(|_| grants.free_handle(handle))?;
-        grants.set_mapping(handle, mapping);
+        let frame = mapped.inspect_err(|_| grants.free_handle(handle))?;
+        grants.set_mapping(handle, Mapping { granter: granter.id, reference: asked.gref, access, ipa, frame });
         // A device sees the domain's memory as the domain does.
-        (asked.handle, asked.dev_bus_addr) = (handle, asked.host_addr);
+        (asked.handle, asked.dev_bus_addr) = (handle, ipa.0);
         Ok(())
     }
 
-    fn map_granted(&self, granter: Arc<Domain>, reference: u32, access: Access, ipa: Ipa) -> Granted<Mapping> {
-        let pin = Pin::new(granter, reference, self.domain, access)?;
-        let page = pin.page()?;
-        let mapping = Mapping { granter: pin.granter.id, reference, access, ipa, frame: page.base() };
-        let mapped = self.domain.memory.lock().map_shared(ipa, page, access);
-        mapped.map_err(|_| GrantStatus::GeneralError)?;
-        pin.keep();
-        Ok(mapping)
+    fn map_granted(&self, granter: &Domain, reference: u32, access: Access, ipa: Ipa) -> Granted<Pa> {
+        let granted = granter.grants.lock().pin(reference, self.domain.id, access)?;
+        let mapped = granted_page(granter, granted, access).and_then(|page| {
+            let frame = page.base();
+            let mapped = self.domain.memory.lock().map_shared(ipa, page, access);
+            mapped.map(|()| frame).map_err(|_| GrantStatus::GeneralError)
+        });
+        if mapped.is_err() {
+            granter.grants.lock().unpin(reference, access);
+        }
+        mapped
     }
 
     fn unmap_grant(&mut self, handle: u32, host_addr: u64) -> Granted {
@@ -217,9 +221,11 @@ impl Session<'_> {
             return Ok((Place::Own(Ipa::of_frame(end.place).ok_or(GrantStatus::BadPage)?), None));
         }
         let granter = self.granter(Action::UseGrants, end.domid)?;
-        let pin = Pin::new(granter, end.place as u32, self.domain, access)?;
+        let reference = end.place as u32;
+        let ipa = granter.grants.lock().pin(reference, self.domain.id, access)?;
+        let pin = Pin { granter, reference, access };
         let is_own = pin.granter.id == self.domain.id;
-        let place = if is_own { Place::Own(pin.ipa) } else { Place::Other(pin.page()?) };
+        let place = if is_own { Place::Own(ipa) } else { Place::Other(granted_page(&pin.granter, ipa, access)?) };
         Ok((place, Some(pin)))
     }
 
@@ -239,38 +245,21 @@ impl Session<'_> {
     }
 }
 
+/// A page that is granted, which stays for as long as it is referred to.
+fn granted_page(granter: &Domain, ipa: Ipa, access: Access) -> Granted<FrameRef> {
+    granter.memory.lock().share(ipa, access).map_err(|_| GrantStatus::BadPage)
+}
+
 /// A grant that is used until it is dropped.
 struct Pin {
     granter: Arc<Domain>,
     reference: u32,
     access: Access,
-    /// The page, as the granter numbers it.
-    ipa: Ipa,
-    kept: bool,
-}
-
-impl Pin {
-    fn new(granter: Arc<Domain>, reference: u32, user: &Domain, access: Access) -> Granted<Self> {
-        let ipa = granter.grants.lock().pin(reference, user.id, access)?;
-        Ok(Self { granter, reference, access, ipa, kept: false })
-    }
-
-    /// The page, which stays for as long as it is referred to.
-    fn page(&self) -> Granted<FrameRef> {
-        self.granter.memory.lock().share(self.ipa, self.access).map_err(|_| GrantStatus::BadPage)
-    }
-
-    /// A mapping ends the use, with [`Domain::end_use`].
-    fn keep(mut self) {
-        self.kept = true;
-    }
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        if !self.kept {
-            self.granter.grants.lock().unpin(self.reference, self.access);
-        }
+        self.granter.grants.lock().unpin(self.reference, self.access);
     }
 }
 

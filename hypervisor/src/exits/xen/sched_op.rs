@@ -32,7 +32,7 @@ impl Session<'_> {
                 let asked: Watchdog = self.read(at)?;
                 let deadline = timer::now().saturating_add(u64::from(asked.timeout).saturating_mul(timer::frequency()));
                 let deadline = (asked.timeout != 0 || asked.id == 0).then_some(deadline);
-                let id = self.domain.pv.watchdogs.set(asked.id, deadline)?;
+                let id = self.domain.set_watchdog(asked.id, deadline)?;
                 self.update_timer_line(timer::now());
                 Ok(Reply::Value(u64::from(id)))
             }
