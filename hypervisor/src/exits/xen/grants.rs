@@ -5,6 +5,7 @@
 
 use alloc::sync::Arc;
 use core::mem::offset_of;
+use core::ops::Range;
 
 use mote_core::addr::{Ipa, PAGE_SIZE, Pa};
 use mote_core::grants::Mapping;
@@ -25,6 +26,11 @@ use crate::memory::{FrameRef, GuestMemory};
 /// Structures of a guest's list that are read at once.
 const AT_ONCE: usize = 4;
 
+/// All bytes of a structure.
+const fn whole<T>() -> Range<usize> {
+    0..size_of::<T>()
+}
+
 /// What a grant operation comes to, which its structure tells the guest.
 type Granted<T = ()> = Result<T, GrantStatus>;
 
@@ -44,38 +50,45 @@ impl Session<'_> {
             return Err(Errno::EINVAL);
         }
         match op {
-            op::MAP => self.each(arguments, 0, |this, map: &mut Map| map.status = status(this.map_grant(map))),
-            op::UNMAP => self.each(arguments, 0, |this, unmap: &mut Unmap| {
+            op::MAP => {
+                self.each(arguments, whole::<Map>(), |this, map: &mut Map| map.status = status(this.map_grant(map)))
+            }
+            op::UNMAP => self.each(arguments, whole::<Unmap>(), |this, unmap: &mut Unmap| {
                 unmap.status = status(this.unmap_grant(unmap.handle, unmap.host_addr));
             }),
-            op::UNMAP_AND_REPLACE => self.each(arguments, 0, |this, unmap: &mut UnmapAndReplace| {
-                // As on Xen where a guest's memory is translated: nothing can take its place.
-                let mapped = this.domain.grants.lock().mapping(unmap.handle);
-                unmap.status = status(mapped.and(Err(GrantStatus::GeneralError)));
-            }),
-            op::SETUP_TABLE => self.each(arguments, 0, |this, setup: &mut SetupTable| {
+            op::UNMAP_AND_REPLACE => {
+                self.each(arguments, whole::<UnmapAndReplace>(), |this, unmap: &mut UnmapAndReplace| {
+                    // As on Xen where a guest's memory is translated: nothing can take its place.
+                    let mapped = this.domain.grants.lock().mapping(unmap.handle);
+                    unmap.status = status(mapped.and(Err(GrantStatus::GeneralError)));
+                })
+            }
+            op::SETUP_TABLE => self.each(arguments, whole::<SetupTable>(), |this, setup: &mut SetupTable| {
                 setup.status = status(this.setup_table(setup));
             }),
-            op::QUERY_SIZE => self.each(arguments, 0, |this, query: &mut QuerySize| {
+            op::QUERY_SIZE => self.each(arguments, whole::<QuerySize>(), |this, query: &mut QuerySize| {
                 query.status = status(this.granter(Action::Manage, query.dom).map(|domain| {
                     let grants = domain.grants.lock();
                     (query.nr_frames, query.max_nr_frames) = (grants.frames(), grants.max_frames());
                 }));
             }),
-            op::GET_STATUS_FRAMES => self.each(arguments, 0, |this, get: &mut GetStatusFrames| {
-                // Version 1 has none.
-                let none = |_| if get.nr_frames == 0 { Ok(()) } else { Err(GrantStatus::GeneralError) };
-                get.status = status(this.granter(Action::Manage, get.dom).and_then(none));
-            }),
-            op::COPY => self.each(arguments, offset_of!(Copy, status), |this, copy: &mut Copy| {
-                copy.status = status(this.copy_grant(copy));
-            }),
-            op::SWAP_GRANT_REF => self.each(arguments, 0, |this, swap: &mut SwapGrantRef| {
+            op::GET_STATUS_FRAMES => {
+                self.each(arguments, whole::<GetStatusFrames>(), |this, get: &mut GetStatusFrames| {
+                    // Version 1 has none.
+                    let none = |_| if get.nr_frames == 0 { Ok(()) } else { Err(GrantStatus::GeneralError) };
+                    get.status = status(this.granter(Action::Manage, get.dom).and_then(none));
+                })
+            }
+            op::COPY => {
+                let written = offset_of!(Copy, status)..offset_of!(Copy, status) + size_of::<i16>();
+                self.each(arguments, written, |this, copy: &mut Copy| copy.status = status(this.copy_grant(copy)))
+            }
+            op::SWAP_GRANT_REF => self.each(arguments, whole::<SwapGrantRef>(), |this, swap: &mut SwapGrantRef| {
                 swap.status = status(this.domain.grants.lock().swap(swap.ref_a, swap.ref_b));
             }),
             op::CACHE_FLUSH => {
                 let mut flushed = Ok(());
-                let answer = self.each(arguments, size_of::<CacheFlush>(), |this, flush: &mut CacheFlush| {
+                let answer = self.each(arguments, 0..0, |this, flush: &mut CacheFlush| {
                     flushed = flushed.and_then(|()| this.flush_cache(flush));
                 });
                 flushed.and(answer)
@@ -95,12 +108,12 @@ impl Session<'_> {
         }
     }
 
-    /// Does an operation to each structure of the guest's list, some at a time. The guest gets each back from its byte `answer`
-    /// on.
+    /// Does an operation to each structure of the guest's list, some at a time. The guest gets the bytes `written` of
+    /// each back.
     fn each<T: Wire>(
         &mut self,
         arguments: &mut Arguments,
-        answer: usize,
+        written: Range<usize>,
         mut operation: impl FnMut(&mut Self, &mut T),
     ) -> Answer {
         let [op, mut at, count, ..] = *arguments;
@@ -114,8 +127,8 @@ impl Session<'_> {
             self.read_bytes(at, read.as_mut_bytes())?;
             for element in read {
                 operation(self, element);
-                let answered = element.as_bytes().get(answer..).unwrap_or_default();
-                self.write_bytes(at.wrapping_add(answer as u64), answered)?;
+                let answered = element.as_bytes().get(written.clone()).unwrap_or_default();
+                self.write_bytes(at.wrapping_add(written.start as u64), answered)?;
                 at = at.wrapping_add(size_of::<T>() as u64);
             }
             now -= few;
