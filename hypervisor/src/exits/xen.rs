@@ -62,20 +62,26 @@ impl Session<'_> {
     #[inline]
     pub(super) fn xen(&mut self, x: &mut [u64; 18]) -> After {
         self.state.exits.count(ExitReason::Hypercall);
-        // Those that must be fast.
-        const SEND: u32 = xen_abi::event_channel::op::SEND as u32;
-        x[0] = match (x[16], x[0] as u32) {
-            (hypercall::XEN_VERSION, 0) => version::VERSION,
-            (hypercall::EVENT_CHANNEL_OP, SEND) => self.send_event(x[1]).map_or_else(Errno::answer, |()| 0),
-            _ => return self.any_hypercall(x),
-        };
-        After::Resume
+        if (x[16], x[0] as u32) == (hypercall::XEN_VERSION, 0) {
+            x[0] = version::VERSION;
+            return After::Resume;
+        }
+        let send = xen_abi::event_channel::op::SEND as u32;
+        if (x[16], x[0] as u32) == (hypercall::EVENT_CHANNEL_OP, send) {
+            x[0] = self.send_event(x[1]).map_or_else(Errno::answer, |()| 0);
+            return After::Resume;
+        }
+        self.any_hypercall(x)
     }
 
     #[inline(never)]
     fn any_hypercall(&mut self, x: &mut [u64; 18]) -> After {
         let mut arguments: Arguments = [x[0], x[1], x[2], x[3], x[4]];
-        match self.hypercall(x[16], &mut arguments) {
+        let answer = match x[16] {
+            hypercall::MULTICALL => self.multicall(&mut arguments),
+            number => self.hypercall(number, &mut arguments),
+        };
+        match answer {
             Ok(Reply::Value(value)) => x[0] = value,
             Err(error) => x[0] = error.answer(),
             Ok(Reply::Again(leaving)) => {
@@ -95,7 +101,6 @@ impl Session<'_> {
     fn hypercall(&mut self, number: u64, arguments: &mut Arguments) -> Answer {
         match number {
             hypercall::MEMORY_OP => self.memory_op(arguments),
-            hypercall::MULTICALL => self.multicall(arguments),
             hypercall::XEN_VERSION => self.xen_version(arguments),
             hypercall::CONSOLE_IO => self.console_io(arguments),
             hypercall::GRANT_TABLE_OP => self.grant_table_op(arguments),
