@@ -227,7 +227,7 @@ impl P2m {
         touch: bool,
         scrub: impl FnOnce(Pa, Order),
     ) -> Result {
-        let leaf = self.find_leaf(memory, ipa).ok_or(MemoryError::NotMapped)?;
+        let Some(leaf) = self.find_leaf(memory, ipa) else { return Err(MemoryError::NotMapped) };
         if leaf.raw & STALE != 0 {
             scrub(leaf.output(), leaf.order);
         }
@@ -247,7 +247,7 @@ impl P2m {
             return Err(MemoryError::BadAddress);
         }
         loop {
-            let leaf = self.find_leaf(memory, ipa).ok_or(MemoryError::NotMapped)?;
+            let Some(leaf) = self.find_leaf(memory, ipa) else { return Err(MemoryError::NotMapped) };
             let Some(below) = leaf.order.below() else {
                 memory.write(leaf.table, leaf.index, 0);
                 memory.invalidate(ipa);
