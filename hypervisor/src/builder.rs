@@ -51,17 +51,11 @@ pub enum BuildError {
     #[error(transparent)]
     Tree(#[from] TreeError),
     /// The machine lacks memory for it.
-    #[error("{0}")]
-    Memory(MemoryError),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// EL2 lacks memory for it.
     #[error("the hypervisor has no memory for its structures")]
     Heap,
-}
-
-impl From<MemoryError> for BuildError {
-    fn from(error: MemoryError) -> Self {
-        Self::Memory(error)
-    }
 }
 
 /// Builds a domain; the answer is how its first vCPU begins.

@@ -6,6 +6,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use thiserror::Error;
 use xen_abi::errno::Errno;
 
 use crate::addr::{PAGE_SIZE, Pa, PaRange};
@@ -94,34 +95,30 @@ impl Extent {
 }
 
 /// Why memory cannot be had, or not be where it is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum MemoryError {
     /// There is not enough memory of the kind asked for.
+    #[error("there is not enough free memory")]
     OutOfMemory,
     /// The TLBs cannot tell more domains apart.
+    #[error("there are more domains than VMIDs")]
     OutOfVmids,
     /// There can be nothing, or not what is wanted.
+    #[error("something lies outside its memory")]
     BadAddress,
     /// Something is mapped there already.
+    #[error("something lies where something else is")]
     Occupied,
     /// Nothing is mapped there.
+    #[error("something lies outside its memory")]
     NotMapped,
     /// The memory is not its giver's.
+    #[error("memory is somebody else's")]
     NotOwned,
 }
 
 /// What asking for memory comes to.
 pub type Result<T = ()> = core::result::Result<T, MemoryError>;
-
-impl core::fmt::Display for MemoryError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::OutOfMemory | Self::NotOwned => "there is not enough free memory",
-            Self::OutOfVmids => "there are more domains than VMIDs",
-            Self::BadAddress | Self::Occupied | Self::NotMapped => "something lies outside its memory",
-        })
-    }
-}
 
 impl From<MemoryError> for Errno {
     fn from(error: MemoryError) -> Self {
