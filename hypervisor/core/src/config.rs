@@ -291,7 +291,7 @@ fn module<'a>(
     if modules.next().is_some() {
         return Err(ConfigError::TwoModules(kind));
     }
-    let range = module.ranges().next().ok_or(ConfigError::ModuleAddress(kind))?;
+    let range = module.ranges().first().copied().ok_or(ConfigError::ModuleAddress(kind))?;
     if range.is_empty() || !is_free(range) {
         return Err(ConfigError::ModulePlace(kind));
     }

@@ -113,7 +113,7 @@ pub fn console(tree: &Tree<'_>) -> Option<Uart> {
     let named = path.and_then(|path| tree.node(path)).filter(|node| node.is_compatible("arm,pl011"));
     let first = || tree.nodes().find(|node| node.is_compatible("arm,pl011") && node.is_enabled());
     let node = named.or_else(first)?;
-    Some(Uart { registers: node.ranges().next()?, intid: interrupts(node).next() })
+    Some(Uart { registers: *node.ranges().first()?, intid: interrupts(node).next() })
 }
 
 fn any<T>(found: Vec<T>) -> Option<Vec<T>> {
@@ -136,7 +136,7 @@ fn reserved(tree: &Tree<'_>) -> Vec<PaRange> {
 
 fn cpus(tree: &Tree<'_>) -> Vec<u64> {
     let cpus = tree.node("/cpus").into_iter().flat_map(|cpus| of_type(cpus, "cpu"));
-    cpus.filter_map(|cpu| cpu.ranges().next()).map(|reg| reg.base().0).collect()
+    cpus.filter_map(|cpu| cpu.ranges().first().map(|reg| reg.base().0)).collect()
 }
 
 fn conduit(tree: &Tree<'_>) -> Option<Conduit> {
@@ -153,7 +153,7 @@ fn gic(tree: &Tree<'_>) -> Result<Gic, Unusable> {
     let is_v2 = || find("arm,gic-400").or_else(|| find("arm,cortex-a15-gic")).is_some();
     let node = find("arm,gic-v3").ok_or_else(|| if is_v2() { Unusable::GicV2 } else { Unusable::Gic })?;
     let regions = node.number("#redistributor-regions").unwrap_or(1) as usize;
-    let mut reg = node.ranges();
+    let mut reg = node.ranges().into_iter();
     Ok(Gic {
         distributor: reg.next().ok_or(Unusable::Gic)?,
         redistributors: any(reg.take(regions).collect()).ok_or(Unusable::Gic)?,

@@ -5,6 +5,8 @@
 
 mod writer;
 
+use alloc::vec::Vec;
+
 pub use dtoolkit::error::FdtParseError as Malformed;
 use dtoolkit::fdt::{Fdt, FdtNode, FdtProperty};
 use dtoolkit::{Node as _, Property as _};
@@ -70,6 +72,7 @@ impl<'a> Tree<'a> {
 #[derive(Clone, Copy)]
 pub struct Node<'a>(FdtNode<'a>);
 
+// What is asked often is in the image once instead of once for each property: no time is lost where trees are read.
 impl<'a> Node<'a> {
     /// Its name, with its unit address.
     pub fn name(self) -> &'a str {
@@ -87,6 +90,7 @@ impl<'a> Node<'a> {
     }
 
     /// The property's bytes.
+    #[inline(never)]
     pub fn bytes(self, name: &str) -> Option<&'a [u8]> {
         self.0.property(name)?.value_as().ok()
     }
@@ -103,6 +107,7 @@ impl<'a> Node<'a> {
     }
 
     /// Its one 32-bit number.
+    #[inline(never)]
     pub fn number(self, name: &str) -> Option<u32> {
         self.bytes(name)?.try_into().ok().map(u32::from_be_bytes)
     }
@@ -114,11 +119,13 @@ impl<'a> Node<'a> {
     }
 
     /// Its first string.
+    #[inline(never)]
     pub fn string(self, name: &str) -> Option<&'a str> {
         self.strings(name).next()
     }
 
     /// Whether it is compatible with `what`.
+    #[inline(never)]
     pub fn is_compatible(self, what: &str) -> bool {
         self.strings("compatible").any(|compatible| compatible == what)
     }
@@ -129,9 +136,9 @@ impl<'a> Node<'a> {
     }
 
     /// The ranges of its `reg`, as its parent counts cells; none if it cannot be read so.
-    pub fn ranges(self) -> impl Iterator<Item = PaRange> {
+    pub fn ranges(self) -> Vec<PaRange> {
         let reg = self.0.reg().ok().flatten().into_iter().flatten();
-        reg.filter_map(|range| PaRange::new(Pa(range.address().ok()?), range.size().ok()?))
+        reg.filter_map(|range| PaRange::new(Pa(range.address().ok()?), range.size().ok()?)).collect()
     }
 }
 

@@ -65,18 +65,18 @@ fn a_guest_is_told_what_xen_tells() {
     assert_eq!(chosen.bytes("rng-seed"), Some(&[9; SEED][..]));
     let hypervisor = tree.node("/hypervisor").expect("hypervisor");
     assert_eq!(hypervisor.strings("compatible").collect::<Vec<_>>(), ["xen,xen-4.20", "xen,xen"]);
-    let reg: Vec<_> = hypervisor.ranges().map(|r| (r.base().0, r.size())).collect();
+    let reg: Vec<_> = hypervisor.ranges().iter().map(|r| (r.base().0, r.size())).collect();
     // The first bank is full, the second has two of its GiB.
     assert_eq!(reg, [(0x3800_0000, 0x100_0000), (0x2_8000_0000, (1 << 39) - 0x2_8000_0000)]);
     let interrupt: Vec<_> = hypervisor.words("interrupts").expect("an interrupt").collect();
     assert_eq!(interrupt, [1, 15, 0xf08]);
     let cpus: Vec<_> = tree.node("/cpus").expect("cpus").children().filter_map(|cpu| cpu.number("reg")).collect();
     assert_eq!((cpus.len(), cpus[15], cpus[16]), (17, 15, 0x100));
-    let memory = |at: &str| tree.node(at).and_then(|node| node.ranges().next());
+    let memory = |at: &str| tree.node(at).and_then(|node| node.ranges().first().copied());
     assert_eq!(memory("/memory@40000000").map(PaRange::size), Some(3 << 30));
     assert_eq!(memory("/memory@200000000").map(PaRange::size), Some(2 << 30));
     let gic = tree.nodes().find(|node| node.is_compatible("arm,gic-v3")).expect("a GIC");
-    let frames: Vec<_> = gic.ranges().collect();
+    let frames = gic.ranges();
     assert_eq!((frames[0].base().0, frames[1].base().0), (0x300_1000, 0x302_0000));
     assert_eq!(frames[1].size(), 17 * 0x2_0000);
     let timer = tree.node("/timer").and_then(|node| node.words("interrupts")).expect("a timer");
