@@ -27,7 +27,10 @@ impl Session<'_> {
             match cause {
                 Cause::VirtualTimer => {
                     let physical = self.pcpu.virtual_timer();
-                    self.with_vgic(|vgic, vcpu| vgic.raise_hw(vcpu, VIRTUAL_TIMER, physical));
+                    self.with_vgic(|vgic, vcpu| {
+                        vgic.raise_hw(vcpu, VIRTUAL_TIMER, physical);
+                        VcpuSet::EMPTY
+                    });
                 }
                 Cause::Maintenance => self.with_vgic(|vgic, vcpu| vgic.sync(vcpu, &mut Live)),
                 Cause::Console => machine().read_console(),

@@ -52,7 +52,9 @@ impl Route {
 /// While an interrupt is `listed`, a list register of its holder has the truth of whether it is
 /// pending and active; `latch` and `active` then say what it was listed with, and what happens to
 /// it meanwhile is kept in `again` and `forced` until [`Bank::unlist`] brings the two together.
+// In this order, for instructions reach two words at once where these are not far from the beginning.
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub(super) struct Bank {
     pub enabled: u32,
     pub group1: u32,

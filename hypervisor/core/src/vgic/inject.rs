@@ -60,17 +60,13 @@ impl VGic {
     /// The physical PPI `physical` fired for the PPI `intid` of `vcpu`; it is active and its priority
     /// dropped. It stays active until the guest deactivates it, or until [`super::Flushed::release`],
     /// whatever the guest makes of its own interrupt meanwhile: so it cannot fire again and again.
-    /// Returns who must look again.
-    pub fn raise_hw(&mut self, vcpu: VcpuId, intid: IntId, physical: IntId) -> VcpuSet {
+    /// No other vCPU is concerned.
+    pub fn raise_hw(&mut self, vcpu: VcpuId, intid: IntId, physical: IntId) {
         let forwarding = self.forwarding;
-        let mut told = VcpuSet::EMPTY;
         if let Some(cpu) = self.cpu_mut(vcpu).filter(|_| intid.is_private()) {
             cpu.bank.set_hw(intid, physical);
-            if cpu.pend(intid.mask(), forwarding) {
-                told.insert(vcpu);
-            }
+            cpu.pend(intid.mask(), forwarding);
         }
-        told
     }
 
     /// Whether the physical interrupt behind a private one must be active while `vcpu` is loaded:

@@ -221,8 +221,7 @@ impl Machine {
             return false;
         }
         *active |= 1 << ppi.get();
-        let notify = self.gic.raise_hw(VcpuId(cpu), ppi, ppi);
-        Self::check(&self.gic, notify);
+        self.gic.raise_hw(VcpuId(cpu), ppi, ppi);
         true
     }
 
