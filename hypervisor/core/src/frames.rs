@@ -155,6 +155,14 @@ struct Split {
 }
 
 impl Split {
+    #[cold]
+    fn new(frame: Frame) -> Result<Self> {
+        let mut frames = Vec::new();
+        frames.try_reserve_exact(FRAMES_PER_BLOCK).map_err(|_| MemoryError::OutOfMemory)?;
+        frames.resize(FRAMES_PER_BLOCK, frame);
+        Ok(Self { frames, free: if frame == Frame::Free { FRAMES_PER_BLOCK } else { 0 }, next: 0 })
+    }
+
     fn set(&mut self, index: usize, frame: Frame) {
         let Some(slot) = self.frames.get_mut(index) else { return };
         self.free -= usize::from(*slot == Frame::Free);
@@ -181,11 +189,7 @@ impl Block {
     /// Its pages one by one.
     fn split(&mut self) -> Result<&mut Split> {
         if let Self::Whole(frame) = *self {
-            let mut frames = Vec::new();
-            frames.try_reserve_exact(FRAMES_PER_BLOCK).map_err(|_| MemoryError::OutOfMemory)?;
-            frames.resize(FRAMES_PER_BLOCK, frame);
-            let free = if frame == Frame::Free { FRAMES_PER_BLOCK } else { 0 };
-            *self = Self::Split(Split { frames, free, next: 0 });
+            *self = Self::Split(Split::new(frame)?);
         }
         match self {
             Self::Split(split) => Ok(split),
