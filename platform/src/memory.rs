@@ -51,8 +51,8 @@ pub fn init(banks: &[Range<usize>]) -> Result<(), mmu::MapError> {
 fn check(base: u64, length: usize) -> Result<usize, NotRam> {
     let start = base as usize;
     let end = start.wrapping_add(length);
-    let [from, own, behind, to] = MAIN.each_ref().map(|place| place.load(Ordering::Relaxed));
-    let is_main = from <= start && start <= end && end <= to && (end <= own || behind <= start);
+    let place = |at: usize| MAIN[at].load(Ordering::Relaxed);
+    let is_main = place(0) <= start && start <= end && end <= place(3) && (end <= place(1) || place(2) <= start);
     if is_main || is_elsewhere(start, end) { Ok(start) } else { Err(NotRam) }
 }
 
