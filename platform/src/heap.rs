@@ -30,6 +30,7 @@ unsafe impl GlobalAlloc for LockedHeap {
 }
 
 /// Gives the heap its memory.
+#[unsafe(link_section = ".text.boot")]
 pub(crate) fn init(range: Range<usize>) {
     // SAFETY: the linker keeps everything else out of the range, it is mapped for reading and
     // writing, and the boot CPU does this once.

@@ -76,12 +76,9 @@ pub(crate) extern "C" fn map_image(device_tree: usize) -> u64 {
         (statics, MEMORY),
         (stack, MEMORY),
         (image::heap(), MEMORY),
+        if tree.end <= region.start || region.end <= tree.start { (tree, MEMORY) } else { (0..0, MEMORY) },
     ];
-    let mut mapped = ranges.into_iter().all(|(range, usage)| map(range, usage).is_ok());
-    if tree.end <= region.start || region.end <= tree.start {
-        mapped &= map(tree, MEMORY).is_ok();
-    }
-    if mapped { control() } else { 0 }
+    if ranges.into_iter().all(|(range, usage)| map(range, usage).is_ok()) { control() } else { 0 }
 }
 
 /// `TCR_EL2` for this CPU.
@@ -120,8 +117,8 @@ fn add(range: Range<usize>, usage: u64) -> Result<(), MapError> {
 /// Takes a page of the heap that nothing refers to out of the map, as a guard.
 pub(crate) fn unmap_page(at: usize) {
     let _change = CHANGE.lock();
-    let Ok(entry) = entry(at, PAGE) else { return };
-    entry.store(0, Ordering::Relaxed);
+    let Ok(table) = table(at, PAGE) else { return };
+    table.0[at >> PAGE & 511].store(0, Ordering::Relaxed);
     // SAFETY: forgetting a translation only makes what the tables say so.
     unsafe {
         asm!("dsb ishst", "tlbi vae2is, {}", "dsb ish", "isb", in(reg) at >> 12, options(nostack, preserves_flags))
@@ -138,25 +135,31 @@ fn map(range: Range<usize>, usage: u64) -> Result<(), MapError> {
     }
     let mut at = range.start;
     while at < range.end {
-        at += map_one(at, range.end - at, usage)?;
+        at += map_some(at, range.end - at, usage)?;
     }
     Ok(())
 }
 
-/// Maps the largest block at `at` that fits `room` and does not lie over a table, and returns its size.
-fn map_one(at: usize, room: usize, usage: u64) -> Result<usize, MapError> {
+/// Maps the largest blocks at `at` that fit `room` and do not lie over a table, as far as one table goes, and returns how
+/// much that was.
+fn map_some(at: usize, room: usize, usage: u64) -> Result<usize, MapError> {
     for level in LEVELS {
         let size = 1 << level;
         if !at.is_multiple_of(size) || room < size {
             continue;
         }
-        let entry = entry(at, level)?;
-        if level != PAGE && is_table(entry) {
-            continue;
-        }
         let page = if level == PAGE { TABLE_OR_PAGE } else { 0 };
-        entry.store(at as u64 | usage | page, Ordering::Relaxed);
-        return Ok(size);
+        let mut mapped = 0;
+        for entry in table(at, level)?.0.iter().skip(at >> level & 511).take(room >> level) {
+            if level != PAGE && is_table(entry) {
+                break;
+            }
+            entry.store((at + mapped) as u64 | usage | page, Ordering::Relaxed);
+            mapped += size;
+        }
+        if mapped > 0 {
+            return Ok(mapped);
+        }
     }
     Err(MapError)
 }
@@ -165,20 +168,19 @@ fn is_table(entry: &AtomicU64) -> bool {
     entry.load(Ordering::Relaxed) & (VALID | TABLE_OR_PAGE) == VALID | TABLE_OR_PAGE
 }
 
-/// The descriptor for `at` of a level, with the tables above it made as needed.
-fn entry(at: usize, level: u32) -> Result<&'static AtomicU64, MapError> {
+/// The table of a level that has the descriptor for `at`, with those above it made as needed.
+fn table(at: usize, level: u32) -> Result<&'static Table, MapError> {
     let mut table = &POOL[0];
     for above in LEVELS.into_iter().take_while(|&above| above > level) {
         table = next_table(&table.0[at >> above & 511])?;
     }
-    Ok(&table.0[at >> level & 511])
+    Ok(table)
 }
 
 fn next_table(entry: &AtomicU64) -> Result<&'static Table, MapError> {
     let value = entry.load(Ordering::Relaxed);
-    let pool = &raw const POOL as u64;
     if is_table(entry) {
-        return POOL.get(((value & ADDRESS) - pool) as usize / PAGE_SIZE).ok_or(MapError);
+        return POOL.get(((value & ADDRESS) as usize - POOL.as_ptr() as usize) / PAGE_SIZE).ok_or(MapError);
     }
     if value & VALID != 0 {
         return Err(MapError);
