@@ -39,11 +39,15 @@ pub enum Need {
     Initramfs(Linux),
     /// Debian's Xen.
     Xen,
+    /// The C headers of Xen's public interface: only tests read them.
+    XenHeaders,
+    /// A C compiler for arm64, for those headers.
+    CrossCompiler,
 }
 
 impl Need {
-    /// Everything that any command needs.
-    pub const ALL: [Self; 9] = [
+    /// Everything that any command or test needs.
+    pub const ALL: [Self; 11] = [
         Self::Qemu,
         Self::Dtc,
         Self::Target(Target::Hypervisor),
@@ -53,6 +57,8 @@ impl Need {
         Self::Initramfs(Linux::V6_1),
         Self::Initramfs(Linux::V6_12),
         Self::Xen,
+        Self::XenHeaders,
+        Self::CrossCompiler,
     ];
 
     /// What the user reads.
@@ -65,6 +71,8 @@ impl Need {
             Self::Kernel(linux) => format!("Debian's Linux {linux}"),
             Self::Initramfs(linux) => format!("an initramfs for Linux {linux}"),
             Self::Xen => "Debian's Xen".into(),
+            Self::XenHeaders => "Xen's C headers".into(),
+            Self::CrossCompiler => "a C compiler for arm64".into(),
         }
     }
 
@@ -76,6 +84,8 @@ impl Need {
             Self::Kernel(linux) => paths.kernel(linux).is_file(),
             Self::Initramfs(linux) => initramfs::is_current(&paths.initramfs(linux)),
             Self::Xen => paths.xen().is_file(),
+            Self::XenHeaders => paths.xen_headers().is_dir(),
+            Self::CrossCompiler => system::has_program(system::CROSS_COMPILER),
         }
     }
 
@@ -83,10 +93,12 @@ impl Need {
         match self {
             Self::Qemu => system::require_qemu(),
             Self::Dtc => Ok(()),
+            Self::CrossCompiler => system::require_cross_compiler(),
             Self::Target(_) => targets::provide(paths),
             Self::Kernel(linux) => debian::fetch_kernel(linux, paths),
             Self::Initramfs(linux) => initramfs::build(&paths.initramfs(linux), paths),
             Self::Xen => debian::fetch_xen(paths),
+            Self::XenHeaders => debian::fetch_xen_headers(paths),
         }
     }
 }
@@ -100,6 +112,8 @@ pub struct Paths {
 impl Paths {
     /// QEMU's program.
     pub const QEMU: &'static str = system::QEMU;
+    /// The program of the C compiler for arm64.
+    pub const CROSS_COMPILER: &'static str = system::CROSS_COMPILER;
 
     /// The paths in this checkout, whether or not anything is there.
     #[must_use]
@@ -123,6 +137,12 @@ impl Paths {
     #[must_use]
     pub fn xen(&self) -> PathBuf {
         self.artefacts.join("debian/xen/xen")
+    }
+
+    /// The directory in which C finds `xen/xen.h`.
+    #[must_use]
+    pub fn xen_headers(&self) -> PathBuf {
+        self.artefacts.join("debian/xen-headers")
     }
 
     fn of_linux(&self, linux: Linux) -> PathBuf {

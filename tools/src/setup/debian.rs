@@ -14,6 +14,8 @@ use crate::workspace::replace_file;
 /// The package that depends on a release's newest kernel for virtual machines.
 const KERNEL: &str = "linux-image-cloud-arm64";
 const XEN: &str = "xen-hypervisor-4.20-arm64";
+/// The package with the C headers of the same version.
+const XEN_HEADERS: &str = "libxen-dev";
 const BUSYBOX: &str = "busybox-static";
 
 /// What an arm64 Image has at this offset (Linux, Documentation/arch/arm64/booting.rst).
@@ -77,6 +79,13 @@ pub fn fetch_xen(paths: &Paths) -> Result<()> {
     keep_image(&archive.unpack(XEN)?, "xen-", &paths.xen())
 }
 
+/// Fetches the C headers of Xen's public interface, of the version whose ABI we speak.
+pub fn fetch_xen_headers(paths: &Paths) -> Result<()> {
+    let step = Step::begin("fetching the C headers of Debian's Xen 4.20 (some 10 MB)");
+    let archive = Archive::open(Release::Trixie, &paths.scratch(), &step)?;
+    keep_directory(&archive.unpack(XEN_HEADERS)?, "usr/include", &paths.xen_headers())
+}
+
 /// Fetches the one program of which a Linux guest's userland is made.
 pub fn fetch_busybox(paths: &Paths) -> Result<()> {
     let step = Step::begin("fetching Debian's busybox (some 10 MB)");
@@ -110,6 +119,15 @@ fn keep(package: &Package, file: &Path, path: &Path) -> Result<()> {
     let bytes = fs::read(file).into_diagnostic()?;
     replace_file(&package_file(path), package.name.as_bytes())?;
     replace_file(path, &bytes)
+}
+
+/// Moves the `directory` of the package to `path`, which is all there or not at all, and the package's name to a file
+/// beside it.
+fn keep_directory(package: &Package, directory: &str, path: &Path) -> Result<()> {
+    replace_file(&package_file(path), package.name.as_bytes())?;
+    fs::rename(package.root.join(directory), path)
+        .into_diagnostic()
+        .wrap_err_with(|| format!("cannot take {directory} of {} to {}", package.name, path.display()))
 }
 
 /// Name and version of the package that the file at `path` came from.

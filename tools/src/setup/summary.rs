@@ -33,6 +33,7 @@ fn describe(need: Need, paths: &Paths) -> Result<(String, String)> {
             (version, program(system::QEMU))
         }
         Need::Dtc => (String::new(), program(system::DTC)),
+        Need::CrossCompiler => (String::new(), program(system::CROSS_COMPILER)),
         Need::Target(target) => {
             let toolchain = Toolchain::current()?;
             let place = targets::place(target, toolchain, paths);
@@ -46,6 +47,7 @@ fn describe(need: Need, paths: &Paths) -> Result<(String, String)> {
         Need::Kernel(linux) => file(&paths.kernel(linux)),
         Need::Initramfs(linux) => file(&paths.initramfs(linux)),
         Need::Xen => file(&paths.xen()),
+        Need::XenHeaders => file(&paths.xen_headers()),
     })
 }
 

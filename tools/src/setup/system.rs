@@ -13,6 +13,8 @@ use crate::progress::Step;
 pub const QEMU: &str = "qemu-system-aarch64";
 /// The device-tree compiler's program.
 pub const DTC: &str = "dtc";
+/// The program of the C compiler for arm64, as every distribution calls it, on arm64 too.
+pub const CROSS_COMPILER: &str = "aarch64-linux-gnu-gcc";
 /// Debian 12's QEMU: what the whole project is tested with.
 pub const QEMU_MINIMUM: QemuVersion = QemuVersion(7, 2);
 
@@ -85,14 +87,22 @@ pub fn require_qemu() -> Result<()> {
     }
 }
 
+/// Succeeds if the C compiler for arm64 is here, after it was to be installed.
+pub fn require_cross_compiler() -> Result<()> {
+    if has_program(CROSS_COMPILER) {
+        return Ok(());
+    }
+    Err(miette!(help = elsewhere(), "a C compiler for arm64 was installed, but {CROSS_COMPILER} is not on the PATH"))
+}
+
 /// What to do on a machine without apt.
 pub fn elsewhere() -> String {
     format!(
         "on Debian and Ubuntu this is automatic; on another system install QEMU {QEMU_MINIMUM} \
-         or newer ({QEMU}), the device-tree compiler ({DTC}), apt, dpkg and Debian's archive \
-         keyring\n\
-         Fedora: dnf install qemu-system-aarch64-core dtc apt dpkg debian-keyring\n\
-         Arch: pacman -S qemu-system-aarch64 dtc apt dpkg debian-archive-keyring"
+         or newer ({QEMU}), the device-tree compiler ({DTC}), apt, dpkg, Debian's archive \
+         keyring and, for the tests, a C compiler for arm64 ({CROSS_COMPILER})\n\
+         Fedora: dnf install qemu-system-aarch64-core dtc apt dpkg debian-keyring gcc-aarch64-linux-gnu\n\
+         Arch: pacman -S qemu-system-aarch64 dtc apt dpkg debian-archive-keyring aarch64-linux-gnu-gcc"
     )
 }
 
@@ -100,7 +110,10 @@ fn package(need: Need) -> Option<&'static str> {
     match need {
         Need::Qemu => Some("qemu-system-arm"),
         Need::Dtc => Some("device-tree-compiler"),
-        Need::Kernel(_) | Need::Initramfs(_) | Need::Xen => apt::keyring().is_none().then_some(apt::KEYRING_PACKAGE),
+        Need::CrossCompiler => Some("gcc-aarch64-linux-gnu"),
+        Need::Kernel(_) | Need::Initramfs(_) | Need::Xen | Need::XenHeaders => {
+            apt::keyring().is_none().then_some(apt::KEYRING_PACKAGE)
+        }
         Need::Target(_) => None,
     }
 }
