@@ -20,7 +20,7 @@ impl Window {
 pub const GICV3_DISTRIBUTOR: Window = Window { base: 0x0300_1000, size: 0x1_0000 };
 /// GICv3 redistributors, 128 KiB for each vCPU (`GUEST_GICV3_GICR0_*`).
 pub const GICV3_REDISTRIBUTORS: Window = Window { base: 0x0302_0000, size: 0x100_0000 };
-/// Size of one vCPU's redistributor (`GUEST_GICV3_RDIST_STRIDE`).
+/// Size of one vCPU's redistributor: the architecture's, two frames of 64 KiB.
 pub const GICV3_REDISTRIBUTOR_STRIDE: u64 = 0x2_0000;
 /// The emulated SBSA UART (`GUEST_PL011_*`).
 pub const VPL011: Window = Window { base: 0x2200_0000, size: 0x1000 };

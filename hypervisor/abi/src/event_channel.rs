@@ -88,7 +88,7 @@ wire! {
     /// `struct evtchn_bind_ipi`: whom to notify, and the port that is made for it.
     BindIpi { vcpu: u32, port: u32 }
 
-    /// `struct evtchn_close`, `evtchn_send` and `evtchn_unmask`.
+    /// `struct evtchn_close`, `struct evtchn_send` and `struct evtchn_unmask`.
     Port { port: u32 }
 
     /// `struct evtchn_status`: what a port is ([`status`]), and whom it notifies; `peer` is the other end's domain, or the virtual

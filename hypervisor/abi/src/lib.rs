@@ -29,18 +29,39 @@ pub trait Wire: FromBytes + IntoBytes + Immutable + Copy {}
 
 impl<T: FromBytes + IntoBytes + Immutable + Copy> Wire for T {}
 
-/// Declares structures of the ABI, each with the layout and the traits that they all have. Fields are named as in Xen's headers
+/// What a structure looks like, for the test that compares it with C's.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Its name here.
+    pub name: &'static str,
+    /// What is said of it, in which its name in C stands.
+    pub doc: &'static str,
+    /// Its size in bytes.
+    pub size: usize,
+    /// Name, offset and size of each field, in bytes.
+    pub fields: &'static [(&'static str, usize, usize)],
+}
+
+/// Declares structures of the ABI, a module's all at once, each with the layout and the traits that they all have. Fields are named as in Xen's headers
 /// and padding is `pad`; what the others mean, the structure's own comment says.
 macro_rules! wire {
-    ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* $(,)? })*) => {
+    ($($(#[doc = $doc:literal])* $name:ident { $($field:ident: $type:ty),* $(,)? })*) => {
         $(
-            $(#[$doc])*
+            $(#[doc = $doc])*
             #[derive(Clone, Copy, Debug, PartialEq, Eq)]
             #[derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable)]
             #[repr(C)]
             #[allow(missing_docs, reason = "the structure's comment describes its fields")]
             pub struct $name { $(pub $field: $type,)* }
         )*
+
+        /// The structures of this module.
+        pub const LAYOUTS: &[$crate::Layout] = &[$($crate::Layout {
+            name: stringify!($name),
+            doc: concat!($($doc),*),
+            size: size_of::<$name>(),
+            fields: &[$((stringify!($field), core::mem::offset_of!($name, $field), size_of::<$type>()),)*],
+        },)*];
     };
 }
 pub(crate) use wire;

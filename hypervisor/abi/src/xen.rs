@@ -63,11 +63,9 @@ pub mod assist {
 pub const EVENTS_2L: u32 = 4096;
 
 wire! {
-    /// `struct vcpu_info`, whose `struct arch_vcpu_info` has no member on Arm: whether an event is pending, and which words of
-    /// pending events are worth a look. On Arm the guest masks the interrupt in place of `evtchn_upcall_mask`.
-    VcpuInfo {
-        evtchn_upcall_pending: u8, evtchn_upcall_mask: u8, reserved: [u8; 6], evtchn_pending_sel: u64, time: TimeInfo,
-    }
+    /// `struct vcpu_info`: whether an event is pending, and which words of pending events are worth a look. On Arm there is no mask:
+    /// the guest masks the interrupt.
+    VcpuInfo { evtchn_upcall_pending: u8, pad: [u8; 7], evtchn_pending_sel: u64, time: TimeInfo }
 
     /// `struct shared_info`: the `vcpu_info` that vCPU 0 has without registering one, a bit for each event that is pending and for
     /// each that is not to be announced, and the wall clock at the domain's start: seconds since 1970 in two halves, nanoseconds.
