@@ -103,18 +103,19 @@ fn build_all(machine: &Machine, configuration: &Configuration, mut seeds: Seeds)
         }
     }
     configuration.connections().for_each(|ends| builder::connect(machine, ends));
+    if starts.is_empty() {
+        console::log(format_args!("no domain could be built"));
+        machine.power_off();
+    }
     for (id, start) in starts {
         if let Some(domain) = machine.domain(id) {
             domain.start(VcpuId(0), start);
         }
     }
-    if machine.has_no_domains() {
-        console::log(format_args!("no domain could be built"));
-        machine.power_off();
-    }
     if configuration.interactive {
         console::focus_first();
     }
+    machine.leave();
 }
 
 fn modules(domain: &DomainConfig) -> impl Iterator<Item = PaRange> + use<> {

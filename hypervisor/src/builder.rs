@@ -24,7 +24,7 @@ use spin::Once;
 use thiserror::Error;
 
 use crate::console;
-use crate::domain::{Domain, Extras};
+use crate::domain::{Domain, Extras, Presence};
 use crate::machine::Machine;
 use crate::memory::{FrameRef, GuestMemory, MemoryError};
 use crate::stats::Milestones;
@@ -81,6 +81,7 @@ pub fn build(
         name: config.name.clone(),
         power: Mutex::new(Power::new(config.vcpus)),
         alive: AtomicUsize::new(vcpus.len()),
+        _presence: Presence::new(),
         vcpus,
         memory: Mutex::new(memory),
         vgic: Mutex::new(vgic),

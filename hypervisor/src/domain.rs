@@ -62,6 +62,25 @@ pub struct Domain {
     pub end: Once<End>,
     /// vCPUs that may still be on a pCPU or come to one. Whoever takes the last away buries the domain.
     pub alive: AtomicUsize,
+    /// The last to be dropped: everything else has gone back then.
+    pub _presence: Presence,
+}
+
+/// That a domain is there: the machine stays on for it.
+pub struct Presence(());
+
+impl Presence {
+    /// One more domain.
+    pub fn new() -> Self {
+        machine().enter();
+        Self(())
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        machine().leave();
+    }
 }
 
 /// How a domain ended.

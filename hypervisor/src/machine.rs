@@ -34,7 +34,7 @@ pub struct Machine {
     // Affinities by pCPU number.
     affinities: Box<[u64]>,
     schedule: Mutex<Schedule>,
-    // Domains that are still to be taken apart.
+    // Domains that are not all gone, and one more while they are being built.
     left: AtomicUsize,
     domains: Mutex<Numbered<Arc<Domain>>>,
     ram_bytes: u64,
@@ -92,7 +92,7 @@ impl Machine {
             id_registers: IdRegisters::new(syndrome::id_register),
             affinities: affinities.into(),
             schedule: Mutex::new(Schedule { scheduler, vcpus: Numbered(Vec::new()) }),
-            left: AtomicUsize::new(0),
+            left: AtomicUsize::new(1),
             domains: Mutex::new(Numbered(Vec::new())),
             ram_bytes,
             entered,
@@ -126,7 +126,6 @@ impl Machine {
 
     /// Puts a domain into its slots. Its vCPUs are switched off.
     pub fn add(&self, domain: &Arc<Domain>) {
-        self.left.fetch_add(1, Ordering::Relaxed);
         self.domains.lock().set(domain.id.get().into(), Some(domain.clone()));
         self.with_schedule(|schedule, _| {
             for vcpu in &domain.vcpus {
@@ -184,7 +183,7 @@ impl Machine {
         self.domains.lock().get(id.get().into())
     }
 
-    /// Forgets a domain whose vCPUs have all left, reports it, and switches the machine off after the last.
+    /// Forgets a domain whose vCPUs have all left, and reports it.
     pub fn bury(&self, domain: &Arc<Domain>) {
         let cpu_ticks = self.with_schedule(|schedule, _| {
             let mut ticks = 0;
@@ -196,7 +195,22 @@ impl Machine {
         });
         self.domains.lock().set(domain.id.get().into(), None);
         domain.dismantle(cpu_ticks);
-        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+    }
+
+    /// One more domain is there.
+    pub fn enter(&self) {
+        self.left.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A domain is gone with all it had, or all domains are built.
+    pub fn leave(&self) {
+        self.left.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Switches the machine off if no domain is there any more. Whoever lets the last one go comes by here.
+    pub fn power_off_if_deserted(&self) {
+        const OFF: usize = usize::MAX / 2;
+        if self.left.compare_exchange(0, OFF, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             self.power_off();
         }
     }
@@ -211,11 +225,6 @@ impl Machine {
     /// How many pCPUs there are.
     pub fn pcpus(&self) -> usize {
         self.affinities.len()
-    }
-
-    /// Whether nothing was built.
-    pub fn has_no_domains(&self) -> bool {
-        self.left.load(Ordering::Relaxed) == 0
     }
 
     /// Passes on what was typed.

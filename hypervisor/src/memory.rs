@@ -12,7 +12,7 @@ use mote_platform::memory;
 use mote_platform::stage2::{self, Stage2Root};
 
 pub use mote_core::frames::MemoryError;
-pub use pools::{FrameRef, init, release_module};
+pub use pools::{FrameRef, init, pool_bytes, release_module};
 use pools::{give_back, with_pools};
 
 /// The tables' side of a domain's p2m.

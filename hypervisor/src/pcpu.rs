@@ -133,6 +133,7 @@ impl Pcpu {
             self.alarm = next.alarm;
             self.set_timer_deadline(None);
             let Some((domain, index)) = next.vcpu else {
+                machine.power_off_if_deserted();
                 self.idle();
                 next = machine.next(self.id, None);
                 continue;

@@ -8,7 +8,7 @@ use mote_platform::{heap, image, timer};
 
 use crate::console;
 use crate::domain::{Domain, End};
-use crate::memory::Usage;
+use crate::memory::{self, Usage};
 use crate::stats::Exits;
 
 /// A milestone as JSON: null if it was not reached.
@@ -78,11 +78,13 @@ pub fn refused(name: &str, reason: impl fmt::Display) {
     console::log(format_args!("report {{\"kind\":\"refused\",\"name\":{name:?},\"reason\":{reason:?}}}"));
 }
 
-/// Reports the machine, when all its domains have ended.
+/// Reports the machine, when all its domains are gone: what of the pool is not free then is lost.
 pub fn machine(pcpus: usize, memory_bytes: u64, entered: u64, first_guest: u64) {
+    let (pool, free) = memory::pool_bytes();
     console::log(format_args!(
         "report {{\"kind\":\"machine\",\"pcpus\":{pcpus},\"memory_bytes\":{memory_bytes},\"image_bytes\":{},\
-         \"hypervisor_bytes\":{},\"hz\":{},\"entered\":{entered},\"first_guest\":{}}}",
+         \"hypervisor_bytes\":{},\"hz\":{},\"entered\":{entered},\"first_guest\":{},\
+         \"pool_bytes\":{pool},\"free_bytes\":{free}}}",
         image::file_size(),
         image::region().len() - heap::free(),
         timer::frequency(),

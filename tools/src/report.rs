@@ -162,6 +162,10 @@ pub struct MachineReport {
     /// When the first guest's first instruction was about to run, if one did.
     #[serde(default)]
     pub first_guest: Option<u64>,
+    /// Bytes of memory that guests could have.
+    pub pool_bytes: u64,
+    /// What of it was free when all guests were gone.
+    pub free_bytes: u64,
 }
 
 #[cfg(test)]

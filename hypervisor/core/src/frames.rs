@@ -243,6 +243,19 @@ impl FramePool {
         self.mark(range.base().0.div_ceil(PAGE_SIZE)..range.end().0 / PAGE_SIZE, Frame::Free)
     }
 
+    /// Bytes that are free or somebody's, which is all but what is reserved, and those that are free.
+    #[must_use]
+    pub fn bytes(&self) -> (u64, u64) {
+        let count = |is_it: fn(&Frame) -> bool| {
+            let pages = |block: &Block| match block {
+                Block::Whole(frame) => usize::from(is_it(frame)) * FRAMES_PER_BLOCK,
+                Block::Split(split) => split.frames.iter().filter(|frame| is_it(frame)).count(),
+            };
+            self.blocks.iter().map(pages).sum::<usize>() as u64 * PAGE_SIZE
+        };
+        (count(|frame| *frame != Frame::Reserved), count(|frame| *frame == Frame::Free))
+    }
+
     /// Makes of pages, by their numbers, what `frame` says.
     fn mark(&mut self, pages: Range<u64>, frame: Frame) -> Result {
         let in_block = FRAMES_PER_BLOCK as u64;

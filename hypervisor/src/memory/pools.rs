@@ -41,6 +41,11 @@ pub(super) fn with_pools<R>(f: impl FnOnce(&mut Pools) -> R) -> R {
     f(&mut POOLS.get().expect("the pools are opened before any domain is built").lock())
 }
 
+/// Bytes of memory that domains can have, and how many of them are free.
+pub fn pool_bytes() -> (u64, u64) {
+    with_pools(|pools| pools.frames.bytes())
+}
+
 /// Puts boot modules, which are no longer needed, into the pool, scrubbed.
 pub fn release_module(range: PaRange) {
     if memory::zero(range.base().0, range.size() as usize).is_ok() {
