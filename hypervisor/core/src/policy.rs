@@ -49,7 +49,11 @@ pub const POLICY: [(Action, [bool; 3]); 8] = [
 /// Whether the table allows it.
 #[must_use]
 pub fn allows(action: Action, relation: Relation) -> bool {
-    POLICY.iter().any(|(of, allowed)| *of == action && allowed[relation as usize])
+    is_in(&POLICY, action, relation)
+}
+
+fn is_in(policy: &[(Action, [bool; 3])], action: Action, relation: Relation) -> bool {
+    policy.iter().any(|(of, allowed)| *of == action && allowed[relation as usize])
 }
 
 #[cfg(test)]
@@ -58,12 +62,52 @@ mod tests {
     use std::format;
     use std::string::String;
 
+    const RELATIONS: [Relation; 3] = [Relation::Itself, Relation::Peer, Relation::Stranger];
+
+    /// Every action there is: the compiler knows when one is missing here.
+    fn actions() -> impl Iterator<Item = Action> {
+        let next = |action: &Action| {
+            Some(match action {
+                Action::JoinEvents => Action::Manage,
+                Action::Manage => Action::UseGrants,
+                Action::UseGrants => Action::ChangeMemory,
+                Action::ChangeMemory => Action::MapForeign,
+                Action::MapForeign => Action::Shutdown,
+                Action::Shutdown => Action::Console,
+                Action::Console => Action::Control,
+                Action::Control => return None,
+            })
+        };
+        core::iter::successors(Some(Action::JoinEvents), next)
+    }
+
+    fn pairs() -> impl Iterator<Item = (Action, Relation)> {
+        actions().flat_map(|action| RELATIONS.map(|relation| (action, relation)))
+    }
+
+    /// What is wanted, said a second time in another way.
+    fn is_wanted(action: Action, relation: Relation) -> bool {
+        match (action, relation) {
+            (_, Relation::Stranger) | (Action::MapForeign | Action::Control, _) => false,
+            (Action::JoinEvents | Action::UseGrants, Relation::Itself | Relation::Peer) => true,
+            (_, relation) => relation == Relation::Itself,
+        }
+    }
+
     #[test]
-    fn every_action_has_one_row_and_strangers_have_nothing() {
-        for (action, _) in POLICY {
-            assert_eq!(POLICY.iter().filter(|(of, _)| *of == action).count(), 1);
-            assert!(!allows(action, Relation::Stranger), "{action:?}");
-            assert!(!allows(action, Relation::Peer) || allows(action, Relation::Itself));
+    fn every_pair_is_decided_as_wanted() {
+        assert_eq!(pairs().count(), POLICY.len() * RELATIONS.len());
+        for (action, relation) in pairs() {
+            assert_eq!(POLICY.iter().filter(|(of, _)| *of == action).count(), 1, "{action:?} has not one row");
+            assert_eq!(allows(action, relation), is_wanted(action, relation), "{action:?} of {relation:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_row_is_forbidden() {
+        for (action, relation) in pairs() {
+            let others: std::vec::Vec<_> = POLICY.into_iter().filter(|(of, _)| *of != action).collect();
+            assert!(!is_in(&others, action, relation), "{action:?} of {relation:?}");
         }
     }
 

@@ -9,6 +9,7 @@ use xen_abi::event_channel::{
 };
 
 use super::{Action, Answer, Arguments, BATCH, Errno, Reply, Session};
+use crate::domain::Domain;
 use crate::machine::machine;
 
 /// How often a port whose other end keeps changing is tried to be closed.
@@ -67,7 +68,7 @@ impl Session<'_> {
                 let port = self.domain.events.lock().bind_ipi(asked.vcpu)?;
                 self.write(at, &BindIpi { port, ..asked })?;
             }
-            op::CLOSE => self.close(self.read::<Port>(at)?.port)?,
+            op::CLOSE => close(self.domain, self.read::<Port>(at)?.port)?,
             op::SEND => self.send_event(at)?,
             op::STATUS => {
                 let asked: Status = self.read(at)?;
@@ -113,11 +114,6 @@ impl Session<'_> {
         self.write(at, &BindInterdomain { local_port, ..asked })
     }
 
-    fn close(&mut self, port: u32) -> Result<(), Errno> {
-        let mut tries = (0..TRIES).map(|_| self.domain.close_port(port));
-        tries.find(|closed| *closed != Err(Errno::EAGAIN)).unwrap_or(Err(Errno::EAGAIN))
-    }
-
     /// Closes all ports, some at a time: those that are closed are passed over when the guest calls again.
     fn reset(&mut self, at: u64) -> Answer {
         let asked: Reset = self.read(at)?;
@@ -129,7 +125,7 @@ impl Session<'_> {
                 return Ok(Reply::DONE);
             };
             drop(events);
-            self.close(port)?;
+            close(&domain, port)?;
         }
         Ok(Reply::Again(None))
     }
@@ -147,4 +143,9 @@ impl Session<'_> {
         self.domain.events.lock().init_control(VcpuId(asked.vcpu as u8), page, offset)?;
         self.write(at, &InitControl { link_bits: fifo::LINK_BITS as u8, ..asked })
     }
+}
+
+fn close(domain: &Domain, port: u32) -> Result<(), Errno> {
+    let mut tries = (0..TRIES).map(|_| domain.close_port(port));
+    tries.find(|closed| *closed != Err(Errno::EAGAIN)).unwrap_or(Err(Errno::EAGAIN))
 }
