@@ -1,0 +1,55 @@
+//! What a guest that means harm can take, and that it gives back all of it.
+
+use mote_tests::{Guest, Run, Until, boot, machine};
+use mote_tools::report::State;
+
+/// Joined with the victim by the configuration, of 5 domains that are numbered in their order.
+fn guest(name: &str, package: &str, properties: &str, arguments: &str) -> Guest {
+    let properties = format!("xen,enhanced = \"no-xenstore\"; {properties}");
+    Guest::unikernel(name, package).memory(8 << 10).properties(&properties).arguments(arguments)
+}
+
+/// Two attackers, their victim, and two that have nothing to do with it, at once.
+fn attack() -> Run {
+    let peers = "mote,peers = \"victim\";";
+    let guests = [
+        guest("victim", "hostile", "", "do=victim peers=2,3"),
+        guest("hostile", "hostile", peers, "do=all me=2 peers=1 stranger=4").memory(32 << 10).vcpus(2),
+        guest("crasher", "hostile", peers, "do=crash me=3 peers=1 stranger=4").vcpus(2),
+        guest("ping", "ping", "mote,peers = \"pong\";", "peer=5 rounds=200"),
+        guest("pong", "pong", "", "peer=4"),
+    ];
+    boot(&guests, &machine(2, 1024), Until::AllEnded)
+}
+
+/// What the attacker is told where its limits are: Xen's answers.
+const LIMITS: [&str; 12] = [
+    "hostile: ports for a peer: 1022, then Errno(28)",
+    "hostile: ports to itself: 511, then Errno(28)",
+    "hostile: IPIs: 1022, then Errno(28)",
+    "hostile: ports to a stranger: Err(Errno(1))",
+    "hostile: ports to nobody: Err(Errno(3))",
+    "hostile: a physical interrupt: Err(Errno(95))",
+    "hostile: grant frames: 64, then status -1",
+    "hostile: grant frames seen: 64, then Errno(22)",
+    "hostile: mappings of one page: 2048, then status -7",
+    "hostile: mappings ended: 2048",
+    "hostile: 20000 events sent",
+    "hostile: fragmented 2048 pages",
+];
+
+#[test]
+fn a_guest_that_takes_all_it_can_get_harms_nobody_and_leaves_nothing_behind() {
+    let run = attack();
+    for limit in LIMITS {
+        assert!(run.said("hostile", limit), "`{limit}` was not said\n{run}");
+    }
+    run.assert_finished("hostile", "hostile: ok");
+    assert_eq!(run.report("crasher").state, State::Crashed, "{run}");
+    assert!(run.said("crasher", "panic: in the middle of it"), "{run}");
+    run.assert_finished("victim", "victim: ok");
+    run.assert_finished("ping", "ping: ok");
+    run.assert_finished("pong", "pong: ok");
+    let machine = run.heard.machine().expect("the machine's report");
+    assert_eq!(machine.free_bytes, machine.pool_bytes, "frames are lost\n{run}");
+}
