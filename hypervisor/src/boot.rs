@@ -5,11 +5,13 @@ use core::ops::Range;
 
 use mote_core::addr::{Pa, PaRange};
 use mote_core::config::{Configuration, DomainConfig};
+use mote_core::frames::BLOCK_SIZE;
 use mote_core::id::VcpuId;
 use mote_core::machine::{self, Conduit, Machine as Description, Uart};
 use mote_core::random::Seeds;
 use mote_core::tree::Tree;
-use mote_platform::{boot_tree, cpu, firmware, gic, image, memory as ram, timer, uart};
+use mote_core::{events, frames};
+use mote_platform::{boot_tree, cpu, firmware, gic, heap, image, memory as ram, timer, uart};
 
 use crate::machine::Machine;
 use crate::pcpu::{Pcpu, Wiring};
@@ -32,8 +34,6 @@ fn prepare(device_tree: u64, entered: u64) {
     let tree = Tree::check(&bytes).unwrap_or_else(|error| panic!("the device tree: {error}"));
     let uart = start_console(&tree);
     let description = Description::read(&tree).unwrap_or_else(|missing| panic!("{missing}"));
-    start_platform(&description);
-
     let tree_range = PaRange::new(Pa(device_tree), bytes.len() as u64);
     let own = [tree_range, own_memory()].into_iter().flatten();
     let reserved: Vec<PaRange> = description.reserved.iter().copied().chain(own).collect();
@@ -43,11 +43,15 @@ fn prepare(device_tree: u64, entered: u64) {
     };
     let configuration = Configuration::read(&tree, is_free);
     let modules: Vec<PaRange> = configuration.domains.iter().flat_map(modules).collect();
-    memory::init(&description.ram, reserved.iter().chain(&modules).copied())
+    let taken = || reserved.iter().chain(&modules).copied();
+    start_platform(&description, heap_needed(&description, &configuration, taken()));
+    // EL2's own is more by now.
+    memory::init(&description.ram, taken().chain(own_memory()))
         .unwrap_or_else(|_| panic!("there is no memory for the pool of frames"));
 
     let wiring = Wiring::new(&description, uart.and_then(|uart| uart.intid));
     let machine = start_machine(&description, wiring, entered);
+    heap::grow();
     if let Some(intid) = wiring.console
         && gic::enable_shared(intid).is_ok()
     {
@@ -64,13 +68,30 @@ fn start_console(tree: &Tree<'_>) -> Option<Uart> {
     Some(uart)
 }
 
-fn start_platform(description: &Description) {
+/// Bytes of heap that the guests can make EL2 need, whatever they do, in blocks behind EL2's own; 0 if these are taken.
+fn heap_needed(
+    description: &Description,
+    configuration: &Configuration,
+    mut taken: impl Iterator<Item = PaRange>,
+) -> usize {
+    let of_domains = configuration.domains.iter().map(|domain| domain.grants.heap_bytes() + events::HEAP_BYTES);
+    let of_ram = description.ram.iter().map(|bank| frames::table_bytes(bank.size()));
+    let bytes = of_domains.chain(of_ram).fold(0, u64::saturating_add).next_multiple_of(BLOCK_SIZE);
+    let range = PaRange::new(Pa(image::region().end as u64), bytes);
+    if range.is_none_or(|range| taken.any(|taken| taken.overlaps(range))) {
+        console::log(format_args!("there is no room for a larger heap: guests can use up what there is"));
+        return 0;
+    }
+    bytes as usize
+}
+
+fn start_platform(description: &Description, heap: usize) {
     firmware::init(match description.conduit {
         Conduit::Smc => firmware::Conduit::Smc,
         Conduit::Hvc => firmware::Conduit::Hvc,
     });
     let banks: Vec<Range<usize>> = description.ram.iter().copied().map(range).collect();
-    ram::init(&banks).expect("all RAM can be mapped");
+    ram::init(&banks, heap).expect("all RAM can be mapped");
     let redistributors: Vec<Range<usize>> = description.gic.redistributors.iter().copied().map(range).collect();
     gic::init(range(description.gic.distributor), &redistributors).expect("the GIC can be set up");
 }

@@ -1,11 +1,14 @@
-//! EL2's small heap: what is left of the image's own 2 MiB blocks. Guests' memory never comes from it.
+//! EL2's small heap: what is left of the image's own 2 MiB blocks, and what lies behind them for what guests can make it need.
+//! Guests' memory never comes from it.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ops::Range;
 use core::ptr::{self, NonNull};
 
 use buddy_system_allocator::Heap;
+use spin::Once;
 
+use crate::image;
 use crate::lock::Mutex;
 use crate::mmu::PAGE_SIZE;
 
@@ -35,6 +38,15 @@ pub(crate) fn init(range: Range<usize>) {
     // SAFETY: the linker keeps everything else out of the range, it is mapped for reading and
     // writing, and the boot CPU does this once.
     unsafe { HEAP.0.lock().init(range.start, range.len()) }
+}
+
+/// Gives the heap what [`memory::init`](crate::memory::init) kept for it, once. Stacks come from what it had before: a guard
+/// can be taken out of that alone.
+pub fn grow() {
+    static GROWN: Once = Once::new();
+    let more = image::extension();
+    // SAFETY: the range is EL2's own, mapped for reading and writing, nothing else is in it, and this is done once.
+    GROWN.call_once(|| unsafe { HEAP.0.lock().add_to_heap(more.start, more.end) });
 }
 
 /// Bytes that are not used.

@@ -1,6 +1,7 @@
 //! Where the linker put the hypervisor, and what of its last 2 MiB block is left for the heap.
 
 use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Size of the blocks in which RAM is divided between EL2 and the frame pool, in bytes.
 pub const BLOCK_SIZE: usize = 2 << 20;
@@ -16,6 +17,8 @@ unsafe extern "C" {
     static __image_end: u8;
 }
 
+static EXTENSION: AtomicUsize = AtomicUsize::new(0);
+
 /// The image's parts: code, constants, statics, and the boot CPU's stack, below which a page is a guard.
 pub(crate) fn parts() -> [Range<usize>; 4] {
     let bounds = [
@@ -29,13 +32,29 @@ pub(crate) fn parts() -> [Range<usize>; 4] {
 
 /// The heap's first memory: from the image's end to the end of its 2 MiB block.
 pub(crate) fn heap() -> Range<usize> {
-    &raw const __image_end as usize..region().end
+    &raw const __image_end as usize..blocks().end
 }
 
-/// All memory that is EL2's own from the start, in whole 2 MiB blocks.
+/// Memory behind the image's blocks that is EL2's own as well: the heap's, for what guests can make it need.
+pub(crate) fn extension() -> Range<usize> {
+    let start = blocks().end;
+    start..start + EXTENSION.load(Ordering::Relaxed)
+}
+
+/// Sets the length of that, in bytes. Before anybody else uses it.
+pub(crate) fn extend(bytes: usize) {
+    EXTENSION.store(bytes, Ordering::Relaxed);
+}
+
+/// All memory that is EL2's own.
 #[must_use]
 #[inline]
 pub fn region() -> Range<usize> {
+    blocks().start..extension().end
+}
+
+/// Memory that is EL2's own from the start, in whole 2 MiB blocks.
+pub(crate) fn blocks() -> Range<usize> {
     let (start, end) = (&raw const __image_start as usize, &raw const __image_end as usize);
     (start & !(BLOCK_SIZE - 1))..end.next_multiple_of(BLOCK_SIZE)
 }

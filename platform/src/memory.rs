@@ -27,15 +27,19 @@ static MAIN: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotRam;
 
-/// Maps the machine's RAM and opens it for access.
+/// Maps the machine's RAM and opens it for access, except `more` bytes behind EL2's own blocks, if there is as much: they
+/// become EL2's own too, and are what [`heap::grow`](crate::heap::grow) gives the heap.
 ///
 /// # Errors
 /// If a bank cannot be mapped.
-pub fn init(banks: &[Range<usize>]) -> Result<(), mmu::MapError> {
+pub fn init(banks: &[Range<usize>], more: usize) -> Result<(), mmu::MapError> {
     let own = image::region();
-    let parts = |bank: &Range<usize>| [bank.start..bank.end.min(own.start), bank.start.max(own.end)..bank.end];
-    let ram: Vec<_> = banks.iter().flat_map(parts).filter(|part| !part.is_empty()).collect();
-    ram.iter().try_for_each(|part| mmu::map_ram(part.clone()))?;
+    without(banks, &own).try_for_each(mmu::map_ram)?;
+    if banks.iter().any(|bank| bank.start <= own.start && bank.end.saturating_sub(own.end) >= more) {
+        image::extend(more);
+    }
+    let own = image::region();
+    let ram: Vec<_> = without(banks, &own).collect();
     if let Some(main) = banks.iter().max_by_key(|bank| bank.len()) {
         // An end of 0 lets nothing through before it is set. No other CPU runs yet.
         for (slot, place) in MAIN.iter().zip([main.start, own.start, own.end, main.end]) {
@@ -44,6 +48,12 @@ pub fn init(banks: &[Range<usize>]) -> Result<(), mmu::MapError> {
     }
     RAM.call_once(|| ram);
     Ok(())
+}
+
+/// The parts of `banks` on both sides of `own`.
+fn without(banks: &[Range<usize>], own: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let parts = |bank: &Range<usize>| [bank.start..bank.end.min(own.start), bank.start.max(own.end)..bank.end];
+    banks.iter().flat_map(parts).filter(|part| !part.is_empty())
 }
 
 /// Where an access is, if it is one to RAM outside EL2's own.

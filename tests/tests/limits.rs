@@ -14,8 +14,8 @@ fn attack() -> Run {
     let peers = "mote,peers = \"victim\";";
     let guests = [
         guest("victim", "hostile", "", "do=victim peers=2,3"),
-        guest("hostile", "hostile", peers, "do=all me=2 peers=1 stranger=4").memory(32 << 10).vcpus(2),
-        guest("crasher", "hostile", peers, "do=crash me=3 peers=1 stranger=4").vcpus(2),
+        guest("hostile", "hostile", peers, "do=all me=2 peers=1 stranger=3").memory(32 << 10).vcpus(2),
+        guest("crasher", "hostile", peers, "do=crash me=3 peers=1 stranger=2").vcpus(2),
         guest("ping", "ping", "mote,peers = \"pong\";", "peer=5 rounds=200"),
         guest("pong", "pong", "", "peer=4"),
     ];
@@ -50,6 +50,25 @@ fn a_guest_that_takes_all_it_can_get_harms_nobody_and_leaves_nothing_behind() {
     run.assert_finished("victim", "victim: ok");
     run.assert_finished("ping", "ping: ok");
     run.assert_finished("pong", "pong: ok");
+    assert_all_free(&run);
+}
+
+fn assert_all_free(run: &Run) {
     let machine = run.heard.machine().expect("the machine's report");
     assert_eq!(machine.free_bytes, machine.pool_bytes, "frames are lost\n{run}");
+}
+
+/// The account of a block whose pages come and go one by one takes heap, of which there is enough for all of RAM.
+#[test]
+fn a_guest_that_breaks_all_its_memory_into_pages_uses_up_nothing() {
+    const MIB: u64 = 1200;
+    let hostile = guest("hostile", "hostile", "", "do=shatter").memory(MIB << 10);
+    let run = boot(&[hostile, Guest::unikernel("hello", "hello")], &machine(1, 2048), Until::AllEnded);
+    run.assert_finished("hostile", "hostile: shattered ");
+    let count = run.of("hostile").find_map(|line| line.strip_prefix("hostile: shattered ")?.strip_suffix(" blocks"));
+    let count: u64 = count.and_then(|count| count.parse().ok()).expect("a number");
+    // All but where its image and its tree lie.
+    assert!(count * 2 > MIB - MIB / 8, "{run}");
+    run.assert_finished("hello", "hello: a unikernel");
+    assert_all_free(&run);
 }

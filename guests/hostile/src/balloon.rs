@@ -1,6 +1,7 @@
 //! Memory that is given up and taken back in patterns that leave no block whole.
 
 use alloc::vec::Vec;
+use core::iter;
 use core::sync::atomic::Ordering;
 
 use mote_unikernel::println;
@@ -14,6 +15,19 @@ extern crate alloc;
 /// Blocks of 2 MiB, and pages of one.
 const BLOCKS: usize = 4;
 const BLOCK: usize = 512;
+
+/// Gives up one page of every block there is, so that the hypervisor has to keep account of all of them page by page.
+pub fn shatter() {
+    const BLOCKS_AT_ONCE: u64 = 16;
+    let pieces = iter::from_fn(|| wild::claim((BLOCKS_AT_ONCE * BLOCK as u64 * PAGE) as usize));
+    let blocks = pieces.flat_map(|first| (0..BLOCKS_AT_ONCE).map(move |block| first + block * BLOCK as u64));
+    let mut shattered = 0;
+    for frame in blocks {
+        assert_eq!(wild::reserve(op::DECREASE_RESERVATION, &[frame + 1], 0), 1, "block {shattered}");
+        shattered += 1;
+    }
+    println!("hostile: shattered {shattered} blocks");
+}
 
 /// Breaks memory into pages and mends it.
 pub fn fragment() {

@@ -4,7 +4,8 @@
 //! `do=` chooses what to be:
 //! - `all` (as without it): every attack in turn, then an ordinary end with everything still in use;
 //! - `crash`: an end in the middle of it;
-//! - `victim`: the peer that both of them attack, which has to stay what it is and to keep what it was granted.
+//! - `victim`: the peer that both of them attack, which has to stay what it is and to keep what it was granted;
+//! - `shatter`: one that breaks all its memory into pages and ends.
 //!
 //! Further arguments: `me=` its own number, `peers=` whom it is joined with, `stranger=` somebody whom it is not,
 //! `seed=` with which random numbers to begin.
@@ -52,11 +53,16 @@ pub const MAGIC: u64 = 0x0ddb_a115_0ddb_a115;
 pub const MINE: usize = 0;
 /// Where the victim does.
 pub const THEIRS: usize = 8;
+/// Where the attacker says that it has asked for what a stranger has.
+pub const ASKED: usize = 16;
 
 fn main(machine: Machine) {
     let role = machine.argument("do").unwrap_or("all");
     if role == "victim" {
         return victim::endure(&machine);
+    }
+    if role == "shatter" {
+        return balloon::shatter();
     }
     let number = |name| machine.number(name).unwrap_or_else(|| panic!("{name}=N")) as u16;
     let cast = Cast { me: number("me"), victim: number("peers"), stranger: number("stranger") };
@@ -86,12 +92,15 @@ fn main(machine: Machine) {
     power::shutdown();
 }
 
-/// Grants the victim a page and waits until it has it. It is never taken back.
+/// Grants the victim a page and waits until it has it. It is never taken back. The victim meets the next attacker only when
+/// this one has asked for what that one has, so that it is still there.
 fn lend(cast: Cast) {
     let grant = Grant::new(cast.victim, Page::new(), true).expect("a grant");
     grant.page().double(MINE).store(MAGIC, Ordering::Release);
     while grant.page().double(THEIRS).load(Ordering::Acquire) != MAGIC {
         time::sleep(Duration::from_millis(1));
     }
+    ports::to_others(cast);
+    grant.page().double(ASKED).store(MAGIC, Ordering::Release);
     core::mem::forget(grant);
 }

@@ -48,10 +48,14 @@ pub fn without_end(cast: Cast) {
         event(op::BIND_IPI, &mut argument).map(|_| argument.port)
     });
     virtual_interrupts();
-    println!("hostile: ports to a stranger: {:?}", offer(cast.stranger));
-    println!("hostile: ports to nobody: {:?}", offer(1000));
     let physical = event(op::BIND_PIRQ, &mut BindPirq { pirq: 33, flags: 0, port: 0 });
     println!("hostile: a physical interrupt: {physical:?}");
+}
+
+/// Ports to those that it was not joined with.
+pub fn to_others(cast: Cast) {
+    println!("hostile: ports to a stranger: {:?}", offer(cast.stranger));
+    println!("hostile: ports to nobody: {:?}", offer(1000));
 }
 
 fn until_refused(what: &str, make: impl FnMut() -> Result<u32, Errno>) {

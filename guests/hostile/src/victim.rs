@@ -11,7 +11,7 @@ use mote_unikernel::xen::grants::{Grant, Mapping};
 use mote_unikernel::xen::page::Page;
 use mote_unikernel::{Machine, println, time};
 
-use crate::{MAGIC, MINE, THEIRS, ports};
+use crate::{ASKED, MAGIC, MINE, THEIRS, ports};
 
 extern crate alloc;
 
@@ -60,6 +60,9 @@ fn meet(number: u16, grant: Grant) -> Enemy {
         }
     };
     page.page().double(THEIRS).store(MAGIC, Ordering::Release);
+    while page.page().double(ASKED).load(Ordering::Acquire) != MAGIC {
+        time::sleep(Duration::from_millis(1));
+    }
     Enemy { number, _grant: grant, ports, page }
 }
 

@@ -3,7 +3,7 @@
 //! It is sound because of where the arguments point: to structures for which any bytes are a value, to an [`Arena`] or [`Land`]
 //! whose words are atomic, or to where this guest has nothing and never looks.
 
-use alloc::alloc::{Layout, alloc_zeroed};
+use alloc::alloc::{Layout, alloc, alloc_zeroed};
 use alloc::boxed::Box;
 use core::slice;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -98,6 +98,14 @@ impl Arena {
         }
         self.address() + offset as u64
     }
+}
+
+/// The first frame of so many bytes, aligned to 2 MiB, at which nobody ever looks; nothing if there are no more.
+pub fn claim(bytes: usize) -> Option<u64> {
+    let layout = Layout::from_size_align(bytes, 2 << 20).expect("a size");
+    // SAFETY: the size is not 0.
+    let base = unsafe { alloc(layout) };
+    (!base.is_null()).then(|| base.addr() as u64 / PAGE)
 }
 
 /// Much memory, whose pages come and go: who looks at one that is gone takes a fault.

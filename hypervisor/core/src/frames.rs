@@ -198,6 +198,13 @@ impl Block {
     }
 }
 
+/// Bytes of heap that the pool's tables take when of every block of `ram` bytes single pages were given out.
+#[must_use]
+pub const fn table_bytes(ram: u64) -> u64 {
+    let table = (size_of::<Frame>() * FRAMES_PER_BLOCK).next_power_of_two() as u64;
+    ram.div_ceil(BLOCK_SIZE) * table
+}
+
 /// All RAM of the machine.
 #[derive(Debug)]
 pub struct FramePool {

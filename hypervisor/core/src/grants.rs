@@ -63,6 +63,16 @@ pub struct Limits {
     pub mappings: u32,
 }
 
+impl Limits {
+    /// Bytes of heap that tables within these limits take, while they grow as well.
+    #[must_use]
+    pub const fn heap_bytes(self) -> u64 {
+        let pins = self.frames as usize * ENTRIES_PER_FRAME as usize * size_of::<Pins>();
+        let slots = self.mappings as usize * size_of::<Slot>();
+        2 * (pins.next_power_of_two() + slots.next_power_of_two()) as u64
+    }
+}
+
 /// A frame of the table.
 pub struct Frame<P> {
     /// Its memory.

@@ -35,6 +35,9 @@ pub trait Page {
 /// Greatest port number, as of a domain that Xen's dom0less builds.
 pub const MAX_PORT: u32 = 1023;
 
+/// Bytes of heap that a domain's ports take, while their table grows as well.
+pub const HEAP_BYTES: u64 = 2 * ((MAX_PORT as usize + 1) * size_of::<Channel>()).next_power_of_two() as u64;
+
 /// Where a port leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
