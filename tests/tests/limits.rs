@@ -23,10 +23,11 @@ fn attack() -> Run {
 }
 
 /// What the attacker is told where its limits are: Xen's answers.
-const LIMITS: [&str; 12] = [
+const LIMITS: [&str; 13] = [
     "hostile: ports for a peer: 1022, then Errno(28)",
     "hostile: ports to itself: 511, then Errno(28)",
     "hostile: IPIs: 1022, then Errno(28)",
+    "hostile: virtual interrupts: 28",
     "hostile: ports to a stranger: Err(Errno(1))",
     "hostile: ports to nobody: Err(Errno(3))",
     "hostile: a physical interrupt: Err(Errno(95))",

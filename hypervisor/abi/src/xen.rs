@@ -45,8 +45,8 @@ pub mod virq {
     pub const CONSOLE: u32 = 2;
     /// How many numbers there are.
     pub const COUNT: u32 = 24;
-    /// Those of which a domain has one and not each vCPU, as a mask.
-    pub const GLOBAL: u32 = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
+    /// Those of which a domain has one and not each vCPU, as a mask: all but those of timers, debugging and profiling.
+    pub const GLOBAL: u32 = !(1 << 0 | 1 << 1 | 1 << 7 | 1 << 13);
 }
 
 /// Aids (`VMASST_*`).

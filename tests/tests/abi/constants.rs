@@ -260,9 +260,8 @@ fn xen() -> Vec<Question> {
         constants!(xen::domid, "", [SELF = "DOMID_SELF"]),
         constants!(xen::virq, "", [
             CONSOLE = "VIRQ_CONSOLE", COUNT = "NR_VIRQS",
-            // Which are global, the header says in words.
-            GLOBAL = "1 << VIRQ_CONSOLE | 1 << VIRQ_DOM_EXC | 1 << VIRQ_TBUF | 1 << VIRQ_DEBUGGER | 1 << VIRQ_CON_RING
-                | 1 << VIRQ_PCPU_STATE | 1 << VIRQ_MEM_EVENT | 1 << VIRQ_ARGO | 1 << VIRQ_ENOMEM",
+            // Which are each vCPU's, the header says in words.
+            GLOBAL = "~(1u << VIRQ_TIMER | 1u << VIRQ_DEBUG | 1u << VIRQ_XENOPROF | 1u << VIRQ_XENPMU)",
         ]),
         constants!(xen::assist, "VMASST_CMD_", [
             ENABLE, DISABLE, RUNSTATE_UPDATE_FLAG = "VMASST_TYPE_runstate_update_flag",
