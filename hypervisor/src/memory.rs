@@ -294,10 +294,11 @@ impl GuestMemory {
         Ok(own)
     }
 
-    /// Takes `page`, which is not the domain's own, away from `ipa`, if it is there; whether it was.
+    /// Takes `page`, which is not the domain's own, away from `ipa`. `false` if another one is there; if none is, it is gone
+    /// already.
     pub fn remove_shared(&mut self, ipa: Ipa, page: Pa) -> bool {
-        let leaf = self.map.lookup(&self.tables, ipa).filter(|leaf| leaf.foreign && leaf.pa == page);
-        leaf.is_some() && self.remove(ipa).is_ok()
+        let leaf = self.map.lookup(&self.tables, ipa).filter(|leaf| leaf.foreign);
+        leaf.is_none_or(|leaf| leaf.pa == page && self.remove(ipa).is_ok())
     }
 
     /// Has memory and caches agree on `length` bytes that lie in one page.

@@ -17,6 +17,8 @@ impl Errno {
     pub const EAGAIN: Self = Self(11);
     /// No memory.
     pub const ENOMEM: Self = Self(12);
+    /// Not allowed on this object.
+    pub const EACCES: Self = Self(13);
     /// An address that cannot be read or written.
     pub const EFAULT: Self = Self(14);
     /// In use.
@@ -29,6 +31,8 @@ impl Errno {
     pub const ENOSPC: Self = Self(28);
     /// There is no such hypercall.
     pub const ENOSYS: Self = Self(38);
+    /// Not in this order.
+    pub const EILSEQ: Self = Self(84);
     /// Not with this kind of object.
     pub const EOPNOTSUPP: Self = Self(95);
     /// What the caller offers is too small.

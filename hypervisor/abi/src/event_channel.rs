@@ -32,6 +32,8 @@ pub mod op {
     pub const EXPAND_ARRAY: u64 = 12;
     /// [`super::SetPriority`].
     pub const SET_PRIORITY: u64 = 13;
+    /// [`super::Reset`], to go on with one: Xen's own.
+    pub const RESET_CONT: u64 = 14;
 }
 
 /// What a port is (`EVTCHNSTAT_*`).

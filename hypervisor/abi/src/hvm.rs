@@ -6,6 +6,8 @@ use crate::wire;
 pub const SET_PARAM: u64 = 0;
 /// `HVMOP_get_param`.
 pub const GET_PARAM: u64 = 1;
+/// `HVMOP_guest_request_vm_event`.
+pub const REQUEST_VM_EVENT: u64 = 24;
 
 /// Parameters (`HVM_PARAM_*`).
 pub mod param {

@@ -24,6 +24,10 @@ pub mod op {
     pub const MAXIMUM_GPFN: u64 = 14;
     /// [`super::RemoveFromPhysmap`].
     pub const REMOVE_FROM_PHYSMAP: u64 = 15;
+    /// Pages that domains share copies of: none on Arm.
+    pub const SHARED_PAGES: u64 = 18;
+    /// What that saves.
+    pub const SHARING_FREED_PAGES: u64 = 19;
     /// [`super::AddToPhysmapBatch`].
     pub const ADD_TO_PHYSMAP_BATCH: u64 = 23;
 }
@@ -34,6 +38,8 @@ pub mod space {
     pub const SHARED_INFO: u16 = 0;
     /// A frame of the grant table.
     pub const GRANT_TABLE: u16 = 1;
+    /// A range of frames: not on Arm.
+    pub const GMFN_RANGE: u16 = 3;
     /// A frame of another domain.
     pub const GMFN_FOREIGN: u16 = 4;
     /// A device.

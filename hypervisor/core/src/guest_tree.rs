@@ -23,7 +23,7 @@ const GIC_PHANDLE: u32 = 65_000;
 /// Interrupt specifiers of the GIC: kind, and flags (trigger; the CPUs a PPI is for, in the second byte).
 const SHARED: u32 = 0;
 const PRIVATE: u32 = 1;
-const LEVEL_HIGH: u32 = 4;
+const LEVEL_HIGH: u32 = 0xf04;
 const PPI_LEVEL_LOW: u32 = 0xf08;
 /// Deepest and largest partial tree that is merged.
 const MAX_DEPTH: usize = 16;

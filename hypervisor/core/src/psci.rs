@@ -1,4 +1,4 @@
-//! PSCI 1.1 (Arm DEN 0022) and SMCCC 1.1 (DEN 0028) as a guest sees them.
+//! PSCI 1.1 (Arm DEN 0022) and SMCCC 1.2 (DEN 0028) as a guest sees them.
 
 use alloc::vec::Vec;
 
@@ -15,12 +15,14 @@ pub type Answer = [u64; 4];
 /// What a call that did what it should answers in x0 (DEN 0022, 5.2.2).
 pub const SUCCESS: u64 = 0;
 
-/// Xen's service (`arch-arm/smccc.h`): call count, UID, revision of the hypervisor service range.
-const HYPERVISOR_COUNT: u32 = 0x8600_ff00;
-const HYPERVISOR_UID: u32 = 0x8600_ff01;
-const HYPERVISOR_REVISION: u32 = 0x8600_ff03;
-/// PSCI 1.1 and SMCCC 1.1.
+/// Xen's service (`arch-arm/smccc.h`): call count, UID, revision of what Xen takes for the hypervisor's range.
+const HYPERVISOR_COUNT: u32 = 0x8500_ff00;
+const HYPERVISOR_UID: u32 = 0x8500_ff01;
+const HYPERVISOR_REVISION: u32 = 0x8500_ff03;
+/// PSCI 1.1.
 const VERSION: u64 = 1 << 16 | 1;
+/// SMCCC 1.2.
+const SMCCC_VERSION: u64 = 1 << 16 | 2;
 /// What the 64-bit form of a function that has two differs in (DEN 0022, 5.1).
 const WIDE: u32 = 1 << 30;
 /// `XEN_SMCCC_UID`, the UUID a71812dc-c698-4369-9acf-79d18ddee667: each register has four bytes of it, the first lowest (DEN 0028).
@@ -150,7 +152,7 @@ pub fn immediate(function_id: u32, argument: u64) -> Option<Action> {
         psci::PSCI_VERSION => Action::Return(VERSION),
         psci::PSCI_FEATURES => features(argument as u32),
         psci::PSCI_MIGRATE_INFO_TYPE => Action::Return(NO_MIGRATION),
-        arch::SMCCC_VERSION => Action::Return(VERSION),
+        arch::SMCCC_VERSION => Action::Return(SMCCC_VERSION),
         arch::SMCCC_ARCH_FEATURES => arch_features(argument as u32),
         HYPERVISOR_COUNT => Action::Return(XEN_FUNCTION_COUNT),
         HYPERVISOR_UID => Action::ReturnFour(XEN_UID),

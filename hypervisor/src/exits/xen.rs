@@ -126,7 +126,7 @@ impl Session<'_> {
         let entry_size = size_of::<MulticallEntry>() as u64;
         for _ in 0..BATCH {
             let [list, count, ..] = *arguments;
-            if count as u32 == 0 {
+            if count == 0 {
                 return Ok(Reply::DONE);
             }
             let mut entry: MulticallEntry = self.read(list)?;

@@ -296,6 +296,9 @@ impl<P: Page> EventChannels<P> {
         if !has_queues {
             return Err(Errno::ENOSYS);
         }
+        if channel.end == End::Free {
+            return Err(Errno::EACCES);
+        }
         if priority as usize >= fifo_abi::QUEUES {
             return Err(Errno::EINVAL);
         }
@@ -340,7 +343,9 @@ impl<P: Page> EventChannels<P> {
     /// If one is no port.
     pub fn poll(&mut self, vcpu: VcpuId, ports: &[u32]) -> Result<bool, Errno> {
         for &port in ports {
-            self.channel(port)?;
+            if self.channel(port)?.end == End::Free {
+                return Err(Errno::EINVAL);
+            }
             if self.is_pending(port) {
                 return Ok(false);
             }

@@ -251,6 +251,7 @@ fn step(guests: &mut [Guest], model: &mut Model, (what, me, other, port, number)
             let priority = number % 20;
             let expected = match (&guests[index].queues, priority < 16) {
                 (None, _) => Err(Errno::ENOSYS),
+                (Some(_), _) if !model.ends.contains_key(&(me, port)) => Err(Errno::EACCES),
                 (Some(_), false) => Err(Errno::EINVAL),
                 (Some(_), true) => Ok(()),
             };

@@ -86,6 +86,12 @@ impl Session<'_> {
                 self.announce(raised);
             }
             op::RESET => return self.reset(at),
+            op::RESET_CONT => {
+                // None is ever under way that this would go on with.
+                let asked: Reset = self.read(at)?;
+                self.domain_for(Action::Manage, asked.dom)?;
+                return Err(Errno::EBUSY);
+            }
             op::INIT_CONTROL => self.init_control(at)?,
             op::EXPAND_ARRAY => {
                 let asked: ExpandArray = self.read(at)?;

@@ -26,6 +26,9 @@ use crate::memory::{FrameRef, GuestMemory};
 /// Structures of a guest's list that are read at once.
 const AT_ONCE: usize = 4;
 
+/// Bits of an operation (`GNTTABOP_CMD_MASK`). Those above say where Xen goes on with a flush.
+const OP_MAX: u64 = 0xfff;
+
 /// All bytes of a structure.
 const fn whole<T>() -> Range<usize> {
     0..size_of::<T>()
@@ -46,7 +49,7 @@ impl Session<'_> {
         let &mut [op, at, count, ..] = arguments;
         let op = u64::from(op as u32);
         let takes_one = matches!(op, op::SETUP_TABLE | op::QUERY_SIZE | op::GET_STATUS_FRAMES);
-        if (count as i32) < 0 || takes_one && count as u32 != 1 {
+        if (count as i32) < 0 || op > OP_MAX || takes_one && count as u32 != 1 {
             return Err(Errno::EINVAL);
         }
         match op {
@@ -94,11 +97,16 @@ impl Session<'_> {
                 flushed.and(answer)
             }
             op::TRANSFER => Err(Errno::EOPNOTSUPP),
-            op::SET_VERSION => match self.read(at)? {
-                asked @ SetVersion { version: 1 } => self.write(at, &asked).map(|()| Reply::DONE),
-                SetVersion { version: 2 } => Err(Errno::ENOSYS),
-                _ => Err(Errno::EINVAL),
-            },
+            op::SET_VERSION => {
+                let SetVersion { version } = self.read(at)?;
+                // The one that there is, whether it is the one that was asked for or not.
+                self.write(at, &SetVersion { version: 1 })?;
+                match version {
+                    1 => Ok(Reply::DONE),
+                    2 => Err(Errno::ENOSYS),
+                    _ => Err(Errno::EINVAL),
+                }
+            }
             op::GET_VERSION => {
                 let asked: GetVersion = self.read(at)?;
                 self.domain_for(Action::Manage, asked.dom)?;
@@ -163,7 +171,7 @@ impl Session<'_> {
         if asked.flags & (map::DEVICE | map::HOST) == 0 {
             return Err(GrantStatus::BadGrantReference);
         }
-        if asked.flags & (map::DEVICE | map::APPLICATION | map::CONTAINS_PTE) != 0 {
+        if asked.flags & !(map::HOST | map::READ_ONLY) != 0 {
             return Err(GrantStatus::GeneralError);
         }
         if asked.dom == domid::SELF {
@@ -172,7 +180,7 @@ impl Session<'_> {
         let access = if asked.flags & map::READ_ONLY != 0 { Access::Read } else { Access::Full };
         let granter = self.granter(Action::UseGrants, asked.dom)?;
         let handle = self.domain.grants.lock().take_handle()?;
-        let ipa = Ipa(asked.host_addr);
+        let ipa = page_of(asked.host_addr);
         let mapped = self.map_granted(&granter, asked.gref, access, ipa);
         let mut grants = self.domain.grants.lock();
         let frame = mapped.inspect_err(|_| grants.free_handle(handle))?;
@@ -198,7 +206,7 @@ impl Session<'_> {
     fn unmap_grant(&mut self, handle: u32, host_addr: u64) -> Granted {
         let mapping = self.domain.grants.lock().take_mapping(handle)?;
         let removed = host_addr != 0
-            && host_addr == mapping.ipa.0
+            && page_of(host_addr) == mapping.ipa
             && self.domain.memory.lock().remove_shared(mapping.ipa, mapping.frame);
         let mut grants = self.domain.grants.lock();
         if !removed {
@@ -213,6 +221,9 @@ impl Session<'_> {
     }
 
     fn copy_grant(&mut self, asked: &Copy) -> Granted {
+        if asked.len == 0 {
+            return Ok(());
+        }
         let (source, _source_pin) = self.copy_end(&asked.source, asked.flags & option::SOURCE_GREF, Access::Read)?;
         let (dest, _dest_pin) = self.copy_end(&asked.dest, asked.flags & option::DEST_GREF, Access::Full)?;
         let fits = |end: &CopyEnd| u64::from(end.offset) + u64::from(asked.len) <= PAGE_SIZE;
@@ -229,7 +240,8 @@ impl Session<'_> {
     fn copy_end(&self, end: &CopyEnd, granted: u16, access: Access) -> Granted<(Place, Option<Pin>)> {
         if granted == 0 {
             if end.domid != domid::SELF {
-                return Err(GrantStatus::PermissionDenied);
+                let known = self.find_domain(end.domid).is_some();
+                return Err(if known { GrantStatus::PermissionDenied } else { GrantStatus::BadDomain });
             }
             return Ok((Place::Own(Ipa::of_frame(end.place).ok_or(GrantStatus::BadPage)?), None));
         }
@@ -274,6 +286,11 @@ impl Drop for Pin {
     fn drop(&mut self) {
         self.granter.grants.lock().unpin(self.reference, self.access);
     }
+}
+
+/// The page that an address lies in.
+const fn page_of(address: u64) -> Ipa {
+    Ipa(address & !(PAGE_SIZE - 1))
 }
 
 /// Where a page is for the time of a copy.

@@ -1,11 +1,15 @@
 //! `hvm_op`: the parameters by which a guest finds its console and its xenstore.
 
-use xen_abi::hvm::{GET_PARAM, Param, SET_PARAM, param};
+use xen_abi::hvm::{GET_PARAM, Param, REQUEST_VM_EVENT, SET_PARAM, param};
 
 use super::{Action, Answer, Arguments, Errno, Reply, Session};
 
 impl Session<'_> {
     pub(super) fn hvm_op(&mut self, &mut [op, at, ..]: &mut Arguments) -> Answer {
+        if op == REQUEST_VM_EVENT {
+            // It goes to whoever watches the domain, and nobody does.
+            return if at == 0 { Ok(Reply::DONE) } else { Err(Errno::EINVAL) };
+        }
         if op != GET_PARAM && op != SET_PARAM {
             return Err(Errno::ENOSYS);
         }

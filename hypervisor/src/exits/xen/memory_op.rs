@@ -23,10 +23,22 @@ impl Session<'_> {
         let &mut [command, at, ..] = arguments;
         let (op, start) = (command & ((1 << OP_BITS) - 1), command >> OP_BITS);
         match op {
+            // These are done at once.
+            op::MAXIMUM_RAM_PAGE
+            | op::CURRENT_RESERVATION
+            | op::MAXIMUM_RESERVATION
+            | op::MAXIMUM_GPFN
+            | op::REMOVE_FROM_PHYSMAP
+            | op::EXCHANGE
+                if start != 0 =>
+            {
+                Err(Errno::EINVAL)
+            }
             op::POPULATE_PHYSMAP => self.reserve(arguments, populate),
             op::DECREASE_RESERVATION => self.reserve(arguments, decrease),
             // Where a guest's memory is translated there is no place for memory without an address.
             op::INCREASE_RESERVATION => Ok(Reply::Value(start)),
+            op::SHARED_PAGES | op::SHARING_FREED_PAGES => Ok(Reply::Value(0)),
             op::MAXIMUM_RAM_PAGE => Ok(Reply::Value(self.domain.memory.lock().last_frame())),
             op::CURRENT_RESERVATION | op::MAXIMUM_RESERVATION | op::MAXIMUM_GPFN => {
                 let number: u16 = self.read(at)?;
@@ -45,14 +57,14 @@ impl Session<'_> {
                     return Err(Errno::ENOSYS);
                 }
                 let domain = self.domain_for(Action::ChangeMemory, asked.domid)?;
+                if asked.space == u32::from(space::DEV_MMIO) {
+                    return Err(Errno::EACCES);
+                }
                 let space = u16::try_from(asked.space).map_err(|_| Errno::ENOSYS)?;
                 add_to_physmap(&domain, space, asked.idx, asked.gpfn).map(|()| Reply::DONE)
             }
             op::ADD_TO_PHYSMAP_BATCH => self.add_batch(arguments),
             op::REMOVE_FROM_PHYSMAP => {
-                if start != 0 {
-                    return Err(Errno::EINVAL);
-                }
                 let asked: RemoveFromPhysmap = self.read(at)?;
                 let domain = self.domain_for(Action::ChangeMemory, asked.domid)?;
                 remove(&domain, asked.gpfn).map(|()| Reply::DONE).map_err(|_| Errno::ENOENT)
@@ -94,25 +106,40 @@ impl Session<'_> {
         let &mut [command, at, ..] = arguments;
         let start = command >> OP_BITS;
         let asked: AddToPhysmapBatch = self.read(at)?;
+        if asked.space == space::GMFN_RANGE {
+            return Err(Errno::EOPNOTSUPP);
+        }
         let domain = self.domain_for(Action::ChangeMemory, asked.domid)?;
-        if asked.space == space::GMFN_FOREIGN {
-            if self.find_domain(asked.foreign_domid).ok_or(Errno::ESRCH)?.id == domain.id {
-                return Err(Errno::EINVAL);
-            }
-            self.domain_for(Action::MapForeign, asked.foreign_domid)?;
+        if asked.space == space::DEV_MMIO {
+            return Err(Errno::EACCES);
+        }
+        if start != 0 && start >= u64::from(asked.size) {
+            return Err(Errno::EILSEQ);
         }
         let end = u64::from(asked.size).min(start.saturating_add(BATCH));
         for index in start..end {
             let element = |list: u64, size| list.wrapping_add(index * size);
             let idx = self.read(element(asked.idxs, 8))?;
             let frame = self.read(element(asked.gpfns, 8))?;
-            let error = add_to_physmap(&domain, asked.space, idx, frame).map_or_else(|error| -error.number(), |()| 0);
+            let added = match asked.space {
+                space::GMFN_FOREIGN => self.add_foreign(&domain, asked.foreign_domid),
+                space => add_to_physmap(&domain, space, idx, frame),
+            };
+            let error = added.map_or_else(|error| -error.number(), |()| 0);
             self.write(element(asked.errs, 4), &error)?;
         }
         if end < u64::from(asked.size) {
             return go_on(arguments, end);
         }
         Ok(Reply::DONE)
+    }
+
+    /// Maps a page of another domain: nobody may.
+    fn add_foreign(&self, domain: &Domain, number: u16) -> Result<(), Errno> {
+        if self.find_domain(number).ok_or(Errno::ESRCH)?.id == domain.id {
+            return Err(Errno::EINVAL);
+        }
+        self.domain_for(Action::MapForeign, number).and(Err(Errno::ENOSYS))
     }
 }
 
@@ -132,8 +159,6 @@ fn add_to_physmap(domain: &Domain, space: u16, index: u64, frame: u64) -> Result
             let index = u32::try_from(index).map_err(|_| Errno::EINVAL)?;
             domain.map_grant_frame(index, ipa)
         }
-        // No domain has a device's memory, and Xen says nothing either.
-        space::DEV_MMIO => Ok(()),
         _ => Err(Errno::ENOSYS),
     }
 }

@@ -55,14 +55,14 @@ impl Session<'_> {
 
     /// `vm_assist`: of all aids Arm has one, a mark on runstate records that are being written.
     pub(super) fn vm_assist(&mut self, &mut [command, kind, ..]: &mut Arguments) -> Answer {
+        if u64::from(kind as u32) != assist::RUNSTATE_UPDATE_FLAG {
+            return Err(Errno::EINVAL);
+        }
         let enable = match u64::from(command as u32) {
             assist::ENABLE => true,
             assist::DISABLE => false,
             _ => return Err(Errno::ENOSYS),
         };
-        if u64::from(kind as u32) != assist::RUNSTATE_UPDATE_FLAG {
-            return Err(Errno::EINVAL);
-        }
         self.domain.pv.marks_updates.store(enable, Ordering::Relaxed);
         Ok(Reply::DONE)
     }

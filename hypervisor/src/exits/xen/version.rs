@@ -9,6 +9,8 @@ pub(super) const VERSION: u64 = 4 << 16 | 20;
 
 const EXTRA_VERSION: &str = concat!(".0-mote-", env!("CARGO_PKG_VERSION"));
 const CAPABILITIES: &str = "xen-3.0-aarch64 ";
+/// As Debian's Xen says it.
+const CHANGESET: &str = "";
 /// What Xen says in place of what a guest need not know.
 const DENIED: &str = "<denied>";
 
@@ -40,7 +42,7 @@ impl Session<'_> {
                 },
             )?,
             op::CAPABILITIES => self.write(to, &text::<1024>(CAPABILITIES))?,
-            op::CHANGESET => self.write(to, &text::<64>(DENIED))?,
+            op::CHANGESET => self.write(to, &text::<64>(CHANGESET))?,
             op::PLATFORM_PARAMETERS => self.write(to, &0_u64)?,
             op::GET_FEATURES => self.features(to)?,
             op::PAGESIZE if to != 0 => return Err(Errno::EINVAL),
@@ -68,6 +70,7 @@ impl Session<'_> {
         let text = match op {
             op::EXTRAVERSION2 => EXTRA_VERSION,
             op::CAPABILITIES2 => CAPABILITIES,
+            op::CHANGESET2 => CHANGESET,
             // The others are not for guests.
             _ => return Err(Errno::EPERM),
         };
