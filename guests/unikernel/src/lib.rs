@@ -41,6 +41,7 @@ pub mod time;
 mod vectors;
 pub mod xen;
 
+pub use fdt;
 pub use machine::Machine;
 
 use core::panic::PanicInfo;

@@ -36,6 +36,12 @@ impl Machine {
         MACHINE.get()
     }
 
+    /// The whole tree, for those who want to know more than is asked here.
+    #[must_use]
+    pub const fn tree(&self) -> &Fdt<'static> {
+        &self.tree
+    }
+
     /// The arguments that the configuration gave the guest, `bootargs`.
     #[must_use]
     pub fn arguments(&self) -> &'static str {
