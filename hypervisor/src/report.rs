@@ -1,8 +1,7 @@
 //! What EL2 measured, as lines of JSON on the console: `(mote) report {…}`, one for each domain that ended or was left out, and one
-//! for the machine. Integers only; times are ticks of the physical counter, sizes are bytes. Names and reasons are plain ASCII,
-//! which `{:?}` quotes as JSON does.
+//! for the machine. Integers only; times are ticks of the physical counter, sizes are bytes.
 
-use core::fmt;
+use core::fmt::{self, Write};
 
 use mote_platform::{heap, image, timer};
 
@@ -10,6 +9,23 @@ use crate::console;
 use crate::domain::{Domain, End};
 use crate::memory::{self, Usage};
 use crate::stats::Exits;
+
+/// A string as JSON.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"")?;
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                c if c.is_ascii_graphic() || c == ' ' => f.write_char(c)?,
+                c => write!(f, "\\u{:04x}", u32::from(c))?,
+            }
+        }
+        f.write_str("\"")
+    }
+}
 
 /// A milestone as JSON: null if it was not reached.
 struct Tick(u64);
@@ -55,12 +71,14 @@ pub fn domain(domain: &Domain, end: End, cost: &Cost) {
     let Usage { given: memory_bytes, touched: touched_bytes, tables: table_bytes } = memory;
     let relaxed = core::sync::atomic::Ordering::Relaxed;
     console::log(format_args!(
-        "report {{\"kind\":\"domain\",\"id\":{},\"name\":{name:?},\"state\":\"{state}\",\"reason\":{reason:?},\"vcpus\":{},\
+        "report {{\"kind\":\"domain\",\"id\":{},\"name\":{},\"state\":\"{state}\",\"reason\":{},\"vcpus\":{},\
          \"image_bytes\":{image_bytes},\"memory_bytes\":{memory_bytes},\"touched_bytes\":{touched_bytes},\
          \"hypervisor_bytes\":{{\"tables\":{table_bytes},\"structures\":{structure_bytes}}},\
          \"hz\":{},\"created\":{},\"built\":{},\"first_instruction\":{},\"ready\":{},\"ended\":{},\
          \"cpu_ticks\":{cpu_ticks},\"exits\":{exits}}}",
         id.get(),
+        Quoted(name),
+        Quoted(reason),
         vcpus.len(),
         timer::frequency(),
         milestones.created,
@@ -75,7 +93,8 @@ pub fn domain(domain: &Domain, end: End, cost: &Cost) {
 pub fn refused(name: &str, reason: impl fmt::Display) {
     console::log(format_args!("domain {name} left out: {reason}"));
     let reason = alloc::format!("{reason}");
-    console::log(format_args!("report {{\"kind\":\"refused\",\"name\":{name:?},\"reason\":{reason:?}}}"));
+    let (name, reason) = (Quoted(name), Quoted(&reason));
+    console::log(format_args!("report {{\"kind\":\"refused\",\"name\":{name},\"reason\":{reason}}}"));
 }
 
 /// Reports the machine, when all its domains are gone: what of the pool is not free then is lost.

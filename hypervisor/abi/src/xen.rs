@@ -43,14 +43,6 @@ pub mod domid {
 pub mod virq {
     /// Something was typed, for a domain that reads the machine's console.
     pub const CONSOLE: u32 = 2;
-    /// A timer that the guest set: there is none on Arm.
-    const TIMER: u32 = 0;
-    /// The guest is to say how it is.
-    pub const DEBUG: u32 = 1;
-    /// A profiler's sample.
-    const XENOPROF: u32 = 7;
-    /// A performance counter's.
-    const XENPMU: u32 = 13;
     /// How many numbers there are.
     pub const COUNT: u32 = 24;
     /// Those of which a domain has one and not each vCPU, as a mask: all but those of timers, debugging and profiling.
