@@ -11,6 +11,7 @@ use mote_core::events::EventChannels;
 use mote_core::grants::GrantTable;
 use mote_core::id::{DomainId, VcpuId};
 use mote_core::psci::Power;
+use mote_core::sched::VcpuSlot;
 use mote_core::vgic::{IntId, VGic, VcpuSet};
 use mote_core::vpl011::Vpl011;
 use mote_platform::lock::Mutex;
@@ -139,15 +140,14 @@ impl Domain {
     /// Lets vCPUs look at their interrupts again.
     pub fn wake_all(&self, set: VcpuSet) {
         if !set.is_empty() {
-            self.wake_each(set);
+            self.wake_each(set, |slot| machine().wake(slot));
         }
     }
 
+    /// The same, in the way that `wake` does it.
     #[inline(never)]
-    fn wake_each(&self, set: VcpuSet) {
-        for vcpu in self.vcpus.iter().filter(|vcpu| set.contains(vcpu.id)) {
-            machine().wake(vcpu.slot);
-        }
+    pub fn wake_each(&self, set: VcpuSet, wake: impl FnMut(VcpuSlot)) {
+        self.vcpus.iter().filter(|vcpu| set.contains(vcpu.id)).map(|vcpu| vcpu.slot).for_each(wake);
     }
 
     /// Takes a byte that the guest sends by its UART.

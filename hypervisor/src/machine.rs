@@ -14,7 +14,7 @@ use spin::Once;
 
 use crate::console::{self, Wire};
 use crate::domain::Domain;
-use crate::pcpu::Wiring;
+use crate::pcpu::{Pcpu, Wiring};
 use crate::report;
 
 static MACHINE: Once<Machine> = Once::new();
@@ -142,6 +142,17 @@ impl Machine {
     /// Tells a vCPU that something happened.
     pub fn wake(&self, slot: VcpuSlot) {
         self.with_schedule(|schedule, now| schedule.scheduler.wake(slot, now));
+    }
+
+    /// The same from a vCPU that runs on `pcpu`, which needs no interrupt to learn that another one waits for it.
+    pub fn wake_from(&self, slot: VcpuSlot, pcpu: &mut Pcpu) {
+        let alarm = self.with_schedule(|schedule, now| {
+            schedule.scheduler.wake(slot, now);
+            schedule.scheduler.learn(pcpu.id, now)
+        });
+        if alarm.is_some() {
+            pcpu.set_alarm(alarm);
+        }
     }
 
     /// Sees to it that a vCPU runs no more; `false` if it still has to leave its pCPU.

@@ -130,6 +130,6 @@ impl VcpuState {
         self.machine.system = SystemRegisters::at_reset(start.entry, mpidr, time_origin);
         self.machine.floating_point = FloatingPoint::default();
         self.machine.interface = VirtualInterface::default();
-        self.machine.timer = PhysicalTimer::new();
+        self.machine.timer.reset();
     }
 }

@@ -252,6 +252,16 @@ impl Scheduler {
         leaves
     }
 
+    /// `pcpu`, which is calling, learns that a vCPU waits, if it would have been told just that. Returns when it has to look.
+    pub fn learn(&mut self, pcpu: PcpuId, now: u64) -> Option<u64> {
+        let slot = self.pcpus[usize::from(pcpu.0)].runs?;
+        if self.summons & bit(pcpu) == 0 || self.is_overdue(self.vcpus[slot.0].virtual_time_at(now)) {
+            return None;
+        }
+        self.has_looked(pcpu);
+        self.alarm(pcpu)
+    }
+
     /// Whether a vCPU waits for a pCPU.
     #[must_use]
     pub fn is_contested(&self) -> bool {

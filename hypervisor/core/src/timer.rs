@@ -21,12 +21,19 @@ pub enum TimerRegister {
 pub struct PhysicalTimer {
     control: u64,
     compare: u64,
+    // What was last said of the line.
+    told: bool,
 }
 
 impl PhysicalTimer {
     /// Switched off.
     pub const fn new() -> Self {
-        Self { control: 0, compare: 0 }
+        Self { control: 0, compare: 0, told: false }
+    }
+
+    /// Switches it off, as the reset of its vCPU does. The line stays what it is until somebody asks.
+    pub const fn reset(&mut self) {
+        *self = Self { told: self.told, ..Self::new() };
     }
 
     /// What a guest reads at tick `now`.
@@ -39,7 +46,7 @@ impl PhysicalTimer {
         }
     }
 
-    /// Takes what a guest writes at tick `now`. The line may change: see [`Self::line`].
+    /// Takes what a guest writes at tick `now`. The line may change: see [`Self::line_change`].
     pub fn write(&mut self, register: TimerRegister, value: u64, now: u64) {
         match register {
             TimerRegister::Control => self.control = value & (ENABLE | IMASK),
@@ -51,8 +58,13 @@ impl PhysicalTimer {
         }
     }
 
-    /// Whether the timer asserts its interrupt at tick `now`.
-    pub fn line(&self, now: u64) -> bool {
+    /// Whether the timer asserts its interrupt at tick `now`, if that has changed since the last time somebody asked.
+    pub fn line_change(&mut self, now: u64) -> Option<bool> {
+        let line = self.line(now);
+        (core::mem::replace(&mut self.told, line) != line).then_some(line)
+    }
+
+    fn line(&self, now: u64) -> bool {
         self.control & IMASK == 0 && self.has_fired(now)
     }
 

@@ -9,6 +9,7 @@ use mote_platform::guest::After;
 use mote_platform::{cpu, list_registers, syndrome, timer};
 
 use super::Session;
+use crate::domain::Domain;
 use crate::interface::Live;
 use crate::machine::machine;
 use crate::pcpu::{Cause, PHYSICAL_TIMER, VIRTUAL_TIMER};
@@ -19,6 +20,7 @@ impl Session<'_> {
     pub fn settle(&mut self) {
         self.domain.events.lock().end_poll(self.vcpu.id);
         self.update_timer_line(timer::now());
+        self.with_vgic(|_, _| VcpuSet::EMPTY);
     }
 
     pub(super) fn physical_interrupts(&mut self) -> After {
@@ -51,6 +53,7 @@ impl Session<'_> {
             Ok(alarm) => {
                 self.pcpu.set_alarm(alarm);
                 self.update_timer_line(timer::now());
+                self.with_vgic(|_, _| VcpuSet::EMPTY);
                 After::Resume
             }
         }
@@ -66,7 +69,7 @@ impl Session<'_> {
             others = others.union(self.flush(&mut vgic));
         }
         drop(vgic);
-        self.domain.wake_all(others);
+        self.wake(self.domain, others);
     }
 
     // Not inlined: it is long, and many change something.
@@ -85,15 +88,23 @@ impl Session<'_> {
         if set.contains(self.vcpu.id) {
             self.with_vgic(|_, _| set);
         } else {
-            self.domain.wake_all(set);
+            self.wake(self.domain, set);
         }
     }
 
-    /// Drives the physical timer's line to what it is at tick `now`, and sets the alarm for its next change. Whatever else is due
-    /// to the vCPU goes into its list registers as well. Returns when the alarm rings.
+    /// Wakes vCPUs of a domain, of which this is none.
+    pub(super) fn wake(&mut self, domain: &Domain, set: VcpuSet) {
+        if !set.is_empty() {
+            domain.wake_each(set, |slot| machine().wake_from(slot, self.pcpu));
+        }
+    }
+
+    /// Drives the physical timer's line to what it is at tick `now`, and sets the alarm for its next change. Returns when the alarm
+    /// rings.
     pub(super) fn update_timer_line(&mut self, now: u64) -> Option<u64> {
-        let level = self.state.timer.line(now);
-        self.with_vgic(|vgic, vcpu| vgic.set_line(vcpu, PHYSICAL_TIMER, level));
+        if let Some(level) = self.state.timer.line_change(now) {
+            self.with_vgic(|vgic, vcpu| vgic.set_line(vcpu, PHYSICAL_TIMER, level));
+        }
         let deadline = earliest(self.state.timer.deadline(now), self.domain.watchdog());
         self.pcpu.set_timer_deadline(deadline);
         deadline

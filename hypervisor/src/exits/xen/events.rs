@@ -27,7 +27,8 @@ impl Session<'_> {
                 // One that is no more hears nothing.
                 if let Some(remote) = machine().domain(remote) {
                     let raised = remote.events.lock().receive(remote_port, self.domain.id, port);
-                    remote.announce(raised);
+                    let look = remote.raise(raised);
+                    self.wake(&remote, look);
                 }
             }
             Sent::Hypervisor => self.domain.serve_console(),

@@ -84,7 +84,11 @@ impl Session<'_> {
             }
             op::COPY => {
                 let written = offset_of!(Copy, status)..offset_of!(Copy, status) + size_of::<i16>();
-                self.each(arguments, written, |this, copy: &mut Copy| copy.status = status(this.copy_grant(copy)))
+                // Consecutive copies often have an end in common.
+                let mut held = [None, None];
+                self.each(arguments, written, |this, copy: &mut Copy| {
+                    copy.status = status(this.copy_grant(copy, &mut held));
+                })
             }
             op::SWAP_GRANT_REF => self.each(arguments, whole::<SwapGrantRef>(), |this, swap: &mut SwapGrantRef| {
                 swap.status = status(this.domain.grants.lock().swap(swap.ref_a, swap.ref_b));
@@ -220,12 +224,14 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn copy_grant(&mut self, asked: &Copy) -> Granted {
+    /// Copies between two pages. `held` are those of the copy before.
+    fn copy_grant(&self, asked: &Copy, held: &mut [Option<Held>; 2]) -> Granted {
         if asked.len == 0 {
             return Ok(());
         }
-        let (source, _source_pin) = self.copy_end(&asked.source, asked.flags & option::SOURCE_GREF, Access::Read)?;
-        let (dest, _dest_pin) = self.copy_end(&asked.dest, asked.flags & option::DEST_GREF, Access::Full)?;
+        let [source, dest] = held;
+        let source = self.hold(source, &asked.source, asked.flags & option::SOURCE_GREF != 0, Access::Read)?;
+        let dest = self.hold(dest, &asked.dest, asked.flags & option::DEST_GREF != 0, Access::Full)?;
         let fits = |end: &CopyEnd| u64::from(end.offset) + u64::from(asked.len) <= PAGE_SIZE;
         if !fits(&asked.source) || !fits(&asked.dest) {
             return Err(GrantStatus::BadCopyArgument);
@@ -236,9 +242,23 @@ impl Session<'_> {
         memory::copy(from, to, asked.len.into()).map_err(|_| GrantStatus::GeneralError)
     }
 
+    /// The page at one end of a copy, which `held` is from now on if it was not before.
+    #[inline]
+    fn hold<'a>(&self, held: &'a mut Option<Held>, end: &CopyEnd, granted: bool, access: Access) -> Granted<&'a Place> {
+        let name = (end.domid, end.place, granted);
+        if held.as_ref().is_none_or(|held| held.name != name) {
+            // What it held is let go before, so that one may be had that is used as often as can be.
+            *held = None;
+            let (place, _pin) = self.copy_end(end, granted, access)?;
+            return Ok(&held.insert(Held { name, place, _pin }).place);
+        }
+        held.as_ref().map(|held| &held.place).ok_or(GrantStatus::GeneralError)
+    }
+
     /// One end of a copy: a page of the caller's, or one that somebody granted it, which is so until the pin is dropped.
-    fn copy_end(&self, end: &CopyEnd, granted: u16, access: Access) -> Granted<(Place, Option<Pin>)> {
-        if granted == 0 {
+    #[inline(never)]
+    fn copy_end(&self, end: &CopyEnd, granted: bool, access: Access) -> Granted<(Place, Option<Pin>)> {
+        if !granted {
             if end.domid != domid::SELF {
                 let known = self.find_domain(end.domid).is_some();
                 return Err(if known { GrantStatus::PermissionDenied } else { GrantStatus::BadDomain });
@@ -286,6 +306,14 @@ impl Drop for Pin {
     fn drop(&mut self) {
         self.granter.grants.lock().unpin(self.reference, self.access);
     }
+}
+
+/// The page at one end of a copy.
+struct Held {
+    // Whose, which frame or grant, and which of the two.
+    name: (u16, u64, bool),
+    place: Place,
+    _pin: Option<Pin>,
 }
 
 /// The page that an address lies in.
