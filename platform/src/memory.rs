@@ -169,9 +169,11 @@ pub fn copy(from: u64, to: u64, length: usize) -> Result<(), NotRam> {
     let by_turns = apart && (source | target).is_multiple_of(align_of::<u128>());
     let whole = if by_turns { length / COPY_TURN * COPY_TURN } else { 0 };
     copy_blocks(source, target, whole);
-    let (source, target) = (source + whole, target + whole);
-    // SAFETY: both are RAM outside EL2's own, and nothing refers to them.
-    unsafe { core::ptr::copy(source as *const u8, target as *mut u8, length - whole) };
+    let (source, target, left) = (source + whole, target + whole, length - whole);
+    if left > 0 {
+        // SAFETY: both are RAM outside EL2's own, and nothing refers to them.
+        unsafe { core::ptr::copy(source as *const u8, target as *mut u8, left) };
+    }
     Ok(())
 }
 

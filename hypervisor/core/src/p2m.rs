@@ -203,6 +203,7 @@ impl P2m {
     }
 
     /// What `ipa` is mapped to.
+    #[inline]
     pub fn lookup(&self, memory: &impl TableMemory, ipa: Ipa) -> Option<Leaf> {
         let Entry { order, raw, .. } = self.find_leaf(memory, ipa)?;
         Some(Leaf {

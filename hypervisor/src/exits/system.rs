@@ -15,7 +15,12 @@ impl Session<'_> {
     pub(super) fn system_register(&mut self, context: &mut GuestContext, access: SystemAccess) -> After {
         self.state.exits.count(ExitReason::SystemRegister);
         let meaning = sysreg::meaning(access.register());
-        let done = if access.is_read() {
+        let done = if let (Meaning::Sgi(register), false) = (meaning, access.is_read()) {
+            // First, because it is what guests do most.
+            let value = context.register(access.rt());
+            self.with_vgic(|vgic, vcpu| vgic.send_sgi(vcpu, value, register));
+            Some(())
+        } else if access.is_read() {
             self.read_register(meaning).map(|value| context.set_register(access.rt(), value))
         } else {
             self.write_register(meaning, context.register(access.rt()))
@@ -47,9 +52,8 @@ impl Session<'_> {
                 self.state.timer.write(register, value, now);
                 self.update_timer_line(now);
             }
-            Meaning::Sgi(register) => self.with_vgic(|vgic, vcpu| vgic.send_sgi(vcpu, value, register)),
             Meaning::Deactivate => self.with_vgic(|vgic, vcpu| vgic.deactivate(vcpu, value, &mut Live)),
-            Meaning::Constant(_) | Meaning::Identification(..) | Meaning::Undefined => return None,
+            Meaning::Constant(_) | Meaning::Identification(..) | Meaning::Sgi(_) | Meaning::Undefined => return None,
         }
         Some(())
     }
