@@ -51,7 +51,7 @@ impl ExitHandler for Session<'_> {
 
     extern "C" fn interrupt(&mut self) -> After {
         self.state.exits.count(ExitReason::Interrupt);
-        self.physical_interrupts()
+        self.physical_interrupt()
     }
 
     extern "C" fn serror(&mut self) -> After {

@@ -23,24 +23,22 @@ impl Session<'_> {
         self.with_vgic(|_, _| VcpuSet::EMPTY);
     }
 
-    pub(super) fn physical_interrupts(&mut self) -> After {
-        let mut look = false;
-        while let Some(cause) = self.pcpu.acknowledge() {
-            match cause {
-                Cause::VirtualTimer => {
-                    let physical = self.pcpu.virtual_timer();
-                    self.with_vgic(|vgic, vcpu| {
-                        vgic.raise_hw(vcpu, VIRTUAL_TIMER, physical);
-                        VcpuSet::EMPTY
-                    });
-                }
-                Cause::Maintenance => self.with_vgic(|vgic, vcpu| vgic.sync(vcpu, &mut Live)),
-                Cause::Console => machine().read_console(),
-                Cause::Kick | Cause::Alarm => look = true,
-                Cause::Stray => {}
+    /// Serves one interrupt: seldom is another one pending, and that one comes by itself.
+    pub(super) fn physical_interrupt(&mut self) -> After {
+        match self.pcpu.acknowledge() {
+            Some(Cause::VirtualTimer) => {
+                let physical = self.pcpu.virtual_timer();
+                self.with_vgic(|vgic, vcpu| {
+                    vgic.raise_hw(vcpu, VIRTUAL_TIMER, physical);
+                    VcpuSet::EMPTY
+                });
             }
+            Some(Cause::Maintenance) => self.with_vgic(|vgic, vcpu| vgic.sync(vcpu, &mut Live)),
+            Some(Cause::Console) => machine().read_console(),
+            Some(Cause::Kick | Cause::Alarm) => return self.look(),
+            Some(Cause::Stray) | None => {}
         }
-        if look { self.look() } else { After::Resume }
+        After::Resume
     }
 
     /// Something may have come for this vCPU, or another one wants its pCPU.
