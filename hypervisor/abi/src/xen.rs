@@ -43,6 +43,8 @@ pub mod domid {
 pub mod virq {
     /// Something was typed, for a domain that reads the machine's console.
     pub const CONSOLE: u32 = 2;
+    /// The guest is to say how it is.
+    pub const DEBUG: u32 = 1;
     /// How many numbers there are.
     pub const COUNT: u32 = 24;
     /// Those of which a domain has one and not each vCPU, as a mask: all but those of timers, debugging and profiling.

@@ -259,7 +259,7 @@ fn xen() -> Vec<Question> {
         ]),
         constants!(xen::domid, "", [SELF = "DOMID_SELF"]),
         constants!(xen::virq, "", [
-            CONSOLE = "VIRQ_CONSOLE", COUNT = "NR_VIRQS",
+            CONSOLE = "VIRQ_CONSOLE", DEBUG = "VIRQ_DEBUG", COUNT = "NR_VIRQS",
             // Which are each vCPU's, the header says in words.
             GLOBAL = "~(1u << VIRQ_TIMER | 1u << VIRQ_DEBUG | 1u << VIRQ_XENOPROF | 1u << VIRQ_XENPMU)",
         ]),
