@@ -78,7 +78,7 @@ fn info() {
         say(format_args!("vcpu_info of vCPU {vcpu}, good"), register(vcpu, frame, offset));
         let at = offset as usize;
         let info: VcpuInfo = PAGES.get(at);
-        let (pending, mask) = (info.evtchn_upcall_pending, info.evtchn_upcall_mask);
+        let (pending, mask) = (info.evtchn_upcall_pending, info.pad[0]);
         say(format_args!("vcpu_info of vCPU {vcpu}: pending, mask"), format_args!("{pending} {mask:#x}"));
         say(
             format_args!("vcpu_info of vCPU {vcpu}: selected"),

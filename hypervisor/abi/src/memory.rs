@@ -24,10 +24,10 @@ pub mod op {
     pub const MAXIMUM_GPFN: u64 = 14;
     /// [`super::RemoveFromPhysmap`].
     pub const REMOVE_FROM_PHYSMAP: u64 = 15;
-    /// Pages that domains share copies of: none on Arm.
-    pub const SHARED_PAGES: u64 = 18;
-    /// What that saves.
-    pub const SHARING_FREED_PAGES: u64 = 19;
+    /// What is saved by pages that domains share copies of: none on Arm.
+    pub const GET_SHARING_FREED_PAGES: u64 = 18;
+    /// How many such pages there are.
+    pub const GET_SHARING_SHARED_PAGES: u64 = 19;
     /// [`super::AddToPhysmapBatch`].
     pub const ADD_TO_PHYSMAP_BATCH: u64 = 23;
 }

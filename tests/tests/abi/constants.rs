@@ -10,8 +10,10 @@ use super::c::Question;
 use super::source::Declared;
 
 /// Constants for which the headers have no name and no expression, and why they are here all the same.
-const WITHOUT: [(&str, &str); 1] =
-    [("arch_arm::GICV3_REDISTRIBUTOR_STRIDE", "the architecture's: two frames of 64 KiB for each redistributor")];
+const WITHOUT: [(&str, &str); 2] = [
+    ("arch_arm::GICV3_REDISTRIBUTOR_STRIDE", "the architecture's: two frames of 64 KiB for each redistributor"),
+    ("event_channel::op::RESET_CONT", "the headers have it for Xen alone, which refuses it to guests"),
+];
 
 /// Constants of the module or type at a path. C's name is the prefix and the name in lower case, or what stands after
 /// `=`: an expression of C's.
@@ -146,7 +148,7 @@ fn console() -> Vec<Question> {
 fn errors() -> Vec<Question> {
     let errors = [
         constants!(errno::Errno, "", [
-            EPERM = "XEN_EPERM", ENOENT = "XEN_ENOENT", ESRCH = "XEN_ESRCH", ENXIO = "XEN_ENXIO", E2BIG = "XEN_E2BIG",
+            EPERM = "XEN_EPERM", EACCES = "XEN_EACCES", EILSEQ = "XEN_EILSEQ", ENOENT = "XEN_ENOENT", ESRCH = "XEN_ESRCH", ENXIO = "XEN_ENXIO", E2BIG = "XEN_E2BIG",
             EAGAIN = "XEN_EAGAIN", ENOMEM = "XEN_ENOMEM", EFAULT = "XEN_EFAULT",
             EBUSY = "XEN_EBUSY", EEXIST = "XEN_EEXIST", EINVAL = "XEN_EINVAL", ENOSPC = "XEN_ENOSPC",
             ENOSYS = "XEN_ENOSYS", EOPNOTSUPP = "XEN_EOPNOTSUPP", ENOBUFS = "XEN_ENOBUFS",
@@ -211,8 +213,9 @@ fn memory() -> Vec<Question> {
         constants!(memory::op, "XENMEM_", [
             INCREASE_RESERVATION, DECREASE_RESERVATION, MAXIMUM_RAM_PAGE, CURRENT_RESERVATION, MAXIMUM_RESERVATION,
             POPULATE_PHYSMAP, ADD_TO_PHYSMAP, EXCHANGE, MAXIMUM_GPFN, REMOVE_FROM_PHYSMAP, ADD_TO_PHYSMAP_BATCH,
+            GET_SHARING_FREED_PAGES, GET_SHARING_SHARED_PAGES,
         ]),
-        constants!(memory::space, "XENMAPSPACE_", [SHARED_INFO, GRANT_TABLE, GMFN_FOREIGN, DEV_MMIO]),
+        constants!(memory::space, "XENMAPSPACE_", [SHARED_INFO, GRANT_TABLE, GMFN_RANGE, GMFN_FOREIGN, DEV_MMIO]),
     ];
     memory.concat()
 }
@@ -267,7 +270,10 @@ fn xen() -> Vec<Question> {
             ENABLE, DISABLE, RUNSTATE_UPDATE_FLAG = "VMASST_TYPE_runstate_update_flag",
         ]),
         constants!(xen, "", [EVENTS_2L = "EVTCHN_2L_NR_CHANNELS"]),
-        constants!(hvm, "HVMOP_", [SET_PARAM, GET_PARAM, CALLBACK_PPI = "(long)HVM_PARAM_CALLBACK_TYPE_PPI << 56"]),
+        constants!(hvm, "HVMOP_", [
+            SET_PARAM, GET_PARAM, REQUEST_VM_EVENT = "HVMOP_guest_request_vm_event",
+            CALLBACK_PPI = "(long)HVM_PARAM_CALLBACK_TYPE_PPI << 56",
+        ]),
         constants!(hvm::param, "", [
             CALLBACK_IRQ = "HVM_PARAM_CALLBACK_IRQ", STORE_PFN = "HVM_PARAM_STORE_PFN",
             STORE_EVTCHN = "HVM_PARAM_STORE_EVTCHN", CONSOLE_PFN = "HVM_PARAM_CONSOLE_PFN",

@@ -38,7 +38,7 @@ impl Session<'_> {
             op::DECREASE_RESERVATION => self.reserve(arguments, decrease),
             // Where a guest's memory is translated there is no place for memory without an address.
             op::INCREASE_RESERVATION => Ok(Reply::Value(start)),
-            op::SHARED_PAGES | op::SHARING_FREED_PAGES => Ok(Reply::Value(0)),
+            op::GET_SHARING_SHARED_PAGES | op::GET_SHARING_FREED_PAGES => Ok(Reply::Value(0)),
             op::MAXIMUM_RAM_PAGE => Ok(Reply::Value(self.domain.memory.lock().last_frame())),
             op::CURRENT_RESERVATION | op::MAXIMUM_RESERVATION | op::MAXIMUM_GPFN => {
                 let number: u16 = self.read(at)?;
