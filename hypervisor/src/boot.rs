@@ -58,7 +58,12 @@ fn prepare(device_tree: u64, entered: u64) {
         uart::enable_input();
     }
     build_all(machine, &configuration, Seeds::new(&tree));
-    modules.into_iter().for_each(memory::release_module);
+    // Domains may have modules in common.
+    for (index, module) in modules.iter().enumerate() {
+        if !modules.iter().take(index).any(|other| other.overlaps(*module)) {
+            memory::release_module(*module);
+        }
+    }
 }
 
 fn start_console(tree: &Tree<'_>) -> Option<Uart> {

@@ -160,6 +160,11 @@ impl Machine {
         self.with_schedule(|schedule, _| schedule.scheduler.retire(slot))
     }
 
+    /// Takes a vCPU off `pcpu` for good, which runs none then.
+    pub fn depart(&self, pcpu: PcpuId, slot: VcpuSlot) {
+        self.with_schedule(|schedule, now| schedule.scheduler.depart(pcpu, slot, now));
+    }
+
     /// Takes a vCPU that has left for why it left, and says whom `pcpu` runs next.
     pub fn next(&self, pcpu: PcpuId, left: Option<(VcpuSlot, Leaving)>) -> Next {
         self.with_schedule(|schedule, now| {

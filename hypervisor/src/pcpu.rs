@@ -140,7 +140,16 @@ impl Pcpu {
             };
             let vcpu = domain.vcpu(index);
             let leaving = if domain.has_ended() { Leaving::Offline } else { self.run(&domain, vcpu, next.ready) };
+            if domain.has_ended() {
+                // Before another vCPU is chosen: what a domain leaves behind may take long to clear away.
+                machine.depart(self.id, vcpu.slot);
+                stage2::leave_guest();
+                domain.let_go(vcpu);
+                next = machine.next(self.id, None);
+                continue;
+            }
             next = machine.next(self.id, Some((vcpu.slot, leaving)));
+            // It may have ended in between.
             if domain.has_ended() && machine.retire(vcpu.slot) {
                 stage2::leave_guest();
                 domain.let_go(vcpu);
@@ -152,8 +161,11 @@ impl Pcpu {
         stage2::leave_guest();
         cpu::wait_for_interrupt();
         while let Some(cause) = self.acknowledge() {
-            if cause == Cause::Console {
-                machine().read_console();
+            match cause {
+                Cause::Console => machine().read_console(),
+                // No vCPU is here whose it could be.
+                Cause::VirtualTimer => self.release_timer(),
+                _ => {}
             }
         }
     }
@@ -219,6 +231,7 @@ impl Pcpu {
         guest::run(context, &mut session);
         let leaving = session.leaving;
         state.machine.runstate.leave(leaving, nanoseconds(timer::now()));
+        vcpu.show_runstate(&state.machine.runstate, domain.pv.marks_updates.load(Ordering::Relaxed));
         self.save(domain, vcpu.id, &mut state);
         leaving
     }

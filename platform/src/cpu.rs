@@ -4,6 +4,7 @@ use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{MPIDR_EL1, Readable, TPIDR_EL2, Writeable};
 use alloc::boxed::Box;
 
+use crate::register::read;
 use crate::{boot, exceptions, firmware, heap, memory, mmu};
 
 /// Most pCPUs that EL2 drives.
@@ -35,6 +36,12 @@ pub fn this_affinity() -> u64 {
 pub fn relax() {
     // SAFETY: a hint.
     unsafe { core::arch::asm!("yield", options(nomem, nostack, preserves_flags)) };
+}
+
+/// Whether a physical interrupt is pending (`ISR_EL1.I`).
+#[must_use]
+pub fn has_interrupt() -> bool {
+    read!("isr_el1") & 1 << 7 != 0
 }
 
 /// Stops until an interrupt is pending. EL2 keeps interrupts masked: the caller polls the GIC.

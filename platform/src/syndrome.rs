@@ -41,6 +41,12 @@ pub fn set_pc(value: u64) {
     ELR_EL2.set(value);
 }
 
+/// Lets the guest go on with interrupts unmasked.
+pub fn unmask_interrupts() {
+    const I: u64 = 1 << 7;
+    SPSR_EL2.set(pstate() & !I);
+}
+
 /// Lets the guest go on behind the trapped instruction, which is 4 bytes long in AArch64 state.
 pub fn skip_instruction() {
     set_pc(pc().wrapping_add(4));

@@ -20,8 +20,9 @@ const LOOK_UPS: [Place; 6] = [
 ];
 
 /// Where a guest's number becomes a domain.
-const FINDS: [Place; 2] = [
+const FINDS: [Place; 3] = [
     ("exits/xen.rs", 2, "its definition, and `domain_for`, which asks the policy"),
+    ("exits/xen/grants.rs", 1, "whether there is one decides which error is given"),
     ("exits/xen/memory_op.rs", 1, "followed by the question whether its memory may be mapped"),
 ];
 

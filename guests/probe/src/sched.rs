@@ -3,6 +3,7 @@
 use mote_unikernel::time::{self, Timer};
 use xen_abi::event_channel::{BindIpi, Port, op as event};
 use xen_abi::sched::{Poll, RemoteShutdown, Shutdown, Watchdog, op, reason};
+use xen_abi::xen::domid;
 use xen_abi::xen::hypercall::{EVENT_CHANNEL_OP, SCHED_OP};
 
 use crate::pages::{LIST, SCRATCH, call};
@@ -25,7 +26,7 @@ pub fn probe(guests: Guests) {
     for pcpu in [0, -1, 5_i32] {
         say(format_args!("sched pin to {pcpu}"), call(SCHED_OP, op::PIN_OVERRIDE, pcpu).0);
     }
-    for domain_id in [guests.peer].into_iter().chain(NOBODY) {
+    for domain_id in [guests.peer, guests.me, domid::SELF].into_iter().chain(NOBODY) {
         let asked = RemoteShutdown { domain_id, pad: 0, reason: reason::POWEROFF };
         say(format_args!("sched shut down {domain_id:#x}"), call(SCHED_OP, op::REMOTE_SHUTDOWN, asked).0);
     }

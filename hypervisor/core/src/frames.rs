@@ -239,7 +239,7 @@ impl FramePool {
     /// # Errors
     /// If the heap cannot hold the pool's own tables.
     pub fn reserve(&mut self, range: PaRange) -> Result {
-        self.mark(range.base().0 / PAGE_SIZE..range.end().0.div_ceil(PAGE_SIZE), Frame::Reserved)
+        self.mark(range.base().0 / PAGE_SIZE..range.end().0.div_ceil(PAGE_SIZE), Frame::Free, Frame::Reserved)
     }
 
     /// Puts a range that was reserved back into the pool. The caller has scrubbed it.
@@ -247,7 +247,7 @@ impl FramePool {
     /// # Errors
     /// If the heap cannot hold the pool's own tables.
     pub fn release(&mut self, range: PaRange) -> Result {
-        self.mark(range.base().0.div_ceil(PAGE_SIZE)..range.end().0 / PAGE_SIZE, Frame::Free)
+        self.mark(range.base().0.div_ceil(PAGE_SIZE)..range.end().0 / PAGE_SIZE, Frame::Reserved, Frame::Free)
     }
 
     /// Bytes that are free or somebody's, which is all but what is reserved, and those that are free.
@@ -264,17 +264,25 @@ impl FramePool {
     }
 
     /// Makes of pages, by their numbers, what `frame` says.
-    fn mark(&mut self, pages: Range<u64>, frame: Frame) -> Result {
+    /// Makes those of some pages that are `from` into `to`.
+    fn mark(&mut self, pages: Range<u64>, from: Frame, to: Frame) -> Result {
         let in_block = FRAMES_PER_BLOCK as u64;
         let mut at = pages.start;
         while at < pages.end {
             let until = pages.end.min((at / in_block + 1) * in_block);
             match self.block(Pa(at * PAGE_SIZE)) {
                 Err(_) => {}
-                Ok(block) if until - at == in_block => *block = Block::Whole(frame),
+                Ok(Block::Whole(whole)) if until - at == in_block => {
+                    if *whole == from {
+                        *whole = to;
+                    }
+                }
                 Ok(block) => {
-                    let split = block.split()?;
-                    (at..until).for_each(|page| split.set((page % in_block) as usize, frame));
+                    for page in (at..until).map(|page| (page % in_block) as usize) {
+                        if block.frame(page) == from {
+                            block.split()?.set(page, to);
+                        }
+                    }
                 }
             }
             at = until;
@@ -482,6 +490,18 @@ mod tests {
         assert_eq!(pool.allocate(domain(1), Order::Block), Err(MemoryError::OutOfMemory));
         pool.release(range(0x4020_0000, PAGE_SIZE)).expect("room");
         assert_eq!(free_bytes(&pool), BLOCK_SIZE);
+    }
+
+    #[test]
+    fn a_range_is_released_once() {
+        let mut pool = FramePool::new(&[range(0x4000_0000, 4 << 20)]).expect("a small pool");
+        let module = range(0x4000_0000, BLOCK_SIZE + PAGE_SIZE);
+        pool.reserve(module).expect("room");
+        pool.release(module).expect("room");
+        let all: Vec<_> = core::iter::from_fn(|| pool.allocate(domain(1), Order::Page).ok()).collect();
+        pool.release(module).expect("room");
+        assert_eq!(all.len() as u64, (4 << 20) / PAGE_SIZE);
+        assert!(pool.allocate(domain(2), Order::Page).is_err(), "it is the first domain's");
     }
 
     #[test]

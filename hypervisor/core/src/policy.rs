@@ -15,7 +15,7 @@ pub enum Action {
     ChangeMemory,
     /// Map that domain's memory without its consent.
     MapForeign,
-    /// Shut that domain down.
+    /// Shut that domain down, from outside.
     Shutdown,
     /// Write to and read from the machine's console, under its own name.
     Console,
@@ -41,7 +41,7 @@ pub const POLICY: [(Action, [bool; 3]); 8] = [
     (Action::UseGrants, [true, true, false]),
     (Action::ChangeMemory, [true, false, false]),
     (Action::MapForeign, [false, false, false]),
-    (Action::Shutdown, [true, false, false]),
+    (Action::Shutdown, [false, false, false]),
     (Action::Console, [true, false, false]),
     (Action::Control, [false, false, false]),
 ];
@@ -88,7 +88,7 @@ mod tests {
     /// What is wanted, said a second time in another way.
     fn is_wanted(action: Action, relation: Relation) -> bool {
         match (action, relation) {
-            (_, Relation::Stranger) | (Action::MapForeign | Action::Control, _) => false,
+            (_, Relation::Stranger) | (Action::MapForeign | Action::Shutdown | Action::Control, _) => false,
             (Action::JoinEvents | Action::UseGrants, Relation::Itself | Relation::Peer) => true,
             (_, relation) => relation == Relation::Itself,
         }
@@ -119,7 +119,7 @@ mod tests {
             Action::UseGrants => "map and copy what was granted by",
             Action::ChangeMemory => "change the memory map of",
             Action::MapForeign => "map, unasked, the memory of",
-            Action::Shutdown => "shut down",
+            Action::Shutdown => "shut down, from outside,",
             Action::Console => "use the machine's console in the name of",
             Action::Control => "create and control",
         }

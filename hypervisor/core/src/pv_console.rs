@@ -11,6 +11,9 @@ use xen_abi::console::{IN_SIZE, OUT_SIZE, Ring};
 
 use crate::events::Page;
 
+/// Bytes that are taken at once: a slow wire keeps the pCPU no longer.
+const PART: u32 = 128;
+
 /// A guest's console ring.
 pub struct PvConsole<P>(P);
 
@@ -20,17 +23,20 @@ impl<P: Page> PvConsole<P> {
         Self(page)
     }
 
-    /// Takes what the guest has written; returns how many bytes that were.
-    pub fn take(&self, mut show: impl FnMut(u8)) -> u32 {
+    /// Takes a part of what the guest has written; returns how many bytes that were, and whether there is more.
+    pub fn take(&self, mut show: impl FnMut(u8)) -> (u32, bool) {
         let produced = self.counter(offset_of!(Ring, out_prod));
         let consumed = self.counter(offset_of!(Ring, out_cons));
-        let count = produced.wrapping_sub(consumed).min(OUT_SIZE as u32);
+        // Of more than the ring holds the last are there.
+        let written = produced.wrapping_sub(consumed).min(OUT_SIZE as u32);
+        let consumed = produced.wrapping_sub(written);
+        let count = written.min(PART);
         for index in 0..count {
             let at = consumed.wrapping_add(index) as usize % OUT_SIZE;
             show(self.byte(offset_of!(Ring, output) + at));
         }
-        self.0.word(offset_of!(Ring, out_cons)).store(produced, Ordering::Release);
-        count
+        self.0.word(offset_of!(Ring, out_cons)).store(consumed.wrapping_add(count), Ordering::Release);
+        (count, written > count)
     }
 
     /// Whether the guest has written anything yet.

@@ -252,6 +252,13 @@ impl Scheduler {
         leaves
     }
 
+    /// A vCPU leaves `pcpu` for good, before that asks for another one.
+    pub fn depart(&mut self, pcpu: PcpuId, slot: VcpuSlot, now: u64) {
+        self.leave(pcpu, slot, Leaving::Offline, now);
+        self.retire(slot);
+        self.cpu(pcpu).runs = None;
+    }
+
     /// `pcpu`, which is calling, learns that a vCPU waits, if it would have been told just that. Returns when it has to look.
     pub fn learn(&mut self, pcpu: PcpuId, now: u64) -> Option<u64> {
         let slot = self.pcpus[usize::from(pcpu.0)].runs?;

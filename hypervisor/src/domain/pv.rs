@@ -206,13 +206,14 @@ impl Domain {
         Ok(())
     }
 
-    /// The guest has put something into its console ring, or taken something out.
-    pub fn serve_console(&self) {
-        if let Some(console) = self.pv.console.get()
-            && console.ring.take(|byte| self.send(byte)) > 0
-        {
+    /// The guest has put something into its console ring, or taken something out. Whether there is more in it.
+    pub fn serve_console(&self) -> bool {
+        let Some(console) = self.pv.console.get() else { return false };
+        let (taken, more) = console.ring.take(|byte| self.send(byte));
+        if taken > 0 {
             self.announce_console(console);
         }
+        more
     }
 
     fn announce_console(&self, console: &Console) {

@@ -58,6 +58,7 @@ impl Session<'_> {
             Action::PowerOff => {
                 let others = self.domain.vgic.lock().reset_vcpu(self.vcpu.id, &mut Live);
                 self.domain.wake_all(others);
+                self.share_watchdog();
                 return self.leave(Leaving::Offline);
             }
             Action::SystemOff => return self.end(End::Shutdown),

@@ -108,6 +108,14 @@ impl Session<'_> {
         deadline
     }
 
+    /// Has the domain's other vCPUs keep its watchdog as well: the one that set it may be off when it runs out.
+    pub(super) fn share_watchdog(&self) {
+        if self.domain.watchdog().is_some() {
+            let others = self.domain.vcpus.iter().filter(|vcpu| vcpu.id != self.vcpu.id);
+            others.for_each(|vcpu| machine().wake(vcpu.slot));
+        }
+    }
+
     /// `WFI` gives the pCPU up until an interrupt comes, `WFE` until everybody else had a turn.
     #[inline(never)]
     pub(super) fn wait(&mut self, wait: Wait) -> After {

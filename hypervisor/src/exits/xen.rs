@@ -21,7 +21,7 @@ use mote_core::p2m::Access;
 use mote_core::policy::{Action, allows};
 use mote_core::sched::Leaving;
 use mote_platform::guest::After;
-use mote_platform::{memory, syndrome};
+use mote_platform::{cpu, memory, syndrome};
 use xen_abi::Wire;
 use xen_abi::errno::Errno;
 use xen_abi::xen::{MulticallEntry, domid, hypercall};
@@ -68,7 +68,11 @@ impl Session<'_> {
         }
         let send = xen_abi::event_channel::op::SEND as u32;
         if (x[16], x[0] as u32) == (hypercall::EVENT_CHANNEL_OP, send) {
-            x[0] = self.send_event(x[1]).map_or_else(Errno::answer, |()| 0);
+            match self.send_event(x[1]) {
+                Ok(false) => x[0] = 0,
+                Ok(true) => again(),
+                Err(error) => x[0] = error.answer(),
+            }
             return After::Resume;
         }
         self.any_hypercall(x)
@@ -86,7 +90,7 @@ impl Session<'_> {
             Err(error) => x[0] = error.answer(),
             Ok(Reply::Again(leaving)) => {
                 x[..5].copy_from_slice(&arguments);
-                syndrome::set_pc(syndrome::pc().wrapping_sub(4));
+                again();
                 return leaving.map_or(After::Resume, |leaving| self.leave(leaving));
             }
             Ok(Reply::Leave(leaving)) => {
@@ -151,7 +155,7 @@ impl Session<'_> {
             };
             self.write(list, &entry)?;
             *arguments = [list.wrapping_add(entry_size), count.wrapping_sub(1), 0, 0, 0];
-            if leave.is_some() {
+            if leave.is_some() || cpu::has_interrupt() {
                 return Ok(Reply::Again(leave));
             }
         }
@@ -226,6 +230,11 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// Lets the guest make the call again.
+fn again() {
+    syndrome::set_pc(syndrome::pc().wrapping_sub(4));
 }
 
 /// Bytes from a virtual address to the end of its page.

@@ -92,10 +92,10 @@ impl<P: Page> Fifo<P> {
             placement.pending = true;
             return (false, false);
         };
-        if self.control(vcpu).is_none() {
-            return (false, false);
-        }
         let is_new = word.fetch_or(PENDING, Ordering::AcqRel) & PENDING == 0;
+        if self.control(vcpu).is_none() {
+            return (is_new, false);
+        }
         let stays = word.load(Ordering::Acquire) & MASKED != 0 || word.fetch_or(LINKED, Ordering::AcqRel) & LINKED != 0;
         (is_new, !stays && self.enqueue(port, vcpu, placement))
     }

@@ -417,15 +417,15 @@ impl<P: Page> EventChannels<P> {
         (0..).zip(&self.ports).find_map(|(port, channel)| is_open(channel).then_some(port))
     }
 
-    /// The domain at the other end of a port, if it is connected to one.
+    /// The domain that a port is connected to or waits for, if it is of that kind. That does not change while the port is open.
     ///
     /// # Errors
     /// If the port is not in use, or is the hypervisor's.
     pub fn peer(&self, port: u32) -> Result<Option<DomainId>, Errno> {
         match self.channel(port)?.end {
             End::Free | End::Hypervisor => Err(Errno::EINVAL),
-            End::Interdomain(remote, _) => Ok(Some(remote)),
-            End::Unbound(_) | End::Virq(_) | End::Ipi => Ok(None),
+            End::Interdomain(remote, _) | End::Unbound(remote) => Ok(Some(remote)),
+            End::Virq(_) | End::Ipi => Ok(None),
         }
     }
 
@@ -506,7 +506,7 @@ impl<P: Page> EventChannels<P> {
     fn mark(&self, vcpu: VcpuId) -> VcpuSet {
         let mut upcalls = VcpuSet::EMPTY;
         if let Some((page, at)) = self.info(vcpu)
-            && page.word(at).fetch_or(UPCALL_PENDING, Ordering::AcqRel) & UPCALL_MASK == 0
+            && page.word(at).fetch_or(UPCALL_PENDING, Ordering::AcqRel) & UPCALL_PENDING == 0
         {
             upcalls.insert(vcpu);
         }

@@ -38,14 +38,17 @@ impl<P: Page> Pair<'_, P> {
         Ok((port, self.local.pend(port)))
     }
 
-    /// Closes a port of the caller's that is connected to the other domain; its other end waits for the caller again.
+    /// Closes a port of the caller's that is connected to the other domain or waits for it; its other end waits for the caller
+    /// again.
     ///
     /// # Errors
-    /// If it is not, any more.
+    /// If it is none. `EAGAIN` if it is another's by now.
     pub fn close(&mut self, port: u32) -> Result<(), Errno> {
         let (me, remote) = (self.local.me, self.remote().me);
         let remote_port = match self.local.channel(port)?.end {
             End::Interdomain(peer, remote_port) if peer == remote => remote_port,
+            End::Unbound(peer) if peer == remote => 0,
+            End::Free | End::Hypervisor => return Err(Errno::EINVAL),
             _ => return Err(Errno::EAGAIN),
         };
         self.local.free(port);
@@ -59,17 +62,15 @@ impl<P: Page> Pair<'_, P> {
 }
 
 impl<P: Page> EventChannels<P> {
-    /// Closes a port that is connected to no domain, or to `gone`, which is no more.
+    /// Closes a port that concerns no other domain, or `gone`, which is no more.
     ///
     /// # Errors
-    /// If it is connected to another by now.
+    /// If it is none. `EAGAIN` if it concerns another by now.
     pub fn close_alone(&mut self, port: u32, gone: Option<DomainId>) -> Result<(), Errno> {
-        match self.channel(port)?.end {
-            End::Interdomain(remote, _) if Some(remote) != gone => Err(Errno::EAGAIN),
-            _ => {
-                self.free(port);
-                Ok(())
-            }
+        if self.peer(port)? != gone {
+            return Err(Errno::EAGAIN);
         }
+        self.free(port);
+        Ok(())
     }
 }

@@ -321,7 +321,9 @@ fn ports_have_an_end() {
     }
     assert_eq!(events.allocate_unbound(domain(2)), Err(Errno::ENOSPC));
     assert_eq!(events.status(1, MAX_PORT + 1), Err(Errno::EINVAL));
-    events.close_alone(5, None).expect("unbound");
+    events.close_alone(5, Some(domain(2))).expect("unbound");
+    assert_eq!(events.close_alone(6, None), Err(Errno::EAGAIN), "somebody else's");
+    assert_eq!(events.close_alone(5, Some(domain(2))), Err(Errno::EINVAL), "closed once");
     events.shut();
     assert_eq!(events.allocate_unbound(domain(2)), Err(Errno::ENOSPC), "it ends");
 }
@@ -364,6 +366,32 @@ fn what_was_pending_in_bits_is_pending_in_queues() {
     assert_eq!(raised.upcalls, VcpuSet::EMPTY, "it was told of it before");
     assert_eq!(control.word(8 + 7 * 4).load(Ordering::Relaxed), port);
     assert_ne!(words.word(port as usize * 4).load(Ordering::Relaxed) & fifo_abi::PENDING, 0);
+}
+
+#[test]
+fn an_event_of_a_vcpu_without_queues_is_pending_and_ends_a_poll() {
+    let mut events = one();
+    let words = Shared::new();
+    events.init_control(VcpuId(0), Shared::new(), 0).expect("none yet");
+    let _ = events.expand_array(words.clone()).expect("room");
+    let port = events.bind_ipi(1).expect("room");
+    assert_eq!(events.poll(VcpuId(1), &[port]), Ok(true));
+    let Ok(Sent::Here(raised)) = events.send(port) else { panic!("sent") };
+    assert!(raised.pollers.contains(VcpuId(1)) && raised.upcalls.is_empty());
+    assert_ne!(words.word(port as usize * 4).load(Ordering::Relaxed) & fifo_abi::PENDING, 0);
+}
+
+#[test]
+fn a_port_closes_whatever_its_peer_does_to_it_meanwhile() {
+    let mut guests: Vec<Guest> = (0..2).map(|number| Guest::new(number, false)).collect();
+    let port = guests[0].events.allocate_unbound(domain(1)).expect("room");
+    // Found unbound, then connected; found connected, then unbound.
+    assert_eq!(guests[0].events.peer(port), Ok(Some(domain(1))));
+    let (other, _) = pair(&mut guests, 1, 0).bind_interdomain(port).expect("offered");
+    assert_eq!(guests[0].events.peer(port), Ok(Some(domain(1))));
+    assert_eq!(close(&mut guests, 1, other), Ok(()));
+    assert_eq!(pair(&mut guests, 0, 1).close(port), Ok(()));
+    assert_eq!(pair(&mut guests, 0, 1).close(port), Err(Errno::EINVAL));
 }
 
 #[test]

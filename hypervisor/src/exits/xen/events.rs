@@ -16,9 +16,9 @@ use crate::machine::machine;
 const TRIES: usize = 4;
 
 impl Session<'_> {
-    /// `EVTCHNOP_send`, the one that must be fast.
+    /// `EVTCHNOP_send`, the one that must be fast. Whether the guest is to make it again.
     #[inline]
-    pub(super) fn send_event(&mut self, at: u64) -> Result<(), Errno> {
+    pub(super) fn send_event(&mut self, at: u64) -> Result<bool, Errno> {
         let port = self.read_word(at)?;
         let sent = self.domain.events.lock().send(port)?;
         match sent {
@@ -31,9 +31,9 @@ impl Session<'_> {
                     self.wake(&remote, look);
                 }
             }
-            Sent::Hypervisor => self.domain.serve_console(),
+            Sent::Hypervisor => return Ok(self.domain.serve_console()),
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Tells this domain's vCPUs of events.
@@ -70,7 +70,8 @@ impl Session<'_> {
                 self.write(at, &BindIpi { port, ..asked })?;
             }
             op::CLOSE => close(self.domain, self.read::<Port>(at)?.port)?,
-            op::SEND => self.send_event(at)?,
+            op::SEND if self.send_event(at)? => return Ok(Reply::Again(None)),
+            op::SEND => {}
             op::STATUS => {
                 let asked: Status = self.read(at)?;
                 let domain = self.domain_for(Action::Manage, asked.dom)?;

@@ -3,9 +3,10 @@
 use mote_core::sched::Leaving;
 use mote_core::timer::{earliest, ticks};
 use mote_platform::guest::After;
-use mote_platform::timer;
+use mote_platform::{syndrome, timer};
 use xen_abi::Bytes;
 use xen_abi::sched::{Poll, RemoteShutdown, Shutdown, Watchdog, op};
+use xen_abi::xen::domid;
 
 use super::{Action, Answer, Arguments, Errno, Reply, Session};
 
@@ -19,7 +20,10 @@ impl Session<'_> {
                 let after = self.yield_pcpu();
                 Ok(self.reply(after))
             }
-            op::BLOCK => Ok(self.wait_reply()),
+            op::BLOCK => {
+                syndrome::unmask_interrupts();
+                Ok(self.wait_reply())
+            }
             op::SHUTDOWN => self.read(at).map(|Shutdown { reason }| Reply::End(self.domain.ending(reason))),
             op::SHUTDOWN_CODE => {
                 let Shutdown { reason } = self.read(at)?;
@@ -34,6 +38,7 @@ impl Session<'_> {
                 let deadline = (asked.timeout != 0 || asked.id == 0).then_some(deadline);
                 let id = self.domain.set_watchdog(asked.id, deadline)?;
                 self.update_timer_line(timer::now());
+                self.share_watchdog();
                 Ok(Reply::Value(u64::from(id)))
             }
             op::PIN_OVERRIDE => Err(Errno::EPERM),
@@ -74,12 +79,11 @@ impl Session<'_> {
 
     fn remote_shutdown(&mut self, at: u64) -> Answer {
         let asked: RemoteShutdown = self.read(at)?;
-        let domain = self.domain_for(Action::Shutdown, asked.domain_id)?;
-        let end = domain.ending(asked.reason);
-        if domain.id == self.domain.id {
-            return Ok(Reply::End(end));
+        if asked.domain_id == domid::SELF {
+            return Err(Errno::ESRCH);
         }
-        domain.end(end);
+        let domain = self.domain_for(Action::Shutdown, asked.domain_id)?;
+        domain.end(domain.ending(asked.reason));
         Ok(Reply::DONE)
     }
 }
