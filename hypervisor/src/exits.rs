@@ -10,6 +10,7 @@ use alloc::sync::Arc;
 
 use mote_core::esr::{self, Origin, Syndrome};
 use mote_core::sched::Leaving;
+use mote_core::vgic::VcpuSet;
 use mote_platform::guest::{After, CallRegisters, ExitHandler, GuestContext};
 use mote_platform::syndrome::{self, Injection};
 
@@ -26,6 +27,8 @@ pub struct Session<'a> {
     pub domain: &'a Arc<Domain>,
     /// The vCPU.
     pub vcpu: &'a Vcpu,
+    /// The vCPU as a set.
+    pub itself: VcpuSet,
     /// Its state besides the general registers.
     pub state: &'a mut MachineState,
     /// Why it leaves, once it has to.

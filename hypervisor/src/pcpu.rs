@@ -7,7 +7,7 @@ use mote_core::id::{PcpuId, VcpuId};
 use mote_core::machine::Machine as Description;
 use mote_core::sched::Leaving;
 use mote_core::timer::earliest;
-use mote_core::vgic::IntId;
+use mote_core::vgic::{IntId, VcpuSet};
 use mote_platform::gic::{self, Redistributor};
 use mote_platform::guest;
 use mote_platform::{cpu, stage2, timer};
@@ -226,7 +226,14 @@ impl Pcpu {
         state.machine.runstate.enter(nanoseconds(ready), nanoseconds(timer::now()));
         vcpu.show_runstate(&state.machine.runstate, domain.pv.marks_updates.load(Ordering::Relaxed));
         let VcpuState { context, machine: rest } = &mut *state;
-        let mut session = Session { pcpu: self, domain, vcpu, state: rest, leaving: Leaving::Preempted };
+        let mut session = Session {
+            pcpu: self,
+            domain,
+            vcpu,
+            itself: VcpuSet::of(vcpu.id),
+            state: rest,
+            leaving: Leaving::Preempted,
+        };
         session.settle();
         guest::run(context, &mut session);
         let leaving = session.leaving;

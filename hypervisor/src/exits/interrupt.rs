@@ -63,8 +63,7 @@ impl Session<'_> {
         let mut vgic = self.domain.vgic.lock();
         let mut others = change(&mut vgic, self.vcpu.id);
         if vgic.needs_flush(self.vcpu.id) {
-            others.remove(self.vcpu.id);
-            others = others.union(self.flush(&mut vgic));
+            others = others.without(self.itself).union(self.flush(&mut vgic));
         }
         drop(vgic);
         self.wake(self.domain, others);

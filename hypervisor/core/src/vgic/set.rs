@@ -25,6 +25,18 @@ impl VcpuSet {
         }
     }
 
+    /// Nobody but `vcpu`.
+    pub const fn of(vcpu: VcpuId) -> Self {
+        let mut set = Self::EMPTY;
+        set.insert(vcpu);
+        set
+    }
+
+    /// Those that are not in the other set.
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether `vcpu` is in the set.
     pub const fn contains(self, vcpu: VcpuId) -> bool {
         vcpu.0 < 128 && self.0 >> vcpu.0 & 1 != 0
