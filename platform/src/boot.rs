@@ -165,7 +165,6 @@ extern "C" fn secondary(pcpu: usize) -> ! {
 }
 
 /// A copy of the flattened device tree at a physical address that the boot loader passed; `None` if there is none there.
-#[must_use]
 pub fn boot_tree(address: u64) -> Option<alloc::vec::Vec<u8>> {
     let base = address as usize;
     let size = mmu::device_tree_size(base);

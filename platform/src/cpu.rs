@@ -20,13 +20,11 @@ pub(crate) fn init_this(pcpu: usize) {
 }
 
 /// The calling pCPU's number, from 0.
-#[must_use]
 pub fn this() -> usize {
     TPIDR_EL2.get() as usize
 }
 
 /// The affinity fields of the calling CPU's `MPIDR_EL1` (Arm ARM D24.2.107), as PSCI and the device tree name a CPU.
-#[must_use]
 pub fn this_affinity() -> u64 {
     MPIDR_EL1.get() & 0xff_00ff_ffff
 }
@@ -39,7 +37,6 @@ pub fn relax() {
 }
 
 /// Whether a physical interrupt is pending (`ISR_EL1.I`).
-#[must_use]
 pub fn has_interrupt() -> bool {
     read!("isr_el1") & 1 << 7 != 0
 }

@@ -140,7 +140,6 @@ pub fn enable_shared(intid: u32) -> Result<(), GicError> {
 }
 
 /// Acknowledges the pending interrupt of highest priority and gives its INTID.
-#[must_use]
 pub fn acknowledge() -> Option<u32> {
     GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1).map(u32::from)
 }

@@ -26,7 +26,6 @@ pub struct GuestContext {
 
 impl GuestContext {
     /// The register that an instruction names with `number`: 31 is the zero register.
-    #[must_use]
     pub fn register(&self, number: u8) -> u64 {
         self.x.get(usize::from(number)).copied().unwrap_or(0)
     }
@@ -42,7 +41,6 @@ impl GuestContext {
     }
 
     /// All of x0 to x30.
-    #[must_use]
     pub fn registers(&self) -> &[u64; 31] {
         &self.x
     }

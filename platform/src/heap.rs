@@ -50,14 +50,12 @@ pub fn grow() {
 }
 
 /// Bytes that are not used.
-#[must_use]
 pub fn free() -> usize {
     let heap = HEAP.0.lock();
     heap.stats_total_bytes() - heap.stats_alloc_actual()
 }
 
 /// Bytes that live objects occupy, rounding by the allocator included.
-#[must_use]
 pub fn used() -> usize {
     HEAP.0.lock().stats_alloc_actual()
 }

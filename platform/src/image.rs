@@ -47,7 +47,6 @@ pub(crate) fn extend(bytes: usize) {
 }
 
 /// All memory that is EL2's own.
-#[must_use]
 #[inline]
 pub fn region() -> Range<usize> {
     blocks().start..extension().end
@@ -60,7 +59,6 @@ pub(crate) fn blocks() -> Range<usize> {
 }
 
 /// Bytes of the image as the boot loader loads it: code, constants and initialised statics.
-#[must_use]
 pub fn file_size() -> usize {
     &raw const __file_end as usize - &raw const __image_start as usize
 }

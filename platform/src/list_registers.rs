@@ -6,13 +6,11 @@ use aarch64_cpu::registers::*;
 use crate::register::{read, saved_registers};
 
 /// How many list registers there are.
-#[must_use]
 pub fn count() -> usize {
     ICH_VTR_EL2.read(ICH_VTR_EL2::ListRegs) as usize + 1
 }
 
 /// One bit for each list register that holds no interrupt (`ICH_ELRSR_EL2`).
-#[must_use]
 pub fn empty() -> u32 {
     read!("ich_elrsr_el2") as u32
 }
@@ -34,7 +32,6 @@ macro_rules! with_list_register {
 }
 
 /// `ICH_LR<index>_EL2`, or zero past the last.
-#[must_use]
 pub fn get(index: usize) -> u64 {
     with_list_register!(index, register => register.get())
 }
@@ -45,7 +42,6 @@ pub fn set(index: usize, value: u64) {
 }
 
 /// `ICH_HCR_EL2`: which maintenance interrupts are wanted, and the count of EOIs without a list register.
-#[must_use]
 pub fn control() -> u64 {
     ICH_HCR_EL2.get()
 }
@@ -56,7 +52,6 @@ pub fn set_control(value: u64) {
 }
 
 /// `ICH_VMCR_EL2`: the guest's view of its CPU interface: priority mask, group enables.
-#[must_use]
 pub fn machine_control() -> u64 {
     ICH_VMCR_EL2.get()
 }

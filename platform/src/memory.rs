@@ -331,13 +331,11 @@ impl Page {
     }
 
     /// Its physical address.
-    #[must_use]
     pub const fn base(self) -> u64 {
         self.base as u64
     }
 
     /// The 4 bytes at `offset`, which is cut down to a multiple of 4 within the page.
-    #[must_use]
     pub fn word(&self, offset: usize) -> &AtomicU32 {
         let address = self.base + (offset & Self::MASK & !3);
         // SAFETY: as in `double` above.
@@ -345,7 +343,6 @@ impl Page {
     }
 
     /// The 8 bytes at `offset`, which is cut down to a multiple of 8 within the page.
-    #[must_use]
     pub fn double(&self, offset: usize) -> &AtomicU64 {
         let address = self.base + (offset & Self::MASK & !7);
         // SAFETY: as in `double` above.

@@ -18,7 +18,6 @@ pub struct Stage2Root(u64);
 
 impl Stage2Root {
     /// The root table at physical address `table` under `vmid`.
-    #[must_use]
     pub const fn new(table: u64, vmid: u16) -> Self {
         Self(table | (vmid as u64) << 48)
     }
@@ -84,7 +83,6 @@ pub fn publish() {
 }
 
 /// Bits of a VMID on this machine: 8 or 16.
-#[must_use]
 pub fn vmid_bits() -> u32 {
     if ID_AA64MMFR1_EL1.read(ID_AA64MMFR1_EL1::VMIDBits) == 0b10 { 16 } else { 8 }
 }

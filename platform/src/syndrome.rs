@@ -11,7 +11,6 @@ macro_rules! readers {
     ($($(#[$doc:meta])* $name:ident = $register:literal;)*) => {
         $(
             $(#[$doc])*
-            #[must_use]
             pub fn $name() -> u64 {
                 read!($register)
             }
@@ -98,21 +97,18 @@ macro_rules! translate {
 
 /// The IPA that the guest's own tables give for `address`, as for a read by EL1; `None` if they give none
 /// (Arm ARM C5.5.3, `AT S1E1R`).
-#[must_use]
 pub fn translate_stage1(address: u64) -> Option<u64> {
     translate!("s1e1r", address)
 }
 
 /// The physical address that both stages of the guest in force give for `address`, as for an access by EL1; `None` if one of
 /// them gives none (Arm ARM C5.5, `AT S12E1R` and `AT S12E1W`).
-#[must_use]
 #[inline]
 pub fn translate(address: u64, write: bool) -> Option<u64> {
     if write { translate!("s12e1w", address) } else { translate!("s12e1r", address) }
 }
 
 /// The value of an ID register, named by its fields `CRm` and `op2` (op0 3, op1 0, CRn 0); reserved ones read as zero.
-#[must_use]
 pub fn id_register(crm: u8, op2: u8) -> u64 {
     macro_rules! one_of {
         ($($crm:literal $op2:literal),* $(,)?) => {

@@ -6,14 +6,12 @@ use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{CNTFRQ_EL0, CNTHP_CTL_EL2, CNTPCT_EL0, CNTV_CTL_EL0, CNTV_CVAL_EL0, Readable, Writeable};
 
 /// Ticks of the physical counter since the machine was reset.
-#[must_use]
 pub fn now() -> u64 {
     barrier::isb(barrier::SY);
     CNTPCT_EL0.get()
 }
 
 /// Ticks in a second.
-#[must_use]
 pub fn frequency() -> u64 {
     CNTFRQ_EL0.get()
 }
@@ -29,7 +27,6 @@ pub fn set_alarm(deadline: Option<u64>) {
 }
 
 /// `CNTV_CTL_EL0` and `CNTV_CVAL_EL0` of the vCPU that is loaded on the calling CPU.
-#[must_use]
 pub fn virtual_timer() -> (u64, u64) {
     (CNTV_CTL_EL0.get(), CNTV_CVAL_EL0.get())
 }

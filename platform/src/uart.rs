@@ -66,7 +66,6 @@ fn write_to(uart: &mut Uart<'_>, bytes: &[u8]) {
 }
 
 /// The next byte typed, if any; a byte that arrived damaged is dropped.
-#[must_use]
 pub fn read() -> Option<u8> {
     let mut uart = UART.lock();
     let uart = uart.as_mut()?;

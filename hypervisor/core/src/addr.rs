@@ -11,7 +11,6 @@ pub struct Ipa(pub u64);
 
 impl Ipa {
     /// Where the frame of this number begins, or `None` if its address does not fit.
-    #[must_use]
     pub const fn of_frame(number: u64) -> Option<Self> {
         match number.checked_mul(PAGE_SIZE) {
             Some(address) => Some(Self(address)),
@@ -20,7 +19,6 @@ impl Ipa {
     }
 
     /// Where its page begins.
-    #[must_use]
     pub const fn page(self) -> Self {
         Self(self.0 & !(PAGE_SIZE - 1))
     }
@@ -40,7 +38,6 @@ pub struct PaRange {
 
 impl PaRange {
     /// The `size` bytes from `base`, or `None` if their end does not fit an address.
-    #[must_use]
     pub const fn new(base: Pa, size: u64) -> Option<Self> {
         match base.0.checked_add(size) {
             Some(_) => Some(Self { base, size }),
@@ -49,37 +46,31 @@ impl PaRange {
     }
 
     /// First address.
-    #[must_use]
     pub const fn base(self) -> Pa {
         self.base
     }
 
     /// First address past the range.
-    #[must_use]
     pub const fn end(self) -> Pa {
         Pa(self.base.0 + self.size)
     }
 
     /// Length in bytes.
-    #[must_use]
     pub const fn size(self) -> u64 {
         self.size
     }
 
     /// Whether no byte is in the range.
-    #[must_use]
     pub const fn is_empty(self) -> bool {
         self.size == 0
     }
 
     /// Whether `other` lies wholly within this range.
-    #[must_use]
     pub const fn contains(self, other: Self) -> bool {
         self.base.0 <= other.base.0 && other.end().0 <= self.end().0
     }
 
     /// Whether the two share a byte.
-    #[must_use]
     pub const fn overlaps(self, other: Self) -> bool {
         self.base.0 < other.end().0 && other.base.0 < self.end().0
     }

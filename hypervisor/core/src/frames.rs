@@ -199,7 +199,6 @@ impl Block {
 }
 
 /// Bytes of heap that the pool's tables take when of every block of `ram` bytes single pages were given out.
-#[must_use]
 pub const fn table_bytes(ram: u64) -> u64 {
     let table = (size_of::<Frame>() * FRAMES_PER_BLOCK).next_power_of_two() as u64;
     ram.div_ceil(BLOCK_SIZE) * table
@@ -251,7 +250,6 @@ impl FramePool {
     }
 
     /// Bytes that are free or somebody's, which is all but what is reserved, and those that are free.
-    #[must_use]
     pub fn bytes(&self) -> (u64, u64) {
         let count = |is_it: fn(&Frame) -> bool| {
             let pages = |block: &Block| match block {

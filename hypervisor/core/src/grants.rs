@@ -65,7 +65,6 @@ pub struct Limits {
 
 impl Limits {
     /// Bytes of heap that tables within these limits take, while they grow as well.
-    #[must_use]
     pub const fn heap_bytes(self) -> u64 {
         let pins = self.frames as usize * ENTRIES_PER_FRAME as usize * size_of::<Pins>();
         let slots = self.mappings as usize * size_of::<Slot>();

@@ -1,7 +1,5 @@
 //! Who is who: domains, vCPUs and pCPUs.
 
-use core::fmt;
-
 /// A domain's number. Xen keeps 0x7FF0 and above for itself (`DOMID_FIRST_RESERVED`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DomainId(u16);
@@ -18,12 +16,6 @@ impl DomainId {
     /// The number.
     pub const fn get(self) -> u16 {
         self.0
-    }
-}
-
-impl fmt::Display for DomainId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "d{}", self.0)
     }
 }
 

@@ -47,7 +47,6 @@ pub const POLICY: [(Action, [bool; 3]); 8] = [
 ];
 
 /// Whether the table allows it.
-#[must_use]
 pub fn allows(action: Action, relation: Relation) -> bool {
     is_in(&POLICY, action, relation)
 }

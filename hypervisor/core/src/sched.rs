@@ -270,7 +270,6 @@ impl Scheduler {
     }
 
     /// Whether a vCPU waits for a pCPU.
-    #[must_use]
     pub fn is_contested(&self) -> bool {
         !self.queue.is_empty()
     }

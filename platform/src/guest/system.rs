@@ -28,7 +28,6 @@ const SCTLR_RESET: u64 = 0x00c5_0078;
 impl SystemRegisters {
     /// A vCPU at `entry`, just switched on, that reads `mpidr` as its own and counts virtual time from
     /// physical tick `time_origin`.
-    #[must_use]
     pub fn at_reset(entry: u64, mpidr: u64, time_origin: u64) -> Self {
         Self {
             elr_el2: entry,

@@ -32,13 +32,11 @@ impl ListRegister {
     }
 
     /// The same with more of the bits above.
-    #[must_use]
     pub const fn with(self, bits: u64) -> Self {
         Self(self.0 | bits)
     }
 
     /// The same, deactivating the physical interrupt `physical` when the guest deactivates it.
-    #[must_use]
     pub const fn backed_by(self, physical: u8) -> Self {
         Self(self.0 | Self::HARDWARE | (physical as u64) << Self::PHYSICAL_SHIFT)
     }
@@ -76,7 +74,6 @@ impl Hcr {
     pub const BASE: Self = Self(Self::ENABLE | Self::TRAP_DEACTIVATE);
 
     /// The same with one of the bits above, if it `shall` be.
-    #[must_use]
     pub const fn with(self, bit: u64, shall: bool) -> Self {
         Self(if shall { self.0 | bit } else { self.0 })
     }

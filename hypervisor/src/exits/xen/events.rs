@@ -9,11 +9,7 @@ use xen_abi::event_channel::{
 };
 
 use super::{Action, Answer, Arguments, BATCH, Errno, Reply, Session};
-use crate::domain::Domain;
 use crate::machine::machine;
-
-/// How often a port whose other end keeps changing is tried to be closed.
-const TRIES: usize = 4;
 
 impl Session<'_> {
     /// `EVTCHNOP_send`, the one that must be fast. Whether the guest is to make it again.
@@ -60,16 +56,13 @@ impl Session<'_> {
                 let port = self.domain.events.lock().bind_virq(asked.virq, asked.vcpu)?;
                 self.write(at, &BindVirq { port, ..asked })?;
             }
-            op::BIND_PIRQ => {
-                let _: BindPirq = self.read(at)?;
-                return Err(Errno::EOPNOTSUPP);
-            }
+            op::BIND_PIRQ => return self.read::<BindPirq>(at).and(Err(Errno::EOPNOTSUPP)),
             op::BIND_IPI => {
                 let asked: BindIpi = self.read(at)?;
                 let port = self.domain.events.lock().bind_ipi(asked.vcpu)?;
                 self.write(at, &BindIpi { port, ..asked })?;
             }
-            op::CLOSE => close(self.domain, self.read::<Port>(at)?.port)?,
+            op::CLOSE => self.domain.close_port(self.read::<Port>(at)?.port)?,
             op::SEND if self.send_event(at)? => return Ok(Reply::Again(None)),
             op::SEND => {}
             op::STATUS => {
@@ -133,7 +126,7 @@ impl Session<'_> {
                 return Ok(Reply::DONE);
             };
             drop(events);
-            close(&domain, port)?;
+            domain.close_port(port)?;
         }
         Ok(Reply::Again(None))
     }
@@ -151,9 +144,4 @@ impl Session<'_> {
         self.domain.events.lock().init_control(VcpuId(asked.vcpu as u8), page, offset)?;
         self.write(at, &InitControl { link_bits: fifo::LINK_BITS as u8, ..asked })
     }
-}
-
-fn close(domain: &Domain, port: u32) -> Result<(), Errno> {
-    let mut tries = (0..TRIES).map(|_| domain.close_port(port));
-    tries.find(|closed| *closed != Err(Errno::EAGAIN)).unwrap_or(Err(Errno::EAGAIN))
 }

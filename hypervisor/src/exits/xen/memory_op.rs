@@ -15,6 +15,12 @@ const MAX_ORDER: u32 = 9;
 /// Most extents whose number can be passed on (`UINT_MAX >> MEMOP_EXTENT_SHIFT`).
 const MAX_EXTENTS: u64 = (u32::MAX >> OP_BITS) as u64;
 
+/// What is done at once, and so never goes on from somewhere.
+const AT_ONCE: [u64; 6] = {
+    use op::*;
+    [MAXIMUM_RAM_PAGE, CURRENT_RESERVATION, MAXIMUM_RESERVATION, MAXIMUM_GPFN, REMOVE_FROM_PHYSMAP, EXCHANGE]
+};
+
 /// Something that is done to each frame number of a list.
 type Change = fn(&Domain, u64, u32) -> Result<(), MemoryError>;
 
@@ -23,17 +29,7 @@ impl Session<'_> {
         let &mut [command, at, ..] = arguments;
         let (op, start) = (command & ((1 << OP_BITS) - 1), command >> OP_BITS);
         match op {
-            // These are done at once.
-            op::MAXIMUM_RAM_PAGE
-            | op::CURRENT_RESERVATION
-            | op::MAXIMUM_RESERVATION
-            | op::MAXIMUM_GPFN
-            | op::REMOVE_FROM_PHYSMAP
-            | op::EXCHANGE
-                if start != 0 =>
-            {
-                Err(Errno::EINVAL)
-            }
+            _ if start != 0 && AT_ONCE.contains(&op) => Err(Errno::EINVAL),
             op::POPULATE_PHYSMAP => self.reserve(arguments, populate),
             op::DECREASE_RESERVATION => self.reserve(arguments, decrease),
             // Where a guest's memory is translated there is no place for memory without an address.
