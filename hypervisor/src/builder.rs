@@ -58,16 +58,14 @@ pub enum BuildError {
     Heap,
 }
 
+/// What building comes to.
+type Result<T> = core::result::Result<T, BuildError>;
+
 /// Builds a domain; the answer is how its first vCPU begins.
 ///
 /// # Errors
 /// Why it could not; then nothing is left of it.
-pub fn build(
-    machine: &Machine,
-    config: &DomainConfig,
-    peers: Box<[DomainId]>,
-    seeds: &mut Seeds,
-) -> Result<Start, BuildError> {
+pub fn build(machine: &Machine, config: &DomainConfig, peers: Box<[DomainId]>, seeds: &mut Seeds) -> Result<Start> {
     let created = timer::now();
     let heap_before = heap::used();
     let plan = Plan::new(config, seeds)?;
@@ -135,7 +133,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(config: &DomainConfig, seeds: &mut Seeds) -> Result<Self, BuildError> {
+    fn new(config: &DomainConfig, seeds: &mut Seeds) -> Result<Self> {
         let kernel = read_kernel(config.kernel)?;
         let partial = config.device_tree.map(read_module).transpose()?;
         let partial = partial.as_deref().map(Tree::check).transpose()?;
@@ -147,7 +145,7 @@ impl Plan {
     }
 
     /// The domain's memory with everything in its place.
-    fn fill(&self, config: &DomainConfig) -> Result<GuestMemory, BuildError> {
+    fn fill(&self, config: &DomainConfig) -> Result<GuestMemory> {
         let mut memory = GuestMemory::new(config.id)?;
         for &bank in &self.layout.banks {
             memory.populate(bank, config.by_pages)?;
@@ -172,18 +170,18 @@ impl Plan {
     }
 }
 
-fn read_kernel(module: PaRange) -> Result<Kernel, BuildError> {
+fn read_kernel(module: PaRange) -> Result<Kernel> {
     let mut head = alloc::vec![0; (module.size() as usize).min(image::HEAD)];
     memory::read(module.base().0, &mut head).map_err(|_| MemoryError::BadAddress)?;
     Ok(image::parse(&head, module.size())?)
 }
 
-fn read_module(module: PaRange) -> Result<Vec<u8>, BuildError> {
+fn read_module(module: PaRange) -> Result<Vec<u8>> {
     let size = module.size().min(guest_tree::MAX_SIZE) as usize;
     memory::boot_bytes(module.base().0, size).map_err(|_| MemoryError::BadAddress.into())
 }
 
-fn make_vcpus(machine: &Machine, config: &DomainConfig, created: u64) -> Result<Box<[Vcpu]>, BuildError> {
+fn make_vcpus(machine: &Machine, config: &DomainConfig, created: u64) -> Result<Box<[Vcpu]>> {
     let mut vcpus = Vec::new();
     for number in 0..config.vcpus {
         let Some(slot) = machine.reserve_slot(config.weight) else {

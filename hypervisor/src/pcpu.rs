@@ -114,15 +114,8 @@ impl Pcpu {
         for ppi in [wiring.alarm, virtual_timer, wiring.maintenance] {
             redistributor.enable(ppi).expect("the device tree names PPIs");
         }
-        Self {
-            id: PcpuId(cpu::this() as u8),
-            wiring,
-            redistributor,
-            timer_active: false,
-            alarm: None,
-            timer_deadline: None,
-            programmed: None,
-        }
+        let id = PcpuId(cpu::this() as u8);
+        Self { id, wiring, redistributor, timer_active: false, alarm: None, timer_deadline: None, programmed: None }
     }
 
     /// Serves the domains, for good.
@@ -226,14 +219,8 @@ impl Pcpu {
         state.machine.runstate.enter(nanoseconds(ready), nanoseconds(timer::now()));
         vcpu.show_runstate(&state.machine.runstate, domain.pv.marks_updates.load(Ordering::Relaxed));
         let VcpuState { context, machine: rest } = &mut *state;
-        let mut session = Session {
-            pcpu: self,
-            domain,
-            vcpu,
-            itself: VcpuSet::of(vcpu.id),
-            state: rest,
-            leaving: Leaving::Preempted,
-        };
+        let itself = VcpuSet::of(vcpu.id);
+        let mut session = Session { pcpu: self, domain, vcpu, itself, state: rest, leaving: Leaving::Preempted };
         session.settle();
         guest::run(context, &mut session);
         let leaving = session.leaving;

@@ -29,11 +29,6 @@ const AT_ONCE: usize = 4;
 /// Bits of an operation (`GNTTABOP_CMD_MASK`). Those above say where Xen goes on with a flush.
 const OP_MAX: u64 = 0xfff;
 
-/// All bytes of a structure.
-const fn whole<T>() -> Range<usize> {
-    0..size_of::<T>()
-}
-
 /// What a grant operation comes to, which its structure tells the guest.
 type Granted<T = ()> = Result<T, GrantStatus>;
 
@@ -53,30 +48,28 @@ impl Session<'_> {
             return Err(Errno::EINVAL);
         }
         match op {
-            op::MAP => {
-                self.each(arguments, whole::<Map>(), |this, map: &mut Map| map.status = status(this.map_grant(map)))
-            }
-            op::UNMAP => self.each(arguments, whole::<Unmap>(), |this, unmap: &mut Unmap| {
+            op::MAP => self.each(arguments, |this, map: &mut Map| map.status = status(this.map_grant(map))),
+            op::UNMAP => self.each(arguments, |this, unmap: &mut Unmap| {
                 unmap.status = status(this.unmap_grant(unmap.handle, unmap.host_addr));
             }),
             op::UNMAP_AND_REPLACE => {
-                self.each(arguments, whole::<UnmapAndReplace>(), |this, unmap: &mut UnmapAndReplace| {
+                self.each(arguments, |this, unmap: &mut UnmapAndReplace| {
                     // As on Xen where a guest's memory is translated: nothing can take its place.
                     let mapped = this.domain.grants.lock().mapping(unmap.handle);
                     unmap.status = status(mapped.and(Err(GrantStatus::GeneralError)));
                 })
             }
-            op::SETUP_TABLE => self.each(arguments, whole::<SetupTable>(), |this, setup: &mut SetupTable| {
+            op::SETUP_TABLE => self.each(arguments, |this, setup: &mut SetupTable| {
                 setup.status = status(this.setup_table(setup));
             }),
-            op::QUERY_SIZE => self.each(arguments, whole::<QuerySize>(), |this, query: &mut QuerySize| {
+            op::QUERY_SIZE => self.each(arguments, |this, query: &mut QuerySize| {
                 query.status = status(this.granter(Action::Manage, query.dom).map(|domain| {
                     let grants = domain.grants.lock();
                     (query.nr_frames, query.max_nr_frames) = (grants.frames(), grants.max_frames());
                 }));
             }),
             op::GET_STATUS_FRAMES => {
-                self.each(arguments, whole::<GetStatusFrames>(), |this, get: &mut GetStatusFrames| {
+                self.each(arguments, |this, get: &mut GetStatusFrames| {
                     // Version 1 has none.
                     let none = |_| if get.nr_frames == 0 { Ok(()) } else { Err(GrantStatus::GeneralError) };
                     get.status = status(this.granter(Action::Manage, get.dom).and_then(none));
@@ -86,16 +79,16 @@ impl Session<'_> {
                 let written = offset_of!(Copy, status)..offset_of!(Copy, status) + size_of::<i16>();
                 // Consecutive copies often have an end in common.
                 let mut held = [None, None];
-                self.each(arguments, written, |this, copy: &mut Copy| {
+                self.each_part(arguments, written, |this, copy: &mut Copy| {
                     copy.status = status(this.copy_grant(copy, &mut held));
                 })
             }
-            op::SWAP_GRANT_REF => self.each(arguments, whole::<SwapGrantRef>(), |this, swap: &mut SwapGrantRef| {
+            op::SWAP_GRANT_REF => self.each(arguments, |this, swap: &mut SwapGrantRef| {
                 swap.status = status(this.domain.grants.lock().swap(swap.ref_a, swap.ref_b));
             }),
             op::CACHE_FLUSH => {
                 let mut flushed = Ok(());
-                let answer = self.each(arguments, 0..0, |this, flush: &mut CacheFlush| {
+                let answer = self.each_part(arguments, 0..0, |this, flush: &mut CacheFlush| {
                     flushed = flushed.and_then(|()| this.flush_cache(flush));
                 });
                 flushed.and(answer)
@@ -120,9 +113,14 @@ impl Session<'_> {
         }
     }
 
+    /// Does an operation to each structure of the guest's list, which gets it back.
+    fn each<T: Wire>(&mut self, arguments: &mut Arguments, operation: impl FnMut(&mut Self, &mut T)) -> Answer {
+        self.each_part(arguments, 0..size_of::<T>(), operation)
+    }
+
     /// Does an operation to each structure of the guest's list, some at a time. The guest gets the bytes `written` of
     /// each back.
-    fn each<T: Wire>(
+    fn each_part<T: Wire>(
         &mut self,
         arguments: &mut Arguments,
         written: Range<usize>,

@@ -32,15 +32,11 @@ impl Session<'_> {
         match u64::from(op as u32) {
             op::VERSION => return Ok(Reply::Value(VERSION)),
             op::EXTRAVERSION => self.write(to, &text::<16>(EXTRA_VERSION))?,
-            op::COMPILE_INFO => self.write(
-                to,
-                &CompileInfo {
-                    compiler: text("rustc"),
-                    compile_by: text(DENIED),
-                    compile_domain: text(DENIED),
-                    compile_date: text(DENIED),
-                },
-            )?,
+            op::COMPILE_INFO => {
+                let (compiler, compile_by) = (text("rustc"), text(DENIED));
+                let (compile_domain, compile_date) = (text(DENIED), text(DENIED));
+                self.write(to, &CompileInfo { compiler, compile_by, compile_domain, compile_date })?;
+            }
             op::CAPABILITIES => self.write(to, &text::<1024>(CAPABILITIES))?,
             op::CHANGESET => self.write(to, &text::<64>(CHANGESET))?,
             op::PLATFORM_PARAMETERS => self.write(to, &0_u64)?,
