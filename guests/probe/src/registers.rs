@@ -1,7 +1,7 @@
 //! What a guest reads in system registers.
 
 use crate::say;
-use crate::wild::{Outcome, Register};
+use crate::wild::{self, Outcome, Register};
 
 /// Registers outside the ID space: op0, op1, CRn, CRm, op2, and a name.
 static OTHERS: [(u32, u32, u32, u32, u32, &str); 62] = [
@@ -81,7 +81,7 @@ pub fn probe() {
         let read = register.read();
         say(format_args!("register {name}"), Outcome(read));
         // Of the value that was there: what is read-only is undefined.
-        let written = read.and_then(|value| register.write(value).map(|()| value));
+        let written = read.and_then(|value| wild::write(register, value).map(|()| value));
         say(format_args!("register {name} written"), Outcome(written));
     }
 }

@@ -1,9 +1,10 @@
 //! Everything that Rust would not let a program do. Each function is safe to call because of what this program is: every address
 //! and frame that it passes on is one of [`Pages`](crate::pages::Pages), whose bytes are atomic, or has nothing of Rust's at it.
 
-use core::arch::{asm, global_asm};
+use core::arch::asm;
 use core::fmt;
 
+pub use ::registers::Register;
 use mote_unikernel::exceptions::{Fault, attempt};
 
 use crate::pages::Answer;
@@ -80,76 +81,10 @@ pub fn store(address: usize, width: Width, value: u64) -> Result<(), Fault> {
     fault.map_or(Ok(()), Err)
 }
 
-/// Encodings of system registers with op0 of 2 and 3: then 3 bits of op1, 4 of CRn, 4 of CRm and 3 of op2 (Arm ARM C5.1.2).
-pub const ENCODINGS: u32 = 2 << (3 + 4 + 4 + 3);
-
-// Each entry is the instruction on x0 and a return. Encoding n is `MRS x0, n` with n in bits 5 to 19.
-global_asm!(
-    r#"
-    .section .text.registers, "ax"
-    .balign 8
-register_reads:
-    .set n, 0
-    .rept {ENCODINGS}
-    .inst   0xd5300000 | n << 5
-    ret
-    .set n, n + 1
-    .endr
-
-register_writes:
-    .set n, 0
-    .rept {ENCODINGS}
-    .inst   0xd5100000 | n << 5
-    ret
-    .set n, n + 1
-    .endr
-    "#,
-    ENCODINGS = const ENCODINGS,
-);
-
-unsafe extern "C" {
-    static register_reads: [[u32; 2]; ENCODINGS as usize];
-    static register_writes: [[u32; 2]; ENCODINGS as usize];
-}
-
-/// A system register by its encoding.
-#[derive(Clone, Copy)]
-pub struct Register(u32);
-
-impl Register {
-    /// The register `S<op0>_<op1>_C<n>_C<m>_<op2>`.
-    pub const fn new(op0: u32, op1: u32, n: u32, m: u32, op2: u32) -> Self {
-        Self((op0 & 1) << 14 | (op1 & 7) << 11 | (n & 15) << 7 | (m & 15) << 3 | op2 & 7)
-    }
-
-    /// Its value.
-    pub fn read(self) -> Result<u64, Fault> {
-        let mut value = 0;
-        // SAFETY: the entry reads a register into x0, which has a value before, and returns. None that is read means memory.
-        let fault = unsafe {
-            let entry = (&raw const register_reads[self.0 as usize]) as usize;
-            attempt(|| asm!("blr {}", in(reg) entry, inout("x0") value, out("x30") _, options(nostack)))
-        };
-        fault.map_or(Ok(value), Err)
-    }
-
-    /// Writes it.
-    pub fn write(self, value: u64) -> Result<(), Fault> {
-        // SAFETY: the entry writes x0 and returns. Registers of the interrupt controller alone are written, or with their value.
-        let fault = unsafe {
-            let entry = (&raw const register_writes[self.0 as usize]) as usize;
-            attempt(|| asm!("blr {}", "isb", in(reg) entry, in("x0") value, out("x30") _, options(nostack)))
-        };
-        fault.map_or(Ok(()), Err)
-    }
-}
-
-impl fmt::Display for Register {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let field = |shift: u32, bits: u32| self.0 >> shift & ((1 << bits) - 1);
-        let (op0, op1) = (field(14, 1) + 2, field(11, 3));
-        write!(f, "s{op0}_{op1}_c{}_c{}_{}", field(7, 4), field(3, 4), field(0, 3))
-    }
+/// Writes a register of the interrupt controller, or any register with its own value.
+pub fn write(register: Register, value: u64) -> Result<(), Fault> {
+    // SAFETY: neither changes what memory and control flow are.
+    unsafe { register.write(value) }
 }
 
 /// A value, or how the instruction ended.

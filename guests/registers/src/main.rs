@@ -6,12 +6,10 @@
 #![no_std]
 #![no_main]
 
-mod table;
-
 use core::fmt;
 
 use mote_unikernel::{Machine, exceptions::Fault, interrupts, println};
-use table::Register;
+use registers::Register;
 
 mote_unikernel::entry!(main);
 
@@ -22,7 +20,8 @@ fn main(machine: Machine) {
         // What was pending here would be acknowledged by the reading of it.
         let (read, written) = interrupts::masked(|| {
             let read = register.read();
-            (read, read.ok().map(|value| register.write(value)))
+            // SAFETY: the register has this value.
+            (read, read.ok().map(|value| unsafe { register.write(value) }))
         });
         answers.count(read.is_ok(), read.err(), written);
         if let (true, Ok(value)) = (list, read) {

@@ -22,7 +22,7 @@ impl Gic {
             let _ = wild::store(self.own(PRIORITY) + word * 4, Width::Word, 0xa0a0_a0a0);
         });
         for (register, value) in [(ICC_PMR, 0xff), (ICC_BPR1, 0), (ICC_IGRPEN1, 1)] {
-            let _ = register.write(value);
+            let _ = wild::write(register, value);
         }
         self.state("before");
         send(3);
@@ -33,33 +33,33 @@ impl Gic {
         read("acknowledged: once more", ICC_IAR1);
         send(3);
         self.state("sent while active");
-        let _ = ICC_EOIR1.write(3);
+        let _ = wild::write(ICC_EOIR1, 3);
         self.state("ended");
         read("ended: acknowledged again", ICC_IAR1);
-        let _ = ICC_EOIR1.write(3);
-        let _ = ICC_PMR.write(0xa0);
+        let _ = wild::write(ICC_EOIR1, 3);
+        let _ = wild::write(ICC_PMR, 0xa0);
         send(4);
         self.state("sent, masked by priority");
         read("masked by priority: acknowledged", ICC_IAR1);
-        let _ = ICC_PMR.write(0xff);
+        let _ = wild::write(ICC_PMR, 0xff);
         read("no longer masked: acknowledged", ICC_IAR1);
-        let _ = ICC_EOIR1.write(4);
+        let _ = wild::write(ICC_EOIR1, 4);
         let _ = wild::store(self.own(DISABLE), Width::Word, 1 << 5);
         send(5);
         self.state("sent, disabled");
         read("disabled: acknowledged", ICC_IAR1);
         let _ = wild::store(self.own(ENABLE), Width::Word, 1 << 5);
         read("enabled: acknowledged", ICC_IAR1);
-        let _ = ICC_DIR.write(5);
+        let _ = wild::write(ICC_DIR, 5);
         self.state("deactivated alone");
-        let _ = ICC_EOIR1.write(5);
-        let _ = ICC_IGRPEN1.write(0);
+        let _ = wild::write(ICC_EOIR1, 5);
+        let _ = wild::write(ICC_IGRPEN1, 0);
         send(6);
         read("group disabled: highest", ICC_HPPIR1);
         read("group disabled: acknowledged", ICC_IAR1);
-        let _ = ICC_IGRPEN1.write(1);
+        let _ = wild::write(ICC_IGRPEN1, 1);
         read("group enabled: acknowledged", ICC_IAR1);
-        let _ = ICC_EOIR1.write(6);
+        let _ = wild::write(ICC_EOIR1, 6);
         targets();
     }
 
@@ -86,7 +86,7 @@ impl Gic {
             say(format_args!("sgi priorities: number {number}"), Outcome(taken));
             read(format_args!("priorities: running {number}"), ICC_RPR);
             if let Ok(taken) = taken {
-                let _ = ICC_EOIR1.write(taken);
+                let _ = wild::write(ICC_EOIR1, taken);
             }
         }
         send(1);
@@ -96,8 +96,8 @@ impl Gic {
         read("preemption: second", ICC_IAR1);
         read("preemption: running", ICC_RPR);
         read("preemption: active priorities", ICC_AP1R0);
-        let _ = ICC_EOIR1.write(2);
-        let _ = ICC_EOIR1.write(1);
+        let _ = wild::write(ICC_EOIR1, 2);
+        let _ = wild::write(ICC_EOIR1, 1);
     }
 
     /// Made pending and active by the registers.
@@ -109,7 +109,7 @@ impl Gic {
         self.state("cleared pending");
         let _ = wild::store(self.own(PEND), Width::Word, 1 << 7);
         read("set pending: acknowledged", ICC_IAR1);
-        let _ = ICC_EOIR1.write(7);
+        let _ = wild::write(ICC_EOIR1, 7);
         let _ = wild::store(self.own(ACTIVATE), Width::Word, 1 << 8);
         self.state("set active");
         send(8);
@@ -117,7 +117,7 @@ impl Gic {
         let _ = wild::store(self.own(DEACTIVATE), Width::Word, 1 << 8);
         self.state("cleared active");
         read("cleared active: acknowledged", ICC_IAR1);
-        let _ = ICC_EOIR1.write(8);
+        let _ = wild::write(ICC_EOIR1, 8);
     }
 
     /// A shared interrupt that no device has.
@@ -133,7 +133,7 @@ impl Gic {
         let _ = wild::store(self.distributor + ENABLE + word, Width::Word, bit);
         read("spi enabled: acknowledged", ICC_IAR1);
         self.shared_state("acknowledged", word);
-        let _ = ICC_EOIR1.write(INTERRUPT as u64);
+        let _ = wild::write(ICC_EOIR1, INTERRUPT as u64);
         self.shared_state("ended", word);
         let _ = wild::store(self.distributor + UNPEND + word, Width::Word, bit);
         for route in [1, 2, 1 << 31, 1 << 32 | 1, u64::MAX] {
@@ -154,7 +154,7 @@ impl Gic {
 
 /// Sends a software-generated interrupt to this vCPU.
 fn send(number: u64) {
-    let _ = ICC_SGI1R.write(number << 24 | 1);
+    let _ = wild::write(ICC_SGI1R, number << 24 | 1);
 }
 
 fn read(name: impl core::fmt::Display, register: Register) {
@@ -173,11 +173,11 @@ fn targets() {
         ("range", 1 << 44 | 1),
     ];
     for (name, target) in targets.into_iter().chain([("all others", 1 << 40), ("vCPU 1", 2)]) {
-        let _ = ICC_SGI1R.write(9 << 24 | target);
+        let _ = wild::write(ICC_SGI1R, 9 << 24 | target);
         let taken = ICC_IAR1.read();
         say(format_args!("sgi to {name}: acknowledged"), Outcome(taken));
         if taken.is_ok_and(|taken| taken == 9) {
-            let _ = ICC_EOIR1.write(9);
+            let _ = wild::write(ICC_EOIR1, 9);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The CPU interface's system registers, before anything is set up.
 
 use crate::say;
-use crate::wild::{Outcome, Register};
+use crate::wild::{self, Outcome, Register};
 
 /// The CPU interface's system registers (12.2): op0, op1, CRn, CRm, op2.
 pub const ICC_PMR: Register = Register::new(3, 0, 4, 6, 0);
@@ -48,11 +48,11 @@ pub fn probe() {
         let before = register.read();
         say(format_args!("icc {name}"), Outcome(before));
         for value in [u32::MAX.into(), 0].into_iter().filter(|_| writable) {
-            let after = register.write(value).and_then(|()| register.read());
+            let after = wild::write(register, value).and_then(|()| register.read());
             say(format_args!("icc {name} after {value:#x}"), Outcome(after));
         }
         if let (true, Ok(before)) = (writable, before) {
-            let _ = register.write(before);
+            let _ = wild::write(register, before);
         }
     }
 }

@@ -1,4 +1,6 @@
-//! One MRS and one MSR for each of the 32,768 encodings with op0 of 2 (debug) and 3. All `unsafe` of this guest is here.
+//! One MRS and one MSR for each of the 32,768 encodings with op0 of 2 (debug) and 3, for guests that try registers by number.
+
+#![no_std]
 
 use core::arch::{asm, global_asm};
 use core::fmt;
@@ -47,7 +49,16 @@ impl Register {
         (0..ENCODINGS).map(Self)
     }
 
+    /// The register `S<op0>_<op1>_C<n>_C<m>_<op2>`, of which op0 is 2 or 3.
+    #[must_use]
+    pub const fn new(op0: u32, op1: u32, n: u32, m: u32, op2: u32) -> Self {
+        Self((op0 & 1) << 14 | (op1 & 7) << 11 | (n & 15) << 7 | (m & 15) << 3 | op2 & 7)
+    }
+
     /// The register's value.
+    ///
+    /// # Errors
+    /// The exception that came instead.
     pub fn read(self) -> Result<u64, Fault> {
         let mut value = 0;
         // SAFETY: the entry reads a register into x0, which has a value before, and returns.
@@ -58,12 +69,19 @@ impl Register {
         fault.map_or(Ok(value), Err)
     }
 
-    /// Writes `value` to the register, from which it was read.
-    pub fn write(self, value: u64) -> Result<(), Fault> {
-        // SAFETY: the entry writes x0 to a register, which has that value, and returns.
+    /// Writes `value` to the register, and has it take effect.
+    ///
+    /// # Errors
+    /// The exception that came instead.
+    ///
+    /// # Safety
+    /// What the register then does must leave memory and control flow what the program takes them for, as the value that was read
+    /// from it does.
+    pub unsafe fn write(self, value: u64) -> Result<(), Fault> {
+        // SAFETY: the entry writes x0 to a register and returns; for what that does the caller answers.
         let fault = unsafe {
             let entry = (&raw const register_writes[self.0 as usize]) as usize;
-            attempt(|| asm!("blr {}", in(reg) entry, in("x0") value, out("x30") _, options(nostack)))
+            attempt(|| asm!("blr {}", "isb", in(reg) entry, in("x0") value, out("x30") _, options(nostack)))
         };
         fault.map_or(Ok(()), Err)
     }
