@@ -11,12 +11,15 @@
 
 pub mod arch_arm;
 pub mod console;
+pub mod domctl;
 pub mod errno;
 pub mod event_channel;
 pub mod grant_table;
 pub mod hvm;
 pub mod memory;
+pub mod mote;
 pub mod sched;
+pub mod sysctl;
 pub mod vcpu;
 pub mod version;
 pub mod xen;
