@@ -4,18 +4,13 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use mote_core::addr::{Pa, PaRange};
-use mote_core::config::{Configuration, DomainConfig};
-use mote_core::frames::BLOCK_SIZE;
-use mote_core::id::VcpuId;
-use mote_core::machine::{self, Conduit, Machine as Description, Uart};
-use mote_core::random::Seeds;
+use mote_core::machine::{self, Conduit, Machine as Description, Modules, Uart};
 use mote_core::tree::Tree;
-use mote_core::{events, frames};
 use mote_platform::{boot_tree, cpu, firmware, gic, heap, image, memory as ram, timer, uart};
 
 use crate::machine::Machine;
 use crate::pcpu::{Pcpu, Wiring};
-use crate::{builder, console, memory, report};
+use crate::{builder, console, memory};
 
 /// Where the boot CPU begins.
 pub fn main(device_tree: u64) -> ! {
@@ -34,36 +29,31 @@ fn prepare(device_tree: u64, entered: u64) {
     let tree = Tree::check(&bytes).unwrap_or_else(|error| panic!("the device tree: {error}"));
     let uart = start_console(&tree);
     let description = Description::read(&tree).unwrap_or_else(|missing| panic!("{missing}"));
-    let tree_range = PaRange::new(Pa(device_tree), bytes.len() as u64);
-    let own = [tree_range, own_memory()].into_iter().flatten();
-    let reserved: Vec<PaRange> = description.reserved.iter().copied().chain(own).collect();
+    let reserved: Vec<PaRange> = description.reserved.iter().copied().chain(own_memory()).collect();
     let is_free = |range: PaRange| {
         description.ram.iter().any(|bank| bank.contains(range))
             && !reserved.iter().any(|reserved| reserved.overlaps(range))
     };
-    let configuration = Configuration::read(&tree, is_free);
-    let modules: Vec<PaRange> = configuration.domains.iter().flat_map(modules).collect();
-    let taken = || reserved.iter().chain(&modules).copied();
-    start_platform(&description, heap_needed(&description, &configuration, taken()));
+    let modules = Modules::read(&tree, is_free).unwrap_or_else(|missing| panic!("{missing}"));
+    let tree_range = PaRange::new(Pa(device_tree), bytes.len() as u64).expect("the device tree is in RAM");
+    let ram_bytes = description.ram.iter().map(|bank| bank.size()).sum();
+    let (heap, for_domains) = memory::heap_for(ram_bytes);
+    let mut taken = modules.all.iter().chain(&reserved).chain([&tree_range]);
+    start_platform(&description, free_behind(heap, &mut taken));
     // EL2's own is more by now.
-    memory::init(&description.ram, taken().chain(own_memory()))
+    memory::init(&description.ram, reserved.iter().copied().chain(own_memory()), for_domains)
         .unwrap_or_else(|_| panic!("there is no memory for the pool of frames"));
 
     let wiring = Wiring::new(&description, uart.and_then(|uart| uart.intid));
-    let machine = start_machine(&description, wiring, entered);
+    let machine = start_machine(&description, wiring, ram_bytes, entered);
     heap::grow();
     if let Some(intid) = wiring.console
         && gic::enable_shared(intid).is_ok()
     {
         uart::enable_input();
     }
-    build_all(machine, &configuration, Seeds::new(&tree));
-    // Domains may have modules in common.
-    for (index, module) in modules.iter().enumerate() {
-        if !modules.iter().take(index).any(|other| other.overlaps(*module)) {
-            memory::release_module(*module);
-        }
-    }
+    builder::build_control(machine, &modules, tree_range)
+        .unwrap_or_else(|error| panic!("the control domain cannot be built: {error}"));
 }
 
 fn start_console(tree: &Tree<'_>) -> Option<Uart> {
@@ -73,21 +63,11 @@ fn start_console(tree: &Tree<'_>) -> Option<Uart> {
     Some(uart)
 }
 
-/// Bytes of heap that the guests can make EL2 need, whatever they do, in blocks behind EL2's own; 0 if these are taken.
-fn heap_needed(
-    description: &Description,
-    configuration: &Configuration,
-    mut taken: impl Iterator<Item = PaRange>,
-) -> usize {
-    let of_domains = configuration.domains.iter().map(|domain| domain.grants.heap_bytes() + events::HEAP_BYTES);
-    let of_ram = description.ram.iter().map(|bank| frames::table_bytes(bank.size()));
-    let bytes = of_domains.chain(of_ram).fold(0, u64::saturating_add).next_multiple_of(BLOCK_SIZE);
-    let range = PaRange::new(Pa(image::region().end as u64), bytes);
-    if range.is_none_or(|range| taken.any(|taken| taken.overlaps(range))) {
-        console::log(format_args!("there is no room for a larger heap: guests can use up what there is"));
-        return 0;
-    }
-    bytes as usize
+/// So many bytes, which lie behind EL2's own and are not taken.
+fn free_behind<'a>(bytes: usize, taken: &mut impl Iterator<Item = &'a PaRange>) -> usize {
+    let range = PaRange::new(Pa(image::region().end as u64), bytes as u64);
+    assert!(range.is_some_and(|range| !taken.any(|taken| taken.overlaps(range))), "there is no room for the heap");
+    bytes
 }
 
 fn start_platform(description: &Description, heap: usize) {
@@ -102,11 +82,10 @@ fn start_platform(description: &Description, heap: usize) {
 }
 
 /// Starts the other CPUs; those that do not start are left out.
-fn start_machine(description: &Description, wiring: Wiring, entered: u64) -> &'static Machine {
+fn start_machine(description: &Description, wiring: Wiring, ram_bytes: u64, entered: u64) -> &'static Machine {
     let this = cpu::this_affinity();
     let others = description.cpus.iter().copied().filter(|&affinity| affinity != this);
     let affinities: Vec<u64> = [this].into_iter().chain(others).take(cpu::MAX_PCPUS).collect();
-    let ram_bytes = description.ram.iter().map(|bank| bank.size()).sum();
     let machine = Machine::init(affinities.clone(), wiring, ram_bytes, entered);
     for (pcpu, &affinity) in affinities.iter().enumerate().skip(1) {
         if let Err(error) = cpu::start(affinity, pcpu) {
@@ -114,38 +93,6 @@ fn start_machine(description: &Description, wiring: Wiring, entered: u64) -> &'s
         }
     }
     machine
-}
-
-/// Builds every domain, connects them, and only then lets the first run.
-fn build_all(machine: &Machine, configuration: &Configuration, mut seeds: Seeds) {
-    let mut starts = Vec::new();
-    for (name, error) in &configuration.refused {
-        report::refused(name, error);
-    }
-    for domain in &configuration.domains {
-        match builder::build(machine, domain, configuration.peers_of(domain), &mut seeds) {
-            Ok(start) => starts.push((domain.id, start)),
-            Err(error) => report::refused(&domain.name, error),
-        }
-    }
-    configuration.connections().for_each(|ends| builder::connect(machine, ends));
-    if starts.is_empty() {
-        console::log(format_args!("no domain could be built"));
-        machine.power_off();
-    }
-    for (id, start) in starts {
-        if let Some(domain) = machine.domain(id) {
-            domain.start(VcpuId(0), start);
-        }
-    }
-    if configuration.interactive {
-        console::focus_first();
-    }
-    machine.leave();
-}
-
-fn modules(domain: &DomainConfig) -> impl Iterator<Item = PaRange> + use<> {
-    [Some(domain.kernel), domain.ramdisk, domain.device_tree].into_iter().flatten()
 }
 
 fn range(range: PaRange) -> Range<usize> {

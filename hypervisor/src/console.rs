@@ -38,8 +38,3 @@ pub fn lock() -> MutexGuard<'static, Console> {
 pub fn log(line: fmt::Arguments<'_>) {
     lock().own_line(line, &mut Wire);
 }
-
-/// Gives the first domain what is typed, for somebody who sits at the console.
-pub fn focus_first() {
-    lock().move_focus(&mut Wire);
-}

@@ -3,9 +3,9 @@
 mod pv;
 
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use mote_core::events::EventChannels;
 use mote_core::grants::GrantTable;
@@ -18,11 +18,12 @@ use mote_platform::lock::Mutex;
 use mote_platform::timer;
 use spin::Once;
 use xen_abi::arch_arm::VPL011_INTID;
+use xen_abi::mote::Usage;
+use xen_abi::sched::reason;
 
 use crate::console::{self, Wire};
 use crate::machine::machine;
-use crate::memory::{FrameRef, GuestMemory};
-use crate::report::{self, Cost};
+use crate::memory::{FrameRef, GuestMemory, Promise};
 use crate::stats::{Exits, Milestones};
 use crate::vcpu::{Start, Vcpu};
 pub use pv::Extras;
@@ -31,8 +32,12 @@ pub use pv::Extras;
 pub struct Domain {
     /// Its number.
     pub id: DomainId,
-    /// Its name in the configuration.
-    pub name: String,
+    /// Which of all domains that ever were it is: numbers are used again.
+    pub serial: u64,
+    /// What the control domain knows it by.
+    pub handle: Mutex<[u8; 16]>,
+    /// Its UART, if it has one; not known before somebody has said what it has.
+    pub uart: Once<Option<Mutex<Vpl011>>>,
     /// Its vCPUs, by number.
     pub vcpus: Box<[Vcpu]>,
     /// Its physical memory.
@@ -41,58 +46,51 @@ pub struct Domain {
     pub vgic: Mutex<VGic>,
     /// Which of its vCPUs are switched on.
     pub power: Mutex<Power>,
-    /// Its UART, if it has one.
-    pub uart: Option<Mutex<Vpl011>>,
     /// Its event channels, and the page it shares with EL2.
     pub events: Mutex<EventChannels<FrameRef>>,
     /// Its grants, and what it uses of others'.
     pub grants: Mutex<GrantTable<FrameRef>>,
-    /// Whom the configuration joined it with.
-    pub peers: Box<[DomainId]>,
+    /// Whom it was joined with, by number and serial. The other may know of it, or not.
+    pub peers: Mutex<Vec<(DomainId, u64)>>,
     /// What else it has by Xen's ABI.
     pub pv: Extras,
     /// When it reached what.
     pub milestones: Milestones,
-    /// Bytes of the images it was built from.
-    pub image_bytes: u64,
     /// Bytes of EL2's heap that it takes.
     pub structure_bytes: u64,
     /// Which vCPU ran last on each pCPU, plus one: their stage-1 translations may be in the TLBs there.
     pub last_on: Box<[AtomicU8]>,
     /// How it ended; the first cause counts.
     pub end: Once<End>,
-    /// vCPUs that may still be on a pCPU or come to one. Whoever takes the last away buries the domain.
+    /// vCPUs that may still be on a pCPU or come to one.
     pub alive: AtomicUsize,
-    /// The last to be dropped: everything else has gone back then.
-    pub _presence: Presence,
+    /// How often it was paused and not unpaused.
+    pub pauses: AtomicU32,
+    /// Whether it has given back all it had.
+    pub gone: AtomicBool,
+    /// EL2's heap has room for what it may make EL2 need.
+    pub _promise: Promise,
 }
 
-/// That a domain is there: the machine stays on for it.
-pub struct Presence(());
-
-impl Presence {
-    /// One more domain.
-    pub fn new() -> Self {
-        machine().enter();
-        Self(())
-    }
-}
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        machine().leave();
-    }
-}
-
-/// How a domain ended.
+/// How a domain ended: Xen's code for it, and in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub struct End {
+    /// One of [`reason`].
+    pub code: u32,
+    /// Why.
+    pub why: &'static str,
+}
+
+impl End {
     /// It switched itself off.
-    Shutdown,
-    /// It asked to be started anew; as on Xen without a toolstack, it stays down.
-    Reboot,
-    /// It said itself that it cannot go on, or EL2 stopped it.
-    Crashed(&'static str),
+    pub const SHUTDOWN: Self = Self { code: reason::POWEROFF, why: "it switched itself off" };
+    /// It asked to be started anew.
+    pub const REBOOT: Self = Self { code: reason::REBOOT, why: "it asked for a reset" };
+
+    /// EL2 stopped it.
+    pub const fn crash(why: &'static str) -> Self {
+        Self { code: reason::CRASH, why }
+    }
 }
 
 impl Domain {
@@ -108,7 +106,25 @@ impl Domain {
     pub fn start(&self, vcpu: VcpuId, start: Start) {
         let vcpu = self.vcpu(vcpu);
         *vcpu.start.lock() = Some(start);
-        machine().start(vcpu.slot);
+        machine().start(self, vcpu.slot);
+    }
+
+    /// Has its vCPUs leave their pCPUs as soon as these look, until it is unpaused as often.
+    pub fn pause(&self) {
+        if self.pauses.fetch_add(1, Ordering::AcqRel) == 0 {
+            machine().pause(self);
+        }
+    }
+
+    /// Takes back one time that it was paused.
+    pub fn unpause(&self) {
+        let taken = self.pauses.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |pauses| pauses.checked_sub(1));
+        if taken == Ok(1) {
+            let never = crate::stats::MILESTONE_NEVER;
+            let built = &self.milestones.built;
+            let _ = built.compare_exchange(never, timer::now(), Ordering::Relaxed, Ordering::Relaxed);
+            machine().resume(self);
+        }
     }
 
     /// Whether it has ended, though vCPUs of it may still be on their way off.
@@ -123,18 +139,25 @@ impl Domain {
             return;
         }
         self.end.call_once(|| how);
+        self.milestones.ended.store(timer::now(), Ordering::Relaxed);
         for vcpu in &self.vcpus {
-            if machine().retire(vcpu.slot) {
+            if machine().retire(self, vcpu.slot) {
                 self.let_go(vcpu);
             }
         }
     }
 
-    /// A vCPU has left for good. The last one takes the domain with it.
+    /// A vCPU has left for good. With the last one the control domain learns of it.
     pub fn let_go(self: &Arc<Self>, vcpu: &Vcpu) {
         if !vcpu.gone.swap(true, Ordering::AcqRel) && self.alive.fetch_sub(1, Ordering::AcqRel) == 1 {
-            machine().bury(self);
+            console::lock().complete(self.id, &mut Wire);
+            machine().ended(self);
         }
+    }
+
+    /// Whether all its vCPUs have left for good.
+    pub fn is_still(&self) -> bool {
+        self.alive.load(Ordering::Acquire) == 0
     }
 
     /// Lets vCPUs look at their interrupts again.
@@ -164,12 +187,17 @@ impl Domain {
         if self.receive_by_ring(byte) {
             return;
         }
-        let Some(uart) = &self.uart else { return self.keep_typed(byte) };
+        let Some(uart) = self.uart() else { return self.keep_typed(byte) };
         let mut uart = uart.lock();
         uart.receive(byte);
         let others = self.drive_uart_line(&mut uart);
         drop(uart);
         self.wake_all(others);
+    }
+
+    /// Its UART, if it has one.
+    pub fn uart(&self) -> Option<&Mutex<Vpl011>> {
+        self.uart.get()?.as_ref()
     }
 
     /// Sets the UART's interrupt line to what it is; returns who must look.
@@ -181,17 +209,47 @@ impl Domain {
         }
     }
 
-    /// Gives back all it had, and reports what it cost.
-    pub fn dismantle(&self, cpu_ticks: u64) {
+    /// Gives back a part of what it had; whether that was the last. None of its vCPUs is on a pCPU any more.
+    pub fn dismantle(self: &Arc<Self>) -> bool {
+        if !self.leave_others() || !self.memory.lock().release() {
+            return false;
+        }
+        if !self.gone.swap(true, Ordering::AcqRel) {
+            console::lock().detach(self.id, &mut Wire);
+            machine().bury(self);
+        }
+        true
+    }
+
+    /// What it costs.
+    pub fn usage(&self) -> Usage {
         let mut exits = Exits::new();
         for vcpu in &self.vcpus {
-            exits.add(&vcpu.state.lock().machine.exits);
+            // One that runs is counted when it leaves.
+            if let Some(state) = vcpu.state.try_lock() {
+                exits.add(&state.machine.exits);
+            }
         }
-        self.leave_others();
-        let memory = self.memory.lock().release();
-        console::lock().detach(self.id, &mut Wire);
-        let end = self.end.get().copied().unwrap_or(End::Shutdown);
-        let cost = Cost { memory, structure_bytes: self.structure_bytes, cpu_ticks, exits };
-        report::domain(self, end, &cost);
+        let memory = self.memory.lock().usage();
+        let read = |milestone: &core::sync::atomic::AtomicU64| milestone.load(Ordering::Relaxed);
+        let (_, cpu_ticks) = machine().activity(self);
+        let mut reason = [0; 80];
+        let why = self.end.get().map_or("", |end| end.why);
+        reason.iter_mut().zip(why.bytes()).for_each(|(to, from)| *to = from);
+        Usage {
+            created: self.milestones.created,
+            built: read(&self.milestones.built),
+            first_instruction: read(&self.milestones.first_instruction),
+            ready: read(&self.milestones.ready),
+            ended: read(&self.milestones.ended),
+            cpu_ticks,
+            memory: memory.given,
+            touched: memory.touched,
+            tables: memory.tables,
+            structures: self.structure_bytes,
+            exits: exits.all(),
+            events: 0,
+            reason,
+        }
     }
 }

@@ -59,7 +59,7 @@ impl ExitHandler for Session<'_> {
 
     extern "C" fn serror(&mut self) -> After {
         self.state.exits.count(ExitReason::Other);
-        self.end(End::Crashed("an asynchronous external abort (SError) came while it ran"))
+        self.end(End::crash("an asynchronous external abort (SError) came while it ran"))
     }
 }
 

@@ -3,17 +3,19 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use mote_core::id::{DomainId, PcpuId, VcpuId};
 use mote_core::idregs::IdRegisters;
-use mote_core::sched::{Leaving, Scheduler, VcpuSlot};
+use mote_core::sched::{Activity, Leaving, Scheduler, VcpuSlot};
 use mote_platform::lock::Mutex;
 use mote_platform::{firmware, gic, syndrome, timer, uart};
 use spin::Once;
+use xen_abi::errno::Errno;
+use xen_abi::xen::virq;
 
 use crate::console::{self, Wire};
-use crate::domain::Domain;
+use crate::domain::{Domain, End};
 use crate::pcpu::{Pcpu, Wiring};
 use crate::report;
 
@@ -22,7 +24,7 @@ static MACHINE: Once<Machine> = Once::new();
 /// Slices in a second: each turn takes 5 ms when vCPUs compete.
 const SLICES_PER_SECOND: u64 = 200;
 
-/// What all pCPUs share. Locks are taken in this order: a domain's event channels, its grants, its memory, its UART, its
+/// What all pCPUs share. Locks are taken in this order: the number given last; a domain's event channels, its grants, its memory, its UART, its
 /// virtual GIC, its power; then the list of domains; the schedule; the pool of frames; the console. Of two domains' event
 /// channels those of the lower number come first; of anything else of two domains' nobody holds both. A vCPU's own state is its
 /// pCPU's alone.
@@ -34,10 +36,12 @@ pub struct Machine {
     // Affinities by pCPU number.
     affinities: Box<[u64]>,
     schedule: Mutex<Schedule>,
-    // Domains that are not all gone, and one more while they are being built.
-    left: AtomicUsize,
+    // How many domains there ever were, and the number given last; who holds that makes a domain.
+    serials: AtomicU64,
+    last_number: Mutex<u16>,
     domains: Mutex<Numbered<Arc<Domain>>>,
-    ram_bytes: u64,
+    /// Bytes of its RAM.
+    pub ram_bytes: u64,
     entered: u64,
     first_guest: Once<u64>,
 }
@@ -46,6 +50,13 @@ struct Schedule {
     scheduler: Scheduler,
     /// Whose vCPU a slot is.
     vcpus: Numbered<(Arc<Domain>, VcpuId)>,
+}
+
+impl Schedule {
+    /// Whether a slot is a domain's: when that has gone, another may have it.
+    fn is_of(&self, slot: VcpuSlot, domain: &Domain) -> bool {
+        matches!(self.vcpus.0.get(slot.index()), Some(Some((owner, _))) if core::ptr::eq(&**owner, domain))
+    }
 }
 
 /// Things by their numbers.
@@ -92,7 +103,8 @@ impl Machine {
             id_registers: IdRegisters::new(syndrome::id_register),
             affinities: affinities.into(),
             schedule: Mutex::new(Schedule { scheduler, vcpus: Numbered(Vec::new()) }),
-            left: AtomicUsize::new(1),
+            serials: AtomicU64::new(0),
+            last_number: Mutex::new(0),
             domains: Mutex::new(Numbered(Vec::new())),
             ram_bytes,
             entered,
@@ -124,19 +136,101 @@ impl Machine {
         self.with_schedule(|schedule, _| schedule.scheduler.remove(slot));
     }
 
-    /// Puts a domain into its slots. Its vCPUs are switched off.
+    /// A number that no other domain ever has.
+    pub fn serial(&self) -> u64 {
+        self.serials.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Has `make` make a domain under the number `wanted`, or any that is free.
+    ///
+    /// # Errors
+    /// `EEXIST` if the number is taken, `ENOMEM` if all are, and what `make` says.
+    pub fn with_number(
+        &self,
+        wanted: Option<DomainId>,
+        make: impl FnOnce(DomainId) -> Result<DomainId, Errno>,
+    ) -> Result<DomainId, Errno> {
+        let mut last = self.last_number.lock();
+        let is_free = |id: &DomainId| self.domain(*id).is_none();
+        if let Some(wanted) = wanted {
+            return make(Some(wanted).filter(is_free).ok_or(Errno::EEXIST)?);
+        }
+        let mut numbers = (*last + 1..DomainId::FIRST_RESERVED).chain(1..=*last).filter_map(DomainId::new);
+        let id = make(numbers.find(is_free).ok_or(Errno::ENOMEM)?)?;
+        *last = id.get();
+        Ok(id)
+    }
+
+    /// Puts a domain into its slots. Its vCPUs are switched off and paused.
     pub fn add(&self, domain: &Arc<Domain>) {
-        self.domains.lock().set(domain.id.get().into(), Some(domain.clone()));
         self.with_schedule(|schedule, _| {
             for vcpu in &domain.vcpus {
                 schedule.vcpus.set(vcpu.slot.index(), Some((domain.clone(), vcpu.id)));
+                schedule.scheduler.pause(vcpu.slot);
+            }
+        });
+        self.domains.lock().set(domain.id.get().into(), Some(domain.clone()));
+    }
+
+    /// Does something to each vCPU of a domain that is still there.
+    fn with_vcpus(&self, domain: &Domain, mut f: impl FnMut(&mut Scheduler, VcpuSlot, u64)) {
+        self.with_schedule(|schedule, now| {
+            for vcpu in &domain.vcpus {
+                if schedule.is_of(vcpu.slot, domain) {
+                    f(&mut schedule.scheduler, vcpu.slot, now);
+                }
             }
         });
     }
 
-    /// Switches a vCPU on.
-    pub fn start(&self, slot: VcpuSlot) {
-        self.with_schedule(|schedule, now| schedule.scheduler.start(slot, now));
+    /// Keeps a domain's vCPUs from running.
+    pub fn pause(&self, domain: &Domain) {
+        self.with_vcpus(domain, |scheduler, slot, _| scheduler.pause(slot));
+    }
+
+    /// Lets them run again.
+    pub fn resume(&self, domain: &Domain) {
+        self.with_vcpus(domain, Scheduler::resume);
+    }
+
+    /// Sets their weight.
+    pub fn set_weight(&self, domain: &Domain, weight: u32) {
+        self.with_vcpus(domain, |scheduler, slot, _| scheduler.set_weight(slot, weight));
+    }
+
+    /// The weight that they have.
+    pub fn weight(&self, domain: &Domain) -> u32 {
+        let mut weight = 0;
+        self.with_vcpus(domain, |scheduler, slot, _| weight = scheduler.weight(slot));
+        weight
+    }
+
+    /// What a domain's vCPUs are doing, each, and for how many ticks they ran in all.
+    pub fn activity(&self, domain: &Domain) -> (Vec<Activity>, u64) {
+        let (mut activities, mut ticks) = (Vec::with_capacity(domain.vcpus.len()), 0);
+        self.with_vcpus(domain, |scheduler, slot, now| {
+            let (activity, ran) = scheduler.activity(slot, now);
+            activities.push(activity);
+            ticks += ran;
+        });
+        (activities, ticks)
+    }
+
+    /// What one of them is doing, and for how many ticks it ran.
+    pub fn activity_of(&self, domain: &Domain, slot: VcpuSlot) -> (Activity, u64) {
+        self.with_schedule(|schedule, now| match schedule.is_of(slot, domain) {
+            true => schedule.scheduler.activity(slot, now),
+            false => (Activity::Offline, 0),
+        })
+    }
+
+    /// Switches a domain's vCPU on.
+    pub fn start(&self, domain: &Domain, slot: VcpuSlot) {
+        self.with_schedule(|schedule, now| {
+            if schedule.is_of(slot, domain) {
+                schedule.scheduler.start(slot, now);
+            }
+        });
     }
 
     /// Tells a vCPU that something happened.
@@ -155,14 +249,9 @@ impl Machine {
         }
     }
 
-    /// Sees to it that a vCPU runs no more; `false` if it still has to leave its pCPU.
-    pub fn retire(&self, slot: VcpuSlot) -> bool {
-        self.with_schedule(|schedule, _| schedule.scheduler.retire(slot))
-    }
-
-    /// Takes a vCPU off `pcpu` for good, which runs none then.
-    pub fn depart(&self, pcpu: PcpuId, slot: VcpuSlot) {
-        self.with_schedule(|schedule, now| schedule.scheduler.depart(pcpu, slot, now));
+    /// Sees to it that a domain's vCPU runs no more; `false` if it still has to leave its pCPU.
+    pub fn retire(&self, domain: &Domain, slot: VcpuSlot) -> bool {
+        self.with_schedule(|schedule, _| !schedule.is_of(slot, domain) || schedule.scheduler.retire(slot))
     }
 
     /// Takes a vCPU that has left for why it left, and says whom `pcpu` runs next.
@@ -199,36 +288,43 @@ impl Machine {
         self.domains.lock().get(id.get().into())
     }
 
-    /// Forgets a domain whose vCPUs have all left, and reports it.
-    pub fn bury(&self, domain: &Arc<Domain>) {
-        let cpu_ticks = self.with_schedule(|schedule, _| {
-            let mut ticks = 0;
+    /// A domain has ended and its vCPUs have left: the control domain is to see to it, which itself takes the machine with it.
+    pub fn ended(&self, domain: &Arc<Domain>) {
+        if domain.id != DomainId::CONTROL {
+            return self.tell_control();
+        }
+        let end = domain.end.get().copied().unwrap_or(End::SHUTDOWN);
+        if end != End::SHUTDOWN {
+            console::log(format_args!("the control domain has ended: {}", end.why));
+        }
+        while !domain.dismantle() {}
+        self.power_off();
+    }
+
+    /// Tells the control domain that a domain is another than before.
+    fn tell_control(&self) {
+        if let Some(control) = self.domain(DomainId::CONTROL) {
+            let raised = control.events.lock().raise_virq(virq::DOM_EXC, VcpuId(0));
+            control.announce(raised);
+        }
+    }
+
+    /// Forgets a domain that has given back what it had.
+    pub fn bury(&self, domain: &Domain) {
+        self.with_schedule(|schedule, _| {
             for vcpu in &domain.vcpus {
-                ticks += schedule.scheduler.remove(vcpu.slot);
+                schedule.scheduler.remove(vcpu.slot);
                 schedule.vcpus.set(vcpu.slot.index(), None);
             }
-            ticks
         });
         self.domains.lock().set(domain.id.get().into(), None);
-        domain.dismantle(cpu_ticks);
+        self.tell_control();
     }
 
-    /// One more domain is there.
-    pub fn enter(&self) {
-        self.left.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A domain is gone with all it had, or all domains are built.
-    pub fn leave(&self) {
-        self.left.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    /// Switches the machine off if no domain is there any more. Whoever lets the last one go comes by here.
-    pub fn power_off_if_deserted(&self) {
-        const OFF: usize = usize::MAX / 2;
-        if self.left.compare_exchange(0, OFF, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            self.power_off();
-        }
+    /// The domains from a number on.
+    pub fn domains_from(&self, first: u16) -> impl Iterator<Item = Arc<Domain>> {
+        let all = self.domains.lock().0.len() as u16;
+        (first..all).filter_map(DomainId::new).filter_map(|id| self.domain(id))
     }
 
     /// Ends everything.

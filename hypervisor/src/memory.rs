@@ -2,17 +2,16 @@
 
 mod pools;
 
-use mote_core::addr::{Ipa, PAGE_SIZE, Pa};
+use mote_core::addr::{Ipa, PAGE_SIZE, Pa, PaRange};
 use mote_core::frames::{Extent, Order, Result};
 use mote_core::id::DomainId;
-use mote_core::layout::IpaRange;
 use mote_core::p2m::{Access, Content, P2m, TableMemory};
 use mote_core::vmid::Vmid;
 use mote_platform::memory;
 use mote_platform::stage2::{self, Stage2Root};
 
 pub use mote_core::frames::MemoryError;
-pub use pools::{FrameRef, init, pool_bytes, release_module};
+pub use pools::{FrameRef, Promise, heap_for, init, pool_bytes};
 use pools::{give_back, with_pools};
 
 /// The tables' side of a domain's p2m.
@@ -64,9 +63,12 @@ pub struct GuestMemory {
     // Taken out at the very end.
     vmid: Option<Vmid>,
     tables: Tables,
-    /// What it has, and what it was given and may have, in bytes.
+    /// What it has, what it may have, and what of it was ever touched, in bytes.
     bytes: u64,
     most: u64,
+    touched: u64,
+    /// Whether it is mapped page by page, so that exactly the pages that are touched are counted.
+    pub by_pages: bool,
     /// The last page that anything was ever mapped at.
     last: Ipa,
 }
@@ -78,9 +80,9 @@ const BYTES_PER_TABLE: u64 = 1 << 20;
 
 /// What a domain's memory came to.
 pub struct Usage {
-    /// What it was given, in bytes.
+    /// What it may have, in bytes.
     pub given: u64,
-    /// What of it was touched.
+    /// What it ever touched.
     pub touched: u64,
     /// EL2's tables.
     pub tables: u64,
@@ -100,7 +102,7 @@ impl GuestMemory {
         };
         let root = Stage2Root::new(map.root().0, vmid.get());
         tables.root = Some(root);
-        Ok(Self { map, root, vmid: Some(vmid), tables, bytes: 0, most: 0, last: Ipa(0) })
+        Ok(Self { map, root, vmid: Some(vmid), tables, bytes: 0, most: 0, touched: 0, by_pages: false, last: Ipa(0) })
     }
 
     /// What to load so that a vCPU sees this memory.
@@ -108,38 +110,34 @@ impl GuestMemory {
         self.root
     }
 
-    /// Gives the domain RAM for a whole bank; page by page if exactly the pages that it touches are to be counted. What is
-    /// in it is scrubbed when it is first touched, except in leaves so large that the guest would notice.
-    ///
-    /// # Errors
-    /// If there is not enough.
-    pub fn populate(&mut self, bank: IpaRange, by_pages: bool) -> Result {
-        self.most += bank.size;
-        self.tables.left += bank.size / BYTES_PER_TABLE;
-        let mut done = 0;
-        while done < bank.size {
-            let ipa = Ipa(bank.base.0 + done);
-            let extent = self.allocate_for(ipa, bank.size - done)?;
-            let size = extent.order().size();
-            let order = if by_pages { Order::Page } else { extent.order() };
-            let mut content = Content::Stale;
-            if order == Order::Gib {
-                memory::scrub(extent.base().0, size as usize).expect("frames are in RAM");
-                content = Content::Ready;
-            }
-            self.map_all(ipa, extent.split_into(order), content)?;
-            self.bytes += size;
-            done += size;
-        }
-        Ok(())
+    /// Lets the domain have so many bytes, and tables for them.
+    pub fn allow(&mut self, bytes: u64) {
+        let tables = self.tables.left + bytes / BYTES_PER_TABLE;
+        self.tables.left = tables.saturating_sub(self.most / BYTES_PER_TABLE);
+        self.most = bytes;
     }
 
-    /// The largest piece there is of what is wanted.
-    fn allocate_for(&self, ipa: Ipa, wanted: u64) -> Result<Extent> {
-        let fits = |order: &Order| order.size() <= wanted && ipa.0.is_multiple_of(order.size());
-        let allocate = |order| with_pools(|pools| pools.frames.allocate(self.tables.owner, order)).ok();
-        let mut orders = [Order::Gib, Order::Block, Order::Page].into_iter().filter(fits);
-        orders.find_map(allocate).ok_or(MemoryError::OutOfMemory)
+    /// Maps what the boot loader put into memory for this domain at the addresses from `offset` on.
+    ///
+    /// # Errors
+    /// If there is no room to note it.
+    pub fn adopt(&mut self, range: PaRange, offset: u64) -> Result {
+        with_pools(|pools| pools.frames.claim(self.tables.owner, range))?;
+        let (mut at, end) = (range.base().0 & !(PAGE_SIZE - 1), range.end().0.next_multiple_of(PAGE_SIZE));
+        self.allow(self.most + (end - at));
+        while at < end {
+            let is_block = at.is_multiple_of(Order::Block.size()) && end - at >= Order::Block.size();
+            let order = if is_block { Order::Block } else { Order::Page };
+            let extent = Extent::of_claimed(Pa(at), order);
+            match self.map.map(&mut self.tables, Ipa(at + offset), extent, Access::Full, Content::Ready) {
+                Ok(()) => self.bytes += order.size(),
+                // Modules may share a page.
+                Err((MemoryError::Occupied, _)) => {}
+                Err((error, _)) => return Err(error),
+            }
+            at += order.size();
+        }
+        Ok(())
     }
 
     /// Maps memory that lies in one piece from `at` on. What cannot be mapped goes back to where it came from.
@@ -157,45 +155,16 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// Copies machine memory into the domain's.
+    /// Copies machine memory into the domain's, to the beginning of a page.
     ///
     /// # Errors
     /// If the target is not all mapped.
-    pub fn copy_in(&mut self, from: Pa, to: Ipa, length: u64) -> Result {
-        self.fill(to, length, |done, target, part| memory::copy(from.0 + done, target.0, part))
-    }
-
-    /// Copies bytes into the domain's memory.
-    ///
-    /// # Errors
-    /// If the target is not all mapped.
-    pub fn write(&mut self, to: Ipa, bytes: &[u8]) -> Result {
-        self.fill(to, bytes.len() as u64, |done, target, part| {
-            let part = bytes.get(done as usize..done as usize + part);
-            memory::write(target.0, part.unwrap_or_default())
-        })
-    }
-
-    /// Fills `length` bytes from `to` on with what `copy` writes: for each piece it is given the bytes done so far, the
-    /// target, and how many bytes to write.
-    fn fill(
-        &mut self,
-        to: Ipa,
-        length: u64,
-        copy: impl Fn(u64, Pa, usize) -> core::result::Result<(), memory::NotRam>,
-    ) -> Result {
-        let mut done = 0;
-        while done < length {
-            let rest = IpaRange { base: Ipa(to.0 + done), size: length - done };
-            let (target, room) = self.translate(rest.base)?;
-            // What EL2 is about to write need not be scrubbed.
-            let scrub = |base, order| scrub_except(base, order, rest);
-            self.map.make_ready(&mut self.tables, rest.base, false, scrub)?;
-            let part = room.min(rest.size);
-            copy(done, target, part as usize)
-                .and_then(|()| memory::clean(target.0, part as usize))
-                .map_err(|_| MemoryError::BadAddress)?;
-            done += part;
+    pub fn copy_in(&mut self, from: PaRange, to: Ipa) -> Result {
+        for done in (0..from.size()).step_by(PAGE_SIZE as usize) {
+            let page = self.own_page(Ipa(to.0 + done), Access::Full)?;
+            let length = (from.size() - done).min(PAGE_SIZE) as usize;
+            memory::copy(from.base().0 + done, page.0, length).map_err(|_| MemoryError::BadAddress)?;
+            memory::clean(page.0, length).map_err(|_| MemoryError::BadAddress)?;
         }
         Ok(())
     }
@@ -213,13 +182,64 @@ impl GuestMemory {
     /// If nothing is mapped there any more.
     #[inline(never)]
     pub fn touch(&mut self, ipa: Ipa) -> Result {
+        let leaf = self.map.lookup(&self.tables, ipa).ok_or(MemoryError::NotMapped)?;
+        if !leaf.touched {
+            self.touched += leaf.order.size();
+        }
+        self.make_ready(ipa, true)
+    }
+
+    fn make_ready(&mut self, ipa: Ipa, touch: bool) -> Result {
         let scrub = |base: Pa, order: Order| memory::scrub(base.0, order.size() as usize).expect("frames are in RAM");
-        self.map.make_ready(&mut self.tables, ipa, true, scrub)
+        self.map.make_ready(&mut self.tables, ipa, touch, scrub)
+    }
+
+    /// A reference to the page of RAM at `ipa`, for somebody who is not the guest: that it is used does not count as touched.
+    ///
+    /// # Errors
+    /// If it is not the domain's own.
+    pub fn lend(&mut self, ipa: Ipa) -> Result<FrameRef> {
+        let leaf = self.map.lookup(&self.tables, ipa.page()).filter(|leaf| !leaf.foreign && leaf.writable);
+        let leaf = leaf.ok_or(MemoryError::BadAddress)?;
+        self.make_ready(ipa, false)?;
+        FrameRef::new(leaf.pa)
+    }
+
+    /// Bytes of tables that it may have.
+    pub const fn tables_bytes(&self) -> u64 {
+        self.map.table_bytes() + self.tables.left * PAGE_SIZE
+    }
+
+    /// Lets it have so many bytes of tables.
+    ///
+    /// # Errors
+    /// If it has more, or they are not whole pages.
+    pub fn allow_tables(&mut self, bytes: u64) -> Result {
+        let left = bytes.checked_sub(self.map.table_bytes()).filter(|left| left.is_multiple_of(PAGE_SIZE));
+        self.tables.left = left.ok_or(MemoryError::BadAddress)? / PAGE_SIZE;
+        Ok(())
     }
 
     /// Pages that the domain has, and may have.
     pub const fn pages(&self) -> (u64, u64) {
         (self.bytes / PAGE_SIZE, self.most / PAGE_SIZE)
+    }
+
+    /// Gives the domain new memory for `size` bytes from `base` on, in blocks where there are some.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub fn fill(&mut self, base: Ipa, size: u64) -> Result {
+        let (mut at, end) = (base.0, base.0 + size);
+        while at < end {
+            let fits = at.is_multiple_of(Order::Block.size()) && end - at >= Order::Block.size();
+            let order = if fits && self.add(Ipa(at), Order::Block).is_ok() { Order::Block } else { Order::Page };
+            if order == Order::Page {
+                self.add(Ipa(at), order)?;
+            }
+            at += order.size();
+        }
+        Ok(())
     }
 
     /// Gives the domain new memory of `order` at `ipa`, where there must be none.
@@ -232,7 +252,8 @@ impl GuestMemory {
             return Err(MemoryError::OutOfMemory);
         }
         let extent = with_pools(|pools| pools.frames.allocate(self.tables.owner, order))?;
-        self.map_all(ipa, [extent], Content::Stale)?;
+        let parts = if self.by_pages { Order::Page } else { order };
+        self.map_all(ipa, extent.split_into(parts), Content::Stale)?;
         self.bytes += order.size();
         Ok(())
     }
@@ -267,7 +288,7 @@ impl GuestMemory {
     /// If it cannot be there, or there is no memory for tables.
     #[inline(never)]
     pub fn map_shared(&mut self, ipa: Ipa, page: FrameRef, access: Access) -> Result {
-        match self.remove(ipa) {
+        match self.remove(ipa, Order::Page) {
             Ok(_) | Err(MemoryError::NotMapped) => {}
             Err(error) => return Err(error),
         }
@@ -279,16 +300,16 @@ impl GuestMemory {
         })
     }
 
-    /// Takes away the page that is mapped at `ipa`; whether it was the domain's own.
+    /// Takes away the page or the block that is mapped at `ipa`; whether it was the domain's own.
     ///
     /// # Errors
-    /// If nothing is mapped there.
+    /// If no such thing is mapped there.
     #[inline(never)]
-    pub fn remove(&mut self, ipa: Ipa) -> Result<bool> {
-        let (extent, content) = self.map.unmap_page(&mut self.tables, ipa)?;
+    pub fn remove(&mut self, ipa: Ipa, order: Order) -> Result<bool> {
+        let (extent, content) = self.map.unmap(&mut self.tables, ipa, order)?;
         let own = content != Content::Foreign;
         if own {
-            self.bytes -= PAGE_SIZE;
+            self.bytes -= order.size();
         }
         give_back(self.tables.owner, extent, content);
         Ok(own)
@@ -298,7 +319,7 @@ impl GuestMemory {
     /// already.
     pub fn remove_shared(&mut self, ipa: Ipa, page: Pa) -> bool {
         let leaf = self.map.lookup(&self.tables, ipa).filter(|leaf| leaf.foreign);
-        leaf.is_none_or(|leaf| leaf.pa == page && self.remove(ipa).is_ok())
+        leaf.is_none_or(|leaf| leaf.pa == page && self.remove(ipa, Order::Page).is_ok())
     }
 
     /// Has memory and caches agree on `length` bytes that lie in one page.
@@ -315,41 +336,33 @@ impl GuestMemory {
         self.last.0 / PAGE_SIZE
     }
 
-    /// Takes everything apart, scrubbed. No vCPU of the domain runs or will run.
-    pub fn release(&mut self) -> Usage {
-        let mut usage = Usage { given: self.most, touched: 0, tables: self.map.table_bytes() };
-        let Some(root) = self.tables.root.take() else { return usage };
-        root.invalidate_all();
-        let owner = self.tables.owner;
-        self.map.clear(&mut self.tables, |extent, content, touched| {
-            if touched && content != Content::Foreign {
-                usage.touched += extent.order().size();
-            }
-            give_back(owner, extent, content);
-        });
+    /// What it comes to.
+    pub fn usage(&self) -> Usage {
+        Usage { given: self.most, touched: self.touched.min(self.most), tables: self.map.table_bytes() }
+    }
+
+    /// Takes a part of it away, scrubbed; whether that was the last. No vCPU of the domain runs or will run.
+    pub fn release(&mut self) -> bool {
+        /// Pages' worth of work at once.
+        const PART: u64 = 512;
+        if let Some(root) = self.tables.root.take() {
+            root.invalidate_all();
+        }
         // Without tables nothing can be mapped any more.
+        (self.tables.left, self.most) = (0, 0);
+        let owner = self.tables.owner;
+        let done = self.map.clear(&mut self.tables, PART, |extent, content| give_back(owner, extent, content));
         self.tables.left = 0;
-        usage
+        done
     }
 }
 
 impl Drop for GuestMemory {
     fn drop(&mut self) {
-        self.release();
+        while !self.release() {}
         self.tables.free(self.map.root());
         if let Some(vmid) = self.vmid.take() {
             with_pools(|pools| pools.vmids.release(vmid));
         }
-    }
-}
-
-/// Scrubs what of the leaf that `filled` begins in is not in `filled`; the leaf lies at `base` in the machine.
-fn scrub_except(base: Pa, order: Order, filled: IpaRange) {
-    let leaf = filled.base.0 & !(order.size() - 1);
-    let end = leaf + order.size();
-    let skip_from = filled.base.0.next_multiple_of(PAGE_SIZE).clamp(leaf, end);
-    let skip_to = (filled.base.0.saturating_add(filled.size) & !(PAGE_SIZE - 1)).clamp(skip_from, end);
-    for (from, to) in [(leaf, skip_from), (skip_to, end)] {
-        memory::scrub(base.0 + (from - leaf), (to - from) as usize).expect("frames are in RAM");
     }
 }

@@ -126,32 +126,22 @@ impl Pcpu {
             self.alarm = next.alarm;
             self.set_timer_deadline(None);
             let Some((domain, index)) = next.vcpu else {
-                machine.power_off_if_deserted();
                 self.idle();
                 next = machine.next(self.id, None);
                 continue;
             };
             let vcpu = domain.vcpu(index);
             let leaving = if domain.has_ended() { Leaving::Offline } else { self.run(&domain, vcpu, next.ready) };
-            if domain.has_ended() {
-                // Before another vCPU is chosen: what a domain leaves behind may take long to clear away.
-                machine.depart(self.id, vcpu.slot);
-                stage2::leave_guest();
-                domain.let_go(vcpu);
-                next = machine.next(self.id, None);
-                continue;
-            }
+            // The domain's tables and its VMID may be another's as soon as the scheduler takes the vCPU back.
+            stage2::leave_guest();
             next = machine.next(self.id, Some((vcpu.slot, leaving)));
-            // It may have ended in between.
-            if domain.has_ended() && machine.retire(vcpu.slot) {
-                stage2::leave_guest();
+            if domain.has_ended() && machine.retire(&domain, vcpu.slot) {
                 domain.let_go(vcpu);
             }
         }
     }
 
     fn idle(&mut self) {
-        stage2::leave_guest();
         cpu::wait_for_interrupt();
         while let Some(cause) = self.acknowledge() {
             match cause {

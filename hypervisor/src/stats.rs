@@ -1,6 +1,8 @@
 //! What guests cost, as EL2 counted it.
 
-/// Why a guest came to EL2.
+use xen_abi::mote::EXIT_REASONS;
+
+/// Why a guest came to EL2, in the order of [`EXIT_REASONS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitReason {
     /// A Xen hypercall.
@@ -23,18 +25,17 @@ pub enum ExitReason {
     Other,
 }
 
-/// The reasons' names in a report, in the order of [`ExitReason`].
-pub const REASONS: [&str; 9] =
-    ["hypercall", "psci", "mmio", "sysreg", "wfi", "interrupt", "access_flag", "fault", "other"];
+/// How many reasons there are.
+const REASONS: usize = EXIT_REASONS.len();
 
 /// Exits by reason.
 #[derive(Clone, Copy, Debug)]
-pub struct Exits([u64; REASONS.len()]);
+pub struct Exits([u64; REASONS]);
 
 impl Exits {
     /// None yet.
     pub const fn new() -> Self {
-        Self([0; REASONS.len()])
+        Self([0; REASONS])
     }
 
     /// Counts one.
@@ -42,9 +43,9 @@ impl Exits {
         self.0[reason as usize] += 1;
     }
 
-    /// How many there were for each reason, with its name.
-    pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        REASONS.into_iter().zip(self.0)
+    /// How many there were for each of [`EXIT_REASONS`].
+    pub const fn all(&self) -> [u64; REASONS] {
+        self.0
     }
 
     /// Adds another vCPU's.
@@ -69,4 +70,6 @@ pub struct Milestones {
     pub first_instruction: core::sync::atomic::AtomicU64,
     /// Its console showed that it is ready for its work.
     pub ready: core::sync::atomic::AtomicU64,
+    /// It ended.
+    pub ended: core::sync::atomic::AtomicU64,
 }

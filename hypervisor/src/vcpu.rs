@@ -11,8 +11,10 @@ use mote_platform::guest::{FloatingPoint, GuestContext, SystemRegisters};
 use mote_platform::list_registers::VirtualInterface;
 use mote_platform::lock::Mutex;
 use mote_platform::memory;
-use xen_abi::Bytes;
+use xen_abi::domctl::{CoreRegs, VcpuContext};
+use xen_abi::errno::Errno;
 use xen_abi::vcpu::{RunstateInfo, runstate};
+use xen_abi::{Bytes, Zeroed};
 
 use crate::memory::FrameRef;
 use crate::stats::Exits;
@@ -119,6 +121,46 @@ impl VcpuState {
                 exits: Exits::new(),
             },
         }
+    }
+
+    /// Its registers, as the control domain sees them.
+    pub fn context(&self) -> VcpuContext {
+        let system = &self.machine.system;
+        let user_regs = CoreRegs {
+            x: *self.context.registers(),
+            pc64: system.elr_el2,
+            cpsr: system.spsr_el2,
+            spsr_el1: system.spsr_el1,
+            sp_el0: system.sp_el0,
+            sp_el1: system.sp_el1,
+            elr_el1: system.elr_el1,
+            ..CoreRegs::new_zeroed()
+        };
+        let (sctlr, ttbcr) = (system.sctlr_el1, system.tcr_el1);
+        VcpuContext { flags: 0, pad: 0, user_regs, sctlr, ttbcr, ttbr0: system.ttbr0_el1, ttbr1: system.ttbr1_el1 }
+    }
+
+    /// Sets them.
+    ///
+    /// # Errors
+    /// If they are not those of a vCPU in AArch64 state at EL1 or EL0.
+    pub fn set_context(&mut self, context: &VcpuContext) -> Result<(), Errno> {
+        /// `SPSR_EL2.M`, of EL0 and EL1 alone, and the other fields that a guest may have (Arm ARM C5.2.19).
+        const MODES: [u64; 3] = [0b0_0000, 0b0_0100, 0b0_0101];
+        const FIELDS: u64 = 0xf000_03c0;
+        let from = &context.user_regs;
+        let mode = from.cpsr & 0x1f;
+        if !MODES.contains(&mode) {
+            return Err(Errno::EINVAL);
+        }
+        (0..).zip(from.x).for_each(|(register, value)| self.context.set_register(register, value));
+        let system = &mut self.machine.system;
+        (system.elr_el2, system.spsr_el2) = (from.pc64, from.cpsr & FIELDS | mode);
+        (system.sp_el0, system.sp_el1) = (from.sp_el0, from.sp_el1);
+        (system.elr_el1, system.spsr_el1) = (from.elr_el1, from.spsr_el1);
+        (system.sctlr_el1, system.tcr_el1) = (context.sctlr, context.ttbcr);
+        (system.ttbr0_el1, system.ttbr1_el1) = (context.ttbr0, context.ttbr1);
+        Ok(())
     }
 
     /// Puts it at the beginning of `start`, everything else as after a reset.

@@ -24,8 +24,8 @@ pub mod vcpu;
 pub mod version;
 pub mod xen;
 
-pub use zerocopy::IntoBytes as Bytes;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
+pub use zerocopy::{FromZeros as Zeroed, IntoBytes as Bytes};
 
 /// What is passed through memory as its bytes.
 pub trait Wire: FromBytes + IntoBytes + Immutable + Copy {}

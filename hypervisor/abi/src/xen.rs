@@ -45,6 +45,8 @@ pub mod virq {
     pub const CONSOLE: u32 = 2;
     /// The guest is to say how it is.
     pub const DEBUG: u32 = 1;
+    /// Some domain ended, or is gone, for the control domain.
+    pub const DOM_EXC: u32 = 3;
     /// How many numbers there are.
     pub const COUNT: u32 = 24;
     /// Those of which a domain has one and not each vCPU, as a mask: all but those of timers, debugging and profiling.

@@ -70,6 +70,18 @@ impl Console {
         self.channels.insert(index, Channel { domain, name: name.into(), line, ready });
     }
 
+    /// A domain says no more: what is left of its last line is one.
+    pub fn complete(&mut self, domain: DomainId, wire: &mut impl Wire) {
+        self.flush(domain, 0, wire);
+    }
+
+    /// Gives a domain what is typed.
+    pub fn focus(&mut self, domain: DomainId, wire: &mut impl Wire) {
+        while self.focus != Some(domain) && find(&mut self.channels, domain).is_some() {
+            self.move_focus(wire);
+        }
+    }
+
     /// Takes a domain off, with what is left of its last line. If it was in focus, the next one is.
     pub fn detach(&mut self, domain: DomainId, wire: &mut impl Wire) {
         self.flush(domain, 0, wire);

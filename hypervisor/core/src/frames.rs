@@ -50,11 +50,6 @@ impl Order {
             Self::Page => None,
         }
     }
-
-    /// Blocks in it.
-    const fn blocks(self) -> usize {
-        (self.size() / BLOCK_SIZE) as usize
-    }
 }
 
 /// Memory that somebody owns: there is one such value for it, and dropping it loses the memory.
@@ -70,6 +65,11 @@ impl Extent {
     /// What was kept as an address, by one who owns it.
     pub(crate) const fn kept(base: Pa, order: Order) -> Self {
         Self { base, order }
+    }
+
+    /// What [`FramePool::claim`] made somebody's.
+    pub const fn of_claimed(base: Pa, order: Order) -> Self {
+        Self::kept(base, order)
     }
 
     /// A page that was kept as a table's address.
@@ -261,7 +261,15 @@ impl FramePool {
         (count(|frame| *frame != Frame::Reserved), count(|frame| *frame == Frame::Free))
     }
 
-    /// Makes of pages, by their numbers, what `frame` says.
+    /// Makes a range of free pages `owner`'s: what the boot loader put there for it.
+    ///
+    /// # Errors
+    /// If the heap cannot hold the pool's own tables.
+    pub fn claim(&mut self, owner: DomainId, range: PaRange) -> Result {
+        let pages = range.base().0 / PAGE_SIZE..range.end().0.div_ceil(PAGE_SIZE);
+        self.mark(pages, Frame::Free, Frame::Held(Some(owner), 0))
+    }
+
     /// Makes those of some pages that are `from` into `to`.
     fn mark(&mut self, pages: Range<u64>, from: Frame, to: Frame) -> Result {
         let in_block = FRAMES_PER_BLOCK as u64;
@@ -294,9 +302,12 @@ impl FramePool {
     /// If there is no such memory.
     pub fn allocate(&mut self, owner: DomainId, order: Order) -> Result<Extent> {
         let held = Frame::Held(Some(owner), 0);
-        let base =
-            if order == Order::Page { self.allocate_page(held) } else { self.allocate_blocks(held, order.blocks()) };
-        Ok(Extent { base: base?, order })
+        let base = match order {
+            Order::Page => self.allocate_page(held)?,
+            Order::Block => self.allocate_block(held)?,
+            Order::Gib => return Err(MemoryError::OutOfMemory),
+        };
+        Ok(Extent { base, order })
     }
 
     /// A page that is no domain's, with one reference to it.
@@ -338,9 +349,8 @@ impl FramePool {
 
     /// Whether all pages of an extent are its owner's alone, and freed at once.
     pub fn is_whole(&self, extent: &Extent) -> bool {
-        let (at, count) = (self.index(extent.base), extent.order.blocks());
-        let blocks = at.and_then(|at| self.blocks.get(at..at + count));
-        count > 0 && blocks.is_some_and(|all| all.iter().all(|block| matches!(block, Block::Whole(_))))
+        let block = self.index(extent.base).and_then(|index| self.blocks.get(index));
+        extent.order == Order::Block && matches!(block, Some(Block::Whole(_)))
     }
 
     /// Makes of the page at `base` what `f` makes of its owner and its uses, and says what it is now.
@@ -361,12 +371,11 @@ impl FramePool {
         if extent.order == Order::Page {
             return self.free_page(extent.base, owned);
         }
-        let index = self.index(extent.base).ok_or(MemoryError::NotOwned)?;
-        let blocks = self.blocks.get_mut(index..index + extent.order.blocks()).ok_or(MemoryError::NotOwned)?;
-        if !blocks.iter().all(|block| block.is_whole(owned)) {
+        let block = self.block(extent.base)?;
+        if extent.order != Order::Block || !block.is_whole(owned) {
             return Err(MemoryError::NotOwned);
         }
-        blocks.fill_with(|| Block::Whole(Frame::Free));
+        *block = Block::Whole(Frame::Free);
         Ok(())
     }
 
@@ -400,24 +409,20 @@ impl FramePool {
         let count = self.blocks.len();
         let mut around = (0..count).map(|i| (self.next_split + i) % count);
         let has_free = |index: &usize| matches!(&self.blocks[*index], Block::Split(s) if s.free > 0);
-        around.find(has_free).or_else(|| self.find_blocks(1))
+        around.find(has_free).or_else(|| self.free_block())
     }
 
-    fn allocate_blocks(&mut self, held: Frame, count: usize) -> Result<Pa> {
-        let index = self.find_blocks(count).ok_or(MemoryError::OutOfMemory)?;
-        self.next_block = index + count;
-        self.blocks.iter_mut().skip(index).take(count).for_each(|block| *block = Block::Whole(held));
+    fn allocate_block(&mut self, held: Frame) -> Result<Pa> {
+        let index = self.free_block().ok_or(MemoryError::OutOfMemory)?;
+        self.next_block = index + 1;
+        self.blocks.iter_mut().skip(index).take(1).for_each(|block| *block = Block::Whole(held));
         Ok(self.base_of(index))
     }
 
-    /// `count` free blocks in a row, the first at a multiple of their size.
-    fn find_blocks(&self, count: usize) -> Option<usize> {
-        let start = (count - self.first % count) % count;
-        let places = || (start..self.blocks.len()).step_by(count);
-        let are_free = |blocks: &[Block]| blocks.iter().all(|block| block.is_whole(Frame::Free));
-        let is_free = |&place: &usize| self.blocks.get(place..place + count).is_some_and(are_free);
-        let skip = self.next_block.saturating_sub(start) / count;
-        places().skip(skip).chain(places().take(skip)).find(is_free)
+    fn free_block(&self) -> Option<usize> {
+        let count = self.blocks.len();
+        let mut around = (0..count).map(|i| (self.next_block + i) % count);
+        around.find(|&index| self.blocks.get(index).is_some_and(|block| block.is_whole(Frame::Free)))
     }
 
     fn base_of(&self, index: usize) -> Pa {
@@ -472,12 +477,13 @@ mod tests {
     }
 
     #[test]
-    fn a_gigabyte_lies_at_a_multiple_of_its_size() {
-        let mut pool = FramePool::new(&[range(0x4020_0000, 3 << 30)]).expect("a small pool");
-        let extent = pool.allocate(domain(1), Order::Gib).expect("there are two");
-        assert_eq!(extent.base(), Pa(0x8000_0000));
-        assert!(pool.allocate(domain(1), Order::Gib).is_ok());
-        assert_eq!(pool.allocate(domain(1), Order::Gib), Err(MemoryError::OutOfMemory));
+    fn what_is_claimed_is_its_owners() {
+        let mut pool = FramePool::new(&[range(0x4000_0000, 4 << 20)]).expect("a small pool");
+        pool.claim(domain(0), range(0x4000_0000, 0x20_0001)).expect("room");
+        assert_eq!(free_bytes(&pool), BLOCK_SIZE - PAGE_SIZE);
+        pool.free(Some(domain(0)), Extent::kept(Pa(0x4000_0000), Order::Block)).expect("it was the owner's");
+        pool.free(Some(domain(0)), Extent::kept(Pa(0x4020_0000), Order::Page)).expect("it was the owner's");
+        assert_eq!(free_bytes(&pool), 2 * BLOCK_SIZE);
     }
 
     #[test]

@@ -32,8 +32,8 @@ impl Pins {
 /// A frame of another domain that is mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapping {
-    /// Whose it is.
-    pub granter: DomainId,
+    /// Whose it is: a number, and which of all domains that ever had it.
+    pub granter: (DomainId, u64),
     /// By which grant.
     pub reference: u32,
     /// For what.

@@ -7,6 +7,8 @@ pub struct DomainId(u16);
 impl DomainId {
     /// The first number that is no domain's.
     pub const FIRST_RESERVED: u16 = 0x7ff0;
+    /// The control domain.
+    pub const CONTROL: Self = Self(0);
 
     /// The domain numbered `raw`, or `None` for a reserved number.
     pub const fn new(raw: u16) -> Option<Self> {

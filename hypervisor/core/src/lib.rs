@@ -4,9 +4,8 @@
 //! that was not handed in. What does not: `unsafe`, assembly, MMIO, global state. Where a decision
 //! needs the machine it takes a small trait, which the host tests implement with a struct.
 //!
-//! A boot passes through here as `config` (which domains), `image` and `layout` (what goes where
-//! in a domain's memory), `guest_tree` (what the guest is told), `frames` and `p2m` (its memory);
-//! a trap as `psci`, `vgic`, `vpl011`, `idregs`; and `sched` decides who runs.
+//! A boot passes through here as `tree` and `machine` (what there is); a domain's life as `frames` and `p2m` (its memory), `events`
+//! and `grants` (what it shares); a trap as `psci`, `vgic`, `vpl011`, `idregs`; and `sched` decides who runs.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -16,24 +15,19 @@ extern crate alloc;
 extern crate std;
 
 pub mod addr;
-pub mod config;
 pub mod console;
 pub mod esr;
 pub mod events;
 pub mod frames;
 pub mod grants;
-pub mod guest_tree;
 pub mod id;
 pub mod idregs;
-pub mod image;
-pub mod layout;
 pub mod machine;
 pub mod mmio;
 pub mod p2m;
 pub mod policy;
 pub mod psci;
 pub mod pv_console;
-pub mod random;
 pub mod runstate;
 pub mod sched;
 pub mod sysreg;

@@ -80,6 +80,11 @@ pub enum Unusable {
     /// A GICv2, which is not supported yet.
     #[error("the machine's GIC is a GICv2; only GICv3 and later are supported")]
     GicV2,
+    /// No control domain, which builds all others.
+    #[error(
+        "/chosen names no control domain: modules multiboot,kernel with mote,memory, and multiboot,device-tree, in RAM"
+    )]
+    Control,
     /// No generic timer with the interrupts of EL1 and EL2.
     #[error("the device tree names no generic timer with the interrupts of EL1 and EL2")]
     Timer,
@@ -99,6 +104,41 @@ impl Machine {
             gic: gic(tree)?,
             timers: timers(tree).ok_or(Unusable::Timer)?,
         })
+    }
+}
+
+/// What the boot loader put into memory for the control domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Modules {
+    /// Its image, a flat one that begins with its first instruction.
+    pub image: PaRange,
+    /// Its memory, in bytes.
+    pub memory: u64,
+    /// Its device tree.
+    pub tree: PaRange,
+    /// These, and what it builds other domains from.
+    pub all: Vec<PaRange>,
+}
+
+impl Modules {
+    /// Reads them from the machine's tree: the control domain's are children of `/chosen`. All lie in RAM that `is_free`.
+    ///
+    /// # Errors
+    /// If the control domain's are missing.
+    pub fn read(tree: &Tree<'_>, is_free: impl Fn(PaRange) -> bool) -> Result<Self, Unusable> {
+        let range =
+            |module: Node<'_>| module.ranges().first().copied().filter(|range| !range.is_empty() && is_free(*range));
+        let find = |kind| {
+            let chosen = tree.node("/chosen").ok_or(Unusable::Control)?;
+            let mut modules = chosen.children().filter(|node| node.is_compatible("multiboot,module"));
+            let module = modules.find(|node| node.is_compatible(kind)).ok_or(Unusable::Control)?;
+            Ok((module, range(module).ok_or(Unusable::Control)?))
+        };
+        let ((kernel, image), (_, own_tree)) = (find("multiboot,kernel")?, find("multiboot,device-tree")?);
+        let kib = kernel.words("mote,memory").into_iter().flatten().fold(0, |high, low| high << 32 | u64::from(low));
+        let memory = kib.checked_mul(1024).filter(|&bytes| bytes >= image.size()).ok_or(Unusable::Control)?;
+        let modules = tree.nodes().filter(|node| node.is_compatible("multiboot,module"));
+        Ok(Self { image, memory, tree: own_tree, all: modules.filter_map(range).collect() })
     }
 }
 

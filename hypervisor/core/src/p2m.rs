@@ -239,21 +239,23 @@ impl P2m {
         Ok(())
     }
 
-    /// Takes the page at `ipa` out of the map, splitting the block it is part of, and gives it back with what is in it.
+    /// Takes memory of `order`, a page or a block that is a leaf, at `ipa` out of the map, splitting the block that a page is part of,
+    /// and gives it back with what is in it.
     ///
     /// # Errors
-    /// If nothing is mapped there or a block cannot be split; the map says what it said.
-    pub fn unmap_page(&mut self, memory: &mut impl TableMemory, ipa: Ipa) -> Result<(Extent, Content)> {
-        if !is_mappable(ipa, Order::Page) {
+    /// If no such thing is mapped there or a block cannot be split; the map says what it said.
+    pub fn unmap(&mut self, memory: &mut impl TableMemory, ipa: Ipa, order: Order) -> Result<(Extent, Content)> {
+        if !is_mappable(ipa, order) {
             return Err(MemoryError::BadAddress);
         }
         loop {
             let Some(leaf) = self.find_leaf(memory, ipa) else { return Err(MemoryError::NotMapped) };
-            let Some(below) = leaf.order.below() else {
+            if leaf.order == order {
                 memory.write(leaf.table, leaf.index, 0);
                 memory.invalidate(ipa);
-                return Ok((Extent::kept(leaf.output(), Order::Page), Content::of(leaf.raw)));
-            };
+                return Ok((Extent::kept(leaf.output(), order), Content::of(leaf.raw)));
+            }
+            let below = leaf.order.below().ok_or(MemoryError::NotMapped)?;
             self.split(memory, ipa, leaf, below)?;
         }
     }
@@ -278,11 +280,17 @@ impl P2m {
         Ok(table)
     }
 
-    /// Takes everything out of the map: every leaf goes to `reclaim`, with what is in it and whether it was touched, every table
-    /// but the root back to `memory`. No CPU may use the map any more, and no TLB remember it.
-    pub fn clear(&mut self, memory: &mut impl TableMemory, mut reclaim: impl FnMut(Extent, Content, bool)) {
-        clear_table(memory, self.root, Order::Gib, &mut reclaim);
-        (self.tables, self.recent) = (1, Cell::new(NOWHERE));
+    /// Takes a part of what is there out of the map: leaves go to `reclaim` with what is in them, tables but the root back to
+    /// `memory`. `budget` counts pages' worth of work; `true` if nothing is left. No CPU may use the map any more, and no TLB
+    /// remember it.
+    pub fn clear(
+        &mut self,
+        memory: &mut impl TableMemory,
+        mut budget: u64,
+        mut reclaim: impl FnMut(Extent, Content),
+    ) -> bool {
+        self.recent = Cell::new(NOWHERE);
+        clear_table(memory, self.root, Order::Gib, &mut budget, &mut self.tables, &mut reclaim)
     }
 
     fn find_leaf(&self, memory: &impl TableMemory, ipa: Ipa) -> Option<Entry> {
@@ -343,20 +351,42 @@ fn is_mappable(ipa: Ipa, order: Order) -> bool {
     ipa.0.is_multiple_of(order.size()) && ipa.0 >> IPA_BITS == 0
 }
 
-fn clear_table(memory: &mut impl TableMemory, table: Pa, order: Order, f: &mut impl FnMut(Extent, Content, bool)) {
+/// What giving back a block takes, in pages: most of it is scrubbing.
+const BLOCK_WORK: u64 = 256;
+
+/// Empties a table, or as much of it as the budget allows; `true` if it is empty.
+fn clear_table(
+    memory: &mut impl TableMemory,
+    table: Pa,
+    order: Order,
+    budget: &mut u64,
+    tables: &mut u64,
+    reclaim: &mut impl FnMut(Extent, Content),
+) -> bool {
     for index in 0..ENTRIES {
         let entry = Entry::read(memory, table, order, index);
-        if let Some((next, below)) = entry.next() {
-            clear_table(memory, next, below, f);
-            memory.free(next);
-        } else if entry.is_valid() {
-            f(Extent::kept(entry.output(), order), Content::of(entry.raw), entry.raw & ACCESSED != 0);
+        if !entry.is_valid() {
+            continue;
         }
-        // The other tables are not used any more.
-        if entry.is_valid() && order == Order::Gib {
-            memory.write(table, index, 0);
+        if *budget == 0 {
+            return false;
+        }
+        let below = entry.next();
+        if let Some((next, below)) = below
+            && !clear_table(memory, next, below, budget, tables, reclaim)
+        {
+            return false;
+        }
+        memory.write(table, index, 0);
+        if let Some((next, _)) = below {
+            memory.free(next);
+            *tables -= 1;
+        } else {
+            *budget = budget.saturating_sub(if order == Order::Page { 1 } else { BLOCK_WORK });
+            reclaim(Extent::kept(entry.output(), order), Content::of(entry.raw));
         }
     }
+    true
 }
 
 #[cfg(test)]
@@ -484,9 +514,6 @@ mod tests {
             Err(MemoryError::NotMapped)
         );
         assert_eq!(touched_bytes(&p2m, memory, &both), Order::Block.size());
-        let mut touched = 0;
-        p2m.clear(memory, |extent, _, is_touched| touched += u64::from(is_touched) * extent.order().size());
-        assert_eq!(touched, Order::Block.size());
     }
 
     #[test]
@@ -500,11 +527,19 @@ mod tests {
         ] {
             p2m.map(memory, Ipa(ipa), extent(pa, order), Access::Full, Content::Ready).expect("room");
         }
-        let page = p2m.unmap_page(memory, Ipa(0x4000_5000)).expect("mapped");
+        let page = p2m.unmap(memory, Ipa(0x4000_5000), Order::Page).expect("mapped");
         assert_eq!(page, (extent(0x8000_5000, Order::Page), Content::Ready));
-        let mut bytes = 0;
-        p2m.clear(memory, |extent, _, _| bytes += extent.order().size());
-        assert_eq!(bytes, Order::Gib.size() + Order::Block.size() + PAGE_SIZE - PAGE_SIZE);
+        assert_eq!(
+            p2m.unmap(memory, Ipa(0x4020_0000), Order::Block).expect("mapped"),
+            (extent(0x8020_0000, Order::Block), Content::Ready)
+        );
+        assert_eq!(p2m.unmap(memory, Ipa(0x1000), Order::Page).expect("mapped").0, extent(0x7000, Order::Page));
+        let (mut bytes, mut turns) = (0, 1);
+        while !p2m.clear(memory, 10, |extent, _| bytes += extent.order().size()) {
+            turns += 1;
+        }
+        assert_eq!(bytes, Order::Gib.size() - PAGE_SIZE);
+        assert!(turns > 500, "{turns}");
         assert_eq!((memory.tables.len(), p2m.table_bytes()), (1, PAGE_SIZE), "the root stays");
         assert!((0..ENTRIES).all(|index| memory.read(p2m.root(), index) == 0));
         memory.invalidate(Ipa(0));
@@ -526,7 +561,7 @@ mod tests {
                 if action == 0 {
                     let expected = model.remove(&ipa);
                     touched.remove(&ipa);
-                    let unmapped = p2m.unmap_page(memory, Ipa(ipa));
+                    let unmapped = p2m.unmap(memory, Ipa(ipa), Order::Page);
                     prop_assert_eq!(unmapped.ok().map(|(e, _)| e.base().0), expected);
                 } else if action == 4 {
                     let leaf = p2m.lookup(memory, Ipa(ipa)).map(|leaf| leaf.order.size());
@@ -552,12 +587,8 @@ mod tests {
                 prop_assert_eq!(leaf.is_some_and(|leaf| leaf.touched), touched.contains(&probe));
             }
             let mut left = model.len() as u64 * PAGE_SIZE;
-            let mut still = touched.len() as u64 * PAGE_SIZE;
-            p2m.clear(memory, |extent, _, is_touched| {
-                left -= extent.order().size();
-                still -= if is_touched { extent.order().size() } else { 0 };
-            });
-            prop_assert_eq!((left, still), (0, 0));
+            while !p2m.clear(memory, 1, |extent, _| left -= extent.order().size()) {}
+            prop_assert_eq!(left, 0);
             prop_assert_eq!(memory.tables.len(), 1);
         }
     }

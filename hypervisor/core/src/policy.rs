@@ -1,6 +1,6 @@
 //! Which domain may do what: one table, and what it does not allow is forbidden.
 //!
-//! Domains that the configuration did not join are strangers, and strangers have nothing to do with each other.
+//! Domains that nobody joined are strangers, and strangers have nothing to do with each other.
 
 /// What a domain asks for that concerns somebody, itself perhaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,22 +28,24 @@ pub enum Action {
 pub enum Relation {
     /// The domain itself.
     Itself,
-    /// A domain that the configuration joined it with (`mote,peers`).
+    /// A domain that it was joined with (`mote,peers`, `MOTE_JOIN`).
     Peer,
     /// Any other.
     Stranger,
+    /// Any other, to the control domain.
+    Controlled,
 }
 
-/// What a domain may do with itself, with a peer and with a stranger.
-pub const POLICY: [(Action, [bool; 3]); 8] = [
-    (Action::JoinEvents, [true, true, false]),
-    (Action::Manage, [true, false, false]),
-    (Action::UseGrants, [true, true, false]),
-    (Action::ChangeMemory, [true, false, false]),
-    (Action::MapForeign, [false, false, false]),
-    (Action::Shutdown, [false, false, false]),
-    (Action::Console, [true, false, false]),
-    (Action::Control, [false, false, false]),
+/// What a domain may do with itself, with a peer and with a stranger, and the control domain with any other.
+pub const POLICY: [(Action, [bool; 4]); 8] = [
+    (Action::JoinEvents, [true, true, false, true]),
+    (Action::Manage, [true, false, false, true]),
+    (Action::UseGrants, [true, true, false, true]),
+    (Action::ChangeMemory, [true, false, false, true]),
+    (Action::MapForeign, [false, false, false, true]),
+    (Action::Shutdown, [false, false, false, true]),
+    (Action::Console, [true, false, false, false]),
+    (Action::Control, [false, false, false, true]),
 ];
 
 /// Whether the table allows it.
@@ -51,7 +53,7 @@ pub fn allows(action: Action, relation: Relation) -> bool {
     is_in(&POLICY, action, relation)
 }
 
-fn is_in(policy: &[(Action, [bool; 3])], action: Action, relation: Relation) -> bool {
+fn is_in(policy: &[(Action, [bool; 4])], action: Action, relation: Relation) -> bool {
     policy.iter().any(|(of, allowed)| *of == action && allowed[relation as usize])
 }
 
@@ -61,7 +63,7 @@ mod tests {
     use std::format;
     use std::string::String;
 
-    const RELATIONS: [Relation; 3] = [Relation::Itself, Relation::Peer, Relation::Stranger];
+    const RELATIONS: [Relation; 4] = [Relation::Itself, Relation::Peer, Relation::Stranger, Relation::Controlled];
 
     /// Every action there is: the compiler knows when one is missing here.
     fn actions() -> impl Iterator<Item = Action> {
@@ -87,6 +89,7 @@ mod tests {
     /// What is wanted, said a second time in another way.
     fn is_wanted(action: Action, relation: Relation) -> bool {
         match (action, relation) {
+            (action, Relation::Controlled) => action != Action::Console,
             (_, Relation::Stranger) | (Action::MapForeign | Action::Shutdown | Action::Control, _) => false,
             (Action::JoinEvents | Action::UseGrants, Relation::Itself | Relation::Peer) => true,
             (_, relation) => relation == Relation::Itself,
@@ -126,10 +129,12 @@ mod tests {
 
     #[test]
     fn the_documentation_shows_the_table() {
-        let mut table = String::from("| a domain may … | itself | a peer | a stranger |\n|---|---|---|---|\n");
+        let mut table = String::from(
+            "| a domain may … | itself | a peer | a stranger | the control domain: any |\n|---|---|---|---|---|\n",
+        );
         for (action, allowed) in POLICY {
-            let [itself, peer, stranger] = allowed.map(|allowed| if allowed { "yes" } else { "no" });
-            table += &format!("| {} | {itself} | {peer} | {stranger} |\n", name(action));
+            let [itself, peer, stranger, controlled] = allowed.map(|allowed| if allowed { "yes" } else { "no" });
+            table += &format!("| {} | {itself} | {peer} | {stranger} | {controlled} |\n", name(action));
         }
         let support = include_str!("../../../SUPPORT.md");
         assert!(support.contains(&table), "SUPPORT.md lacks\n{table}");

@@ -84,6 +84,18 @@ impl Power {
         Self { on: (0..vcpus).map(|vcpu| vcpu == 0).collect() }
     }
 
+    /// Whether a vCPU is on.
+    pub fn is_on(&self, vcpu: VcpuId) -> bool {
+        self.on.get(usize::from(vcpu.0)).copied().unwrap_or(false)
+    }
+
+    /// A vCPU is switched on from outside.
+    pub fn set_on(&mut self, vcpu: VcpuId) {
+        if let Some(on) = self.on.get_mut(usize::from(vcpu.0)) {
+            *on = true;
+        }
+    }
+
     /// Answers a call that looks at other vCPUs or changes one: everything that [`immediate`] left open.
     /// `arguments` are x1 to x3.
     pub fn call(&mut self, caller: VcpuId, function_id: u32, arguments: [u64; 3]) -> Action {

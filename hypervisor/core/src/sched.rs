@@ -26,7 +26,7 @@ use vcpu::{State, Vcpu};
 use crate::id::PcpuId;
 use crate::timer::earliest;
 
-pub use vcpu::DEFAULT_WEIGHT;
+pub use vcpu::{Activity, DEFAULT_WEIGHT};
 
 /// As many as a set of them has bits.
 const MAX_PCPUS: usize = u64::BITS as usize;
@@ -167,6 +167,44 @@ impl Scheduler {
         vcpu.ran
     }
 
+    /// Keeps a vCPU from running until it is resumed. If it runs, its pCPU is told to look again.
+    pub fn pause(&mut self, slot: VcpuSlot) {
+        let vcpu = &mut self.vcpus[slot.0];
+        vcpu.paused = true;
+        match vcpu.state {
+            State::Running { pcpu, .. } => self.summon(pcpu),
+            State::Queued => {
+                vcpu.state = State::Held;
+                self.queue.remove(slot.0);
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets a vCPU run again that was paused.
+    pub fn resume(&mut self, slot: VcpuSlot, now: u64) {
+        let vcpu = &mut self.vcpus[slot.0];
+        vcpu.paused = false;
+        if vcpu.state == State::Held {
+            self.admit(slot, now);
+        }
+    }
+
+    /// Sets a vCPU's weight.
+    pub fn set_weight(&mut self, slot: VcpuSlot, weight: u32) {
+        self.vcpus[slot.0].set_weight(weight);
+    }
+
+    /// A vCPU's weight.
+    pub fn weight(&self, slot: VcpuSlot) -> u32 {
+        self.vcpus[slot.0].weight()
+    }
+
+    /// What a vCPU is doing, and for how many ticks it has run.
+    pub fn activity(&self, slot: VcpuSlot, now: u64) -> (Activity, u64) {
+        self.vcpus[slot.0].activity(now)
+    }
+
     /// Switches a vCPU on.
     pub fn start(&mut self, slot: VcpuSlot, now: u64) {
         let vcpu = &mut self.vcpus[slot.0];
@@ -187,7 +225,7 @@ impl Scheduler {
                 self.summon(pcpu);
             }
             State::Blocked => self.admit(slot, now),
-            State::Free | State::Offline | State::Queued | State::Retired => {}
+            State::Free | State::Offline | State::Queued | State::Held | State::Retired => {}
         }
     }
 
@@ -240,7 +278,8 @@ impl Scheduler {
         let current = self.vcpus[slot.0].virtual_time_at(now);
         let slice_ended = now >= slice_end;
         let behind = self.queue.first().is_some_and(|(waiting, _)| waiting <= current);
-        let leaves = in_vain > 0 && if slice_ended { behind } else { self.is_overdue(current) };
+        let is_turn_over = if slice_ended { behind } else { self.is_overdue(current) };
+        let leaves = self.vcpus[slot.0].paused || in_vain > 0 && is_turn_over;
         if leaves {
             // Until it asks who is next, nobody has to tell it.
             self.summons &= !bit(pcpu);
@@ -250,13 +289,6 @@ impl Scheduler {
         }
         self.tell(came.saturating_sub(usize::from(leaves)), pcpu, now);
         leaves
-    }
-
-    /// A vCPU leaves `pcpu` for good, before that asks for another one.
-    pub fn depart(&mut self, pcpu: PcpuId, slot: VcpuSlot, now: u64) {
-        self.leave(pcpu, slot, Leaving::Offline, now);
-        self.retire(slot);
-        self.cpu(pcpu).runs = None;
     }
 
     /// `pcpu`, which is calling, learns that a vCPU waits, if it would have been told just that. Returns when it has to look.
@@ -300,6 +332,7 @@ impl Scheduler {
                     self.cpu(pcpu).sleepers.insert(deadline, slot.0);
                 }
             }
+            _ if vcpu.paused => vcpu.state = State::Held,
             _ => {
                 // One that yields is passed over once for those that are within a slice of it, and pays nothing for it.
                 let gap = if leaving == Leaving::Yielded { vcpu.virtual_ticks(self.slice) } else { 0 };
@@ -351,9 +384,11 @@ impl Scheduler {
         self.raise_floor(now);
         let vcpu = &mut self.vcpus[slot.0];
         vcpu.limit_credit(self.floor, self.slice);
-        vcpu.state = State::Queued;
         vcpu.ready = now;
-        self.queue.insert(vcpu.virtual_time, slot.0);
+        vcpu.state = if vcpu.paused { State::Held } else { State::Queued };
+        if !vcpu.paused {
+            self.queue.insert(vcpu.virtual_time, slot.0);
+        }
         self.forget_sleeper(slot);
     }
 

@@ -1,17 +1,13 @@
 //! Device trees: checked whole before they are read, so that what remains can only be missing or odd, never out of bounds.
 //!
-//! `dtoolkit` does both (Devicetree Specification 0.4, chapter 5); here stands what the hypervisor asks of a node. A guest's own
-//! tree is written by [`Writer`].
-
-mod writer;
+//! `dtoolkit` does both (Devicetree Specification 0.4, chapter 5); here stands what the hypervisor asks of a node.
 
 use alloc::vec::Vec;
 
 pub use dtoolkit::error::FdtParseError as Malformed;
-use dtoolkit::fdt::{Fdt, FdtNode, FdtProperty};
+use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node as _, Property as _};
 
-pub use self::writer::Writer;
 use crate::addr::{Pa, PaRange};
 
 /// How deep [`Tree::nodes`] goes: no machine's tree is nested deeper.
@@ -82,11 +78,6 @@ impl<'a> Node<'a> {
     /// Its children, in the tree's order.
     pub fn children(self) -> impl Iterator<Item = Self> + use<'a> {
         self.0.children().map(Self)
-    }
-
-    /// Its properties, in the tree's order.
-    pub fn properties(self) -> impl Iterator<Item = FdtProperty<'a>> {
-        self.0.properties()
     }
 
     /// The property's bytes.

@@ -43,6 +43,8 @@ pub struct Extras {
     /// Where the guest has mapped the shared page.
     shared_ipa: Mutex<Option<Ipa>>,
     console: Once<Console>,
+    /// Where its xenstore ring is, as frame number and port.
+    store: [AtomicU64; 2],
     /// Typed for it while it had no other place for it.
     typed: Mutex<Backlog>,
     /// Why it says that it will end; the first reason counts.
@@ -56,12 +58,29 @@ pub struct Extras {
 
 impl Domain {
     /// What another domain is to this one.
-    pub fn relation(&self, other: DomainId) -> Relation {
+    pub fn relation(&self, other: &Self) -> Relation {
         match other {
-            _ if other == self.id => Relation::Itself,
-            _ if self.peers.contains(&other) => Relation::Peer,
+            _ if core::ptr::eq(self, other) => Relation::Itself,
+            _ if self.id == DomainId::CONTROL => Relation::Controlled,
+            _ if self.knows(other) || other.knows(self) => Relation::Peer,
             _ => Relation::Stranger,
         }
+    }
+
+    fn knows(&self, other: &Self) -> bool {
+        self.peers.lock().contains(&(other.id, other.serial))
+    }
+
+    /// Joins it with another: they may connect events and use each other's grants.
+    ///
+    /// # Errors
+    /// If there is no memory to note it.
+    pub fn join(&self, other: &Self) -> Result<(), Errno> {
+        let mut peers = self.peers.lock();
+        peers.retain(|&(id, serial)| machine().domain(id).is_some_and(|domain| domain.serial == serial));
+        peers.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        peers.push((other.id, other.serial));
+        Ok(())
     }
 
     /// Does something to the event channels of this domain and another, which may be the same.
@@ -118,18 +137,22 @@ impl Domain {
         }
     }
 
-    /// Closes all ports and ends all uses of others' grants, because the domain is no more.
-    pub fn leave_others(&self) {
+    /// Closes some ports and ends some uses of others' grants, because the domain is no more; whether none is left.
+    pub fn leave_others(&self) -> bool {
+        const PART: usize = 64;
         self.events.lock().shut();
-        let open = || self.events.lock().first_open();
-        while let Some(port) = open() {
-            // If its other end changed, it is still open, and closed next time.
-            let _ = self.close_port(port);
-        }
-        let mapped = || self.grants.lock().take_any();
-        while let Some(mapping) = mapped() {
+        for _ in 0..PART {
+            let open = self.events.lock().first_open();
+            if let Some(port) = open {
+                // If its other end changed, it is still open, and closed next time.
+                let _ = self.close_port(port);
+                continue;
+            }
+            let mapping = self.grants.lock().take_any();
+            let Some(mapping) = mapping else { return true };
             self.end_use(&mapping);
         }
+        false
     }
 
     /// Maps the shared page at `ipa`.
@@ -183,15 +206,29 @@ impl Domain {
         self.grants.lock().forget_ipa(ipa);
     }
 
-    /// A parameter that guests may read. Xenstore is not there, which its frame and port of 0 say.
+    /// A parameter that guests may read. Without xenstore its frame and port are 0.
     pub fn parameter(&self, index: u32) -> Option<u64> {
         match index {
             param::CALLBACK_IRQ => Some(CALLBACK),
-            param::STORE_PFN | param::STORE_EVTCHN => Some(0),
+            param::STORE_PFN => Some(self.pv.store[0].load(Ordering::Relaxed)),
+            param::STORE_EVTCHN => Some(self.pv.store[1].load(Ordering::Relaxed)),
             param::CONSOLE_PFN => Some(self.pv.console.get().map_or(0, |_| CONSOLE_PAGE.0 / PAGE_SIZE)),
             param::CONSOLE_EVTCHN => Some(self.pv.console.get().map_or(0, |console| console.port.into())),
             _ => None,
         }
+    }
+
+    /// Sets a parameter, as whoever builds the domain may.
+    ///
+    /// # Errors
+    /// If it is not one that can be set.
+    pub fn set_parameter(&self, index: u32, value: u64) -> Result<(), Errno> {
+        match index {
+            param::STORE_PFN => self.pv.store[0].store(value, Ordering::Relaxed),
+            param::STORE_EVTCHN => self.pv.store[1].store(value, Ordering::Relaxed),
+            _ => return Err(Errno::EINVAL),
+        }
+        Ok(())
     }
 
     /// Gives it a console ring, before it runs.
@@ -246,13 +283,9 @@ impl Domain {
     /// How a guest that gives this reason ends, unless it gave another before.
     pub fn ending(&self, code: u32) -> End {
         match self.pv.reason.get().copied().unwrap_or(code & 0xff) {
-            reason::POWEROFF => End::Shutdown,
-            reason::REBOOT => End::Reboot,
-            reason::SUSPEND => End::Crashed("it asked to be saved, and nobody is there to do it"),
-            reason::CRASH => End::Crashed("it says that it crashed"),
-            reason::WATCHDOG => End::Crashed("its watchdog ran out"),
-            reason::SOFT_RESET => End::Crashed("it asked for a soft reset, and nobody is there to do it"),
-            _ => End::Crashed("it gave a reason for its end that there is not"),
+            reason::POWEROFF => End::SHUTDOWN,
+            reason::REBOOT => End::REBOOT,
+            code => End { code, why: meaning(code) },
         }
     }
 
@@ -281,8 +314,19 @@ impl Domain {
     pub fn check_watchdog(self: &Arc<Self>) -> bool {
         let bites = self.watchdog().is_some_and(|deadline| deadline <= timer::now());
         if bites {
-            self.end(End::Crashed("its watchdog ran out"));
+            self.end(End { code: reason::WATCHDOG, why: meaning(reason::WATCHDOG) });
         }
         bites
+    }
+}
+
+/// What a guest says with the reason for its end.
+const fn meaning(code: u32) -> &'static str {
+    match code {
+        reason::SUSPEND => "it asked to be saved, and nobody is there to do it",
+        reason::CRASH => "it says that it crashed",
+        reason::WATCHDOG => "its watchdog ran out",
+        reason::SOFT_RESET => "it asked for a soft reset, and nobody is there to do it",
+        _ => "it gave a reason for its end that there is not",
     }
 }

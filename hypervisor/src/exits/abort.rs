@@ -98,7 +98,7 @@ impl Session<'_> {
 
     #[inline(never)]
     fn uart_access(&mut self, access: Access) -> Outcome {
-        let Some(uart) = &self.domain.uart else { return Outcome::Abort };
+        let Some(uart) = self.domain.uart() else { return Outcome::Abort };
         let mut uart = uart.lock();
         let (offset, size) = (access.offset.into(), access.width as u8);
         let outcome = match access.operation {

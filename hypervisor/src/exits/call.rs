@@ -61,8 +61,8 @@ impl Session<'_> {
                 self.share_watchdog();
                 return self.leave(Leaving::Offline);
             }
-            Action::SystemOff => return self.end(End::Shutdown),
-            Action::SystemReset => return self.end(End::Reboot),
+            Action::SystemOff => return self.end(End::SHUTDOWN),
+            Action::SystemReset => return self.end(End::REBOOT),
         }
         After::Resume
     }

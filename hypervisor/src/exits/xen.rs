@@ -5,11 +5,13 @@
 //! again by the guest for the rest, so that no call keeps a pCPU for long.
 
 mod console_io;
+mod domctl;
 mod events;
 mod grants;
 mod hvm_op;
 mod memory_op;
 mod sched_op;
+mod sysctl;
 mod vcpu_op;
 mod version;
 
@@ -113,16 +115,11 @@ impl Session<'_> {
             hypercall::SCHED_OP => self.sched_op(arguments),
             hypercall::EVENT_CHANNEL_OP => self.event_channel_op(arguments),
             hypercall::HVM_OP => self.hvm_op(arguments),
-            hypercall::SYSCTL | hypercall::DOMCTL | hypercall::PLATFORM_OP => self.control(arguments[0]),
+            hypercall::DOMCTL => self.domctl(arguments[0]),
+            hypercall::SYSCTL => self.sysctl(arguments[0]),
             // `PHYSDEV_OP` is one of those that are not there: no guest has a physical device.
             _ => Err(Errno::ENOSYS),
         }
-    }
-
-    /// What only a control domain may do, and none is one: like Xen, whose version of the structure the caller must know first.
-    fn control(&self, structure: u64) -> Answer {
-        let _: [u32; 2] = self.read(structure)?;
-        self.domain_for(Action::Control, domid::SELF).and(Err(Errno::ENOSYS))
     }
 
     /// Several hypercalls, whose answers go to where their arguments came from.
@@ -172,7 +169,7 @@ impl Session<'_> {
     #[inline(never)]
     fn domain_for(&self, action: Action, number: u16) -> Result<Arc<Domain>, Errno> {
         let domain = self.find_domain(number).ok_or(Errno::ESRCH)?;
-        if allows(action, self.domain.relation(domain.id)) { Ok(domain) } else { Err(Errno::EPERM) }
+        if allows(action, self.domain.relation(&domain)) { Ok(domain) } else { Err(Errno::EPERM) }
     }
 
     fn find_domain(&self, number: u16) -> Option<Arc<Domain>> {
@@ -230,6 +227,17 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// A structure at the beginning of a union.
+fn part<T: Wire>(union: &[u8; 128]) -> T {
+    let mut value = T::new_zeroed();
+    value.as_mut_bytes().iter_mut().zip(union).for_each(|(to, from)| *to = *from);
+    value
+}
+
+fn put<T: Wire>(union: &mut [u8; 128], value: &T) {
+    union.iter_mut().zip(value.as_bytes()).for_each(|(to, from)| *to = *from);
 }
 
 /// Lets the guest make the call again.

@@ -1,13 +1,13 @@
 //! The machine's free memory and free VMIDs, and pages that are used by more than one.
 
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use mote_core::addr::{PAGE_SIZE, Pa, PaRange};
-use mote_core::events;
-use mote_core::frames::{Extent, FramePool, MemoryError, Order};
+use mote_core::frames::{BLOCK_SIZE, Extent, FramePool, MemoryError, Order};
 use mote_core::id::DomainId;
 use mote_core::p2m::Content;
 use mote_core::vmid::VmidPool;
+use mote_core::{events, frames};
 use mote_platform::lock::Mutex;
 use mote_platform::memory::{self, Page};
 use mote_platform::stage2;
@@ -23,11 +23,12 @@ pub(super) struct Pools {
 
 static POOLS: Once<Mutex<Pools>> = Once::new();
 
-/// Opens the pool of `ram` without what is `reserved`.
+/// Opens the pool of `ram` without what is `reserved`, and lets domains have so many bytes of `heap`.
 ///
 /// # Errors
 /// If EL2's heap cannot hold the pool's tables.
-pub fn init(ram: &[PaRange], reserved: impl Iterator<Item = PaRange>) -> Result<(), MemoryError> {
+pub fn init(ram: &[PaRange], reserved: impl Iterator<Item = PaRange>, heap: usize) -> Result<(), MemoryError> {
+    UNPROMISED.store(heap, Ordering::Relaxed);
     let mut frames = FramePool::new(ram)?;
     for range in reserved {
         frames.reserve(range)?;
@@ -46,11 +47,36 @@ pub fn pool_bytes() -> (u64, u64) {
     with_pools(|pools| pools.frames.bytes())
 }
 
-/// Puts boot modules, which are no longer needed, into the pool, scrubbed.
-pub fn release_module(range: PaRange) {
-    if memory::zero(range.base().0, range.size() as usize).is_ok() {
-        // If the pool has no room to note it, the memory stays reserved.
-        let _ = with_pools(|pools| pools.frames.release(range));
+/// Bytes of EL2's heap that one domain may come to need, whatever it does: they are there for it while this is.
+pub struct Promise(usize);
+
+/// Bytes of the heap that are not promised yet.
+static UNPROMISED: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes of heap for a machine with so much RAM, and how many of them can be promised to domains.
+pub fn heap_for(ram: u64) -> (usize, usize) {
+    /// The part of RAM that is kept for EL2's structures.
+    const SHARE: u64 = 64;
+    let tables = frames::table_bytes(ram);
+    let bytes = (tables + ram / SHARE).next_multiple_of(BLOCK_SIZE);
+    (bytes as usize, (bytes - tables) as usize)
+}
+
+impl Promise {
+    /// Keeps so much free.
+    ///
+    /// # Errors
+    /// If there is not so much.
+    pub fn new(bytes: usize) -> Result<Self, MemoryError> {
+        let take = |left: usize| left.checked_sub(bytes);
+        let taken = UNPROMISED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken.map(|_| Self(bytes)).map_err(|_| MemoryError::OutOfMemory)
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        UNPROMISED.fetch_add(self.0, Ordering::Relaxed);
     }
 }
 

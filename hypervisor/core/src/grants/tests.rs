@@ -89,7 +89,7 @@ impl World {
         assert!(!self.mapped.contains_key(&handle), "a handle is given once");
         let Ok(frame) = self.pin(pick, user, access) else { return self.table.free_handle(handle) };
         let (ipa, frame) = (Ipa(ipa.into()), Pa(frame.0));
-        let mapping = Mapping { granter: domain(1), reference: FIRST + pick, access, ipa, frame };
+        let mapping = Mapping { granter: (domain(1), 1), reference: FIRST + pick, access, ipa, frame };
         self.table.set_mapping(handle, mapping);
         self.mapped.insert(handle, mapping);
     }

@@ -13,6 +13,8 @@ pub enum State {
     Offline,
     /// Waits for its turn.
     Queued,
+    /// Would wait for its turn if it were not paused.
+    Held,
     Running {
         pcpu: PcpuId,
         since: u64,
@@ -20,6 +22,19 @@ pub enum State {
     Blocked,
     /// Never to run again.
     Retired,
+}
+
+/// What a vCPU is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// It is switched off.
+    Offline,
+    /// It waits for something to happen.
+    Blocked,
+    /// It waits for a pCPU.
+    Runnable,
+    /// It runs.
+    Running(PcpuId),
 }
 
 #[derive(Debug)]
@@ -35,6 +50,7 @@ pub struct Vcpu {
     // What came while it ran: a wake, or its being switched on anew.
     pub woken: bool,
     pub started: bool,
+    pub paused: bool,
 }
 
 impl Vcpu {
@@ -49,7 +65,31 @@ impl Vcpu {
             last: PcpuId(0),
             woken: false,
             started: false,
+            paused: false,
         }
+    }
+
+    /// Sets its weight.
+    pub fn set_weight(&mut self, weight: u32) {
+        self.weight = weight.max(1);
+    }
+
+    /// Its weight.
+    pub fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    /// What it is doing, and for how many ticks it has run.
+    pub fn activity(&self, now: u64) -> (Activity, u64) {
+        let activity = match self.state {
+            State::Free | State::Offline | State::Retired => Activity::Offline,
+            State::Blocked => Activity::Blocked,
+            State::Queued | State::Held => Activity::Runnable,
+            State::Running { pcpu, since } => {
+                return (Activity::Running(pcpu), self.ran.saturating_add(now.saturating_sub(since)));
+            }
+        };
+        (activity, self.ran)
     }
 
     /// Its virtual time at tick `now`.

@@ -3,11 +3,7 @@ use std::vec::Vec;
 use dtoolkit::error::FdtErrorKind;
 
 use super::*;
-use crate::config::Configuration;
-use crate::guest_tree;
-use crate::layout::{IpaRange, Layout};
-use crate::machine::{self, Machine};
-use crate::random::Seeds;
+use crate::machine::{self, Machine, Modules};
 use crate::testing::{self, Random, cells, machine_tree, place};
 
 const HEADER: usize = 40;
@@ -34,13 +30,7 @@ fn read_everything(tree: &Tree<'_>) {
     let _ = Machine::read(tree);
     let _ = machine::console(tree);
     let _ = tree.reservations().count();
-    let _ = Seeds::new(tree).draw();
-    let configuration = Configuration::read(tree, |_| true);
-    let bank = IpaRange { base: crate::addr::Ipa(0x4000_0000), size: 0x10_0000 };
-    let layout = Layout { banks: [bank].into(), kernel: bank, ramdisk: None, tree: bank };
-    for domain in configuration.domains.iter().take(2) {
-        let _ = guest_tree::build(domain, &layout, Some(tree), None);
-    }
+    let _ = Modules::read(tree, |_| true);
 }
 
 /// Changes a few words, bytes or bits, or cuts the end off.

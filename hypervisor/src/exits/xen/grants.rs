@@ -186,7 +186,10 @@ impl Session<'_> {
         let mapped = self.map_granted(&granter, asked.gref, access, ipa);
         let mut grants = self.domain.grants.lock();
         let frame = mapped.inspect_err(|_| grants.free_handle(handle))?;
-        grants.set_mapping(handle, Mapping { granter: granter.id, reference: asked.gref, access, ipa, frame });
+        grants.set_mapping(
+            handle,
+            Mapping { granter: (granter.id, granter.serial), reference: asked.gref, access, ipa, frame },
+        );
         // A device sees the domain's memory as the domain does.
         (asked.handle, asked.dev_bus_addr) = (handle, ipa.0);
         Ok(())
@@ -338,7 +341,8 @@ impl Place {
 impl Domain {
     /// The use of another's grant is over. What a domain granted that is no more, nobody counts.
     pub(crate) fn end_use(&self, mapping: &Mapping) {
-        if let Some(granter) = machine().domain(mapping.granter) {
+        let (id, serial) = mapping.granter;
+        if let Some(granter) = machine().domain(id).filter(|granter| granter.serial == serial) {
             granter.grants.lock().unpin(mapping.reference, mapping.access);
         }
     }

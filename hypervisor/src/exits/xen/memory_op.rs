@@ -2,6 +2,7 @@
 
 use mote_core::addr::{Ipa, PAGE_SIZE};
 use mote_core::frames::{BLOCK_SIZE, Order};
+use mote_core::p2m::Access;
 use xen_abi::memory::{AddToPhysmap, AddToPhysmapBatch, Exchange, RemoveFromPhysmap, Reservation, op, space};
 
 use super::{Action, Answer, Arguments, BATCH, Errno, Reply, Session};
@@ -118,7 +119,7 @@ impl Session<'_> {
             let idx = self.read(element(asked.idxs, 8))?;
             let frame = self.read(element(asked.gpfns, 8))?;
             let added = match asked.space {
-                space::GMFN_FOREIGN => self.add_foreign(&domain, asked.foreign_domid),
+                space::GMFN_FOREIGN => self.add_foreign(&domain, asked.foreign_domid, idx, frame),
                 space => add_to_physmap(&domain, space, idx, frame),
             };
             let error = added.map_or_else(|error| -error.number(), |()| 0);
@@ -130,12 +131,17 @@ impl Session<'_> {
         Ok(Reply::DONE)
     }
 
-    /// Maps a page of another domain: nobody may.
-    fn add_foreign(&self, domain: &Domain, number: u16) -> Result<(), Errno> {
-        if self.find_domain(number).ok_or(Errno::ESRCH)?.id == domain.id {
+    /// Maps a page of another domain.
+    fn add_foreign(&self, domain: &Domain, number: u16, index: u64, frame: u64) -> Result<(), Errno> {
+        let other = self.find_domain(number).ok_or(Errno::ESRCH)?;
+        if other.id == domain.id {
             return Err(Errno::EINVAL);
         }
-        self.domain_for(Action::MapForeign, number).and(Err(Errno::ENOSYS))
+        self.domain_for(Action::MapForeign, number)?;
+        let place = |frame| Ipa::of_frame(frame).ok_or(Errno::EINVAL);
+        let (from, to) = (place(index)?, place(frame)?);
+        let page = other.memory.lock().lend(from)?;
+        Ok(domain.memory.lock().map_shared(to, page, Access::Full)?)
     }
 }
 
@@ -169,7 +175,7 @@ fn populate(domain: &Domain, frame: u64, order: u32) -> Result<(), MemoryError> 
     for done in (0..size).step_by(PAGE_SIZE as usize) {
         if let Err(error) = memory.add(Ipa(first.0.saturating_add(done)), Order::Page) {
             for page in (0..done).step_by(PAGE_SIZE as usize) {
-                memory.remove(Ipa(first.0 + page))?;
+                memory.remove(Ipa(first.0 + page), Order::Page)?;
             }
             return Err(error);
         }
@@ -179,6 +185,10 @@ fn populate(domain: &Domain, frame: u64, order: u32) -> Result<(), MemoryError> 
 
 /// Takes an extent of memory from the domain.
 fn decrease(domain: &Domain, frame: u64, order: u32) -> Result<(), MemoryError> {
+    let block = Ipa::of_frame(frame).filter(|_| PAGE_SIZE << order == BLOCK_SIZE);
+    if block.is_some_and(|block| domain.memory.lock().remove(block, Order::Block).is_ok()) {
+        return Ok(());
+    }
     for page in 0..1 << order {
         remove(domain, frame.saturating_add(page))?;
     }
@@ -187,7 +197,7 @@ fn decrease(domain: &Domain, frame: u64, order: u32) -> Result<(), MemoryError> 
 
 fn remove(domain: &Domain, frame: u64) -> Result<(), MemoryError> {
     let ipa = Ipa::of_frame(frame).ok_or(MemoryError::BadAddress)?;
-    let own = domain.memory.lock().remove(ipa)?;
+    let own = domain.memory.lock().remove(ipa, Order::Page)?;
     if !own {
         domain.forget_shared(ipa);
     }

@@ -10,6 +10,8 @@ enum Step {
     Start(usize),
     Wake(usize),
     Retire(usize),
+    Pause(usize),
+    Resume(usize),
     /// A pCPU's vCPU leaves, if it has one; an idle one looks only if it was told to or its alarm went off.
     Leave(u8, Leaving),
     /// A pCPU takes what it was told, or its alarm.
@@ -31,7 +33,9 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => vcpu.clone().prop_map(Step::Start),
         3 => vcpu.clone().prop_map(Step::Wake),
-        1 => vcpu.prop_map(Step::Retire),
+        1 => vcpu.clone().prop_map(Step::Retire),
+        2 => vcpu.clone().prop_map(Step::Pause),
+        3 => vcpu.prop_map(Step::Resume),
         6 => (0..MODEL_PCPUS, leaving).prop_map(|(pcpu, leaving)| Step::Leave(pcpu, leaving)),
         6 => (0..MODEL_PCPUS).prop_map(Step::Look),
     ]
@@ -47,6 +51,7 @@ struct Known {
     woken: bool,
     started: bool,
     retired: bool,
+    paused: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -87,7 +92,7 @@ impl Model {
             assert!(!self.runs(slot.0), "on two pCPUs");
             let vcpu = &mut self.vcpus[slot.0];
             let due = vcpu.deadline.take().is_some_and(|deadline| deadline <= self.now);
-            assert!(vcpu.on && !vcpu.retired && (!vcpu.waits || due), "{vcpu:?} runs");
+            assert!(vcpu.on && !vcpu.retired && !vcpu.paused && (!vcpu.waits || due), "{vcpu:?} runs");
             (vcpu.waits, vcpu.woken, vcpu.started) = (false, false, false);
         }
         self.pcpus[usize::from(pcpu)].runs = next.vcpu;
@@ -147,6 +152,14 @@ impl Model {
                 assert_eq!(retired, !self.runs(vcpu));
                 self.vcpus[vcpu].retired |= retired;
             }
+            Step::Pause(vcpu) => {
+                self.scheduler.pause(VcpuSlot(vcpu));
+                self.vcpus[vcpu].paused = true;
+            }
+            Step::Resume(vcpu) => {
+                self.scheduler.resume(VcpuSlot(vcpu), self.now);
+                self.vcpus[vcpu].paused = false;
+            }
             Step::Leave(pcpu, leaving) => self.leave(pcpu, leaving),
             Step::Look(pcpu) => self.look(pcpu),
         }
@@ -164,7 +177,7 @@ impl Model {
             let expected = match self.scheduler.vcpus[slot].state {
                 State::Queued | State::Running { .. } => 1,
                 State::Blocked => usize::from(self.vcpus[slot].deadline.is_some()),
-                State::Free | State::Offline | State::Retired => 0,
+                State::Free | State::Offline | State::Retired | State::Held => 0,
             };
             assert_eq!(places, expected, "vCPU {slot} is in exactly one place");
         }
@@ -187,7 +200,7 @@ impl Model {
             }
         }
         for (vcpu, has_run) in self.vcpus.iter().zip(has_run) {
-            let runnable = vcpu.on && !vcpu.retired && !vcpu.waits;
+            let runnable = vcpu.on && !vcpu.retired && !vcpu.waits && !vcpu.paused;
             assert!(has_run || !runnable, "{vcpu:?} starves");
         }
     }

@@ -1,0 +1,266 @@
+//! `domctl`: domains' lives, for the control domain. What is done, and how it fails, is as on Xen 4.20; what Mote has besides is in
+//! `xen_abi::mote`.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+use mote_core::addr::PAGE_SIZE;
+use mote_core::console::Ready;
+use mote_core::grants::Limits;
+use mote_core::id::{DomainId, VcpuId};
+use mote_core::p2m::IPA_BITS;
+use mote_core::sched::Activity;
+use mote_core::vpl011::Vpl011;
+use mote_platform::lock::Mutex;
+use mote_platform::timer;
+use xen_abi::Zeroed;
+use xen_abi::arch_arm::MAX_VCPUS;
+use xen_abi::domctl::{
+    ArchConfig, CreateDomain, Domctl, GetDomainInfo, GetVcpuInfo, INTERFACE_VERSION, MaxMem, SchedulerOp, VGCF_ONLINE,
+    VcpuContext, VcpuContextOp, create, info, op, sched,
+};
+use xen_abi::mote::{self, Connect, Describe, Join, flags};
+
+use super::{Action, Answer, Errno, Reply, Session, part, put};
+use crate::builder::{self, Specification};
+use crate::console::{self, Wire as Line};
+use crate::domain::{Domain, End};
+use crate::machine::machine;
+
+/// What a domain may have where its creator leaves it to us: fewer mappings than on Xen, where a domain that maps without end
+/// takes 16 MiB of the hypervisor's memory. A frame of mappings is 256 of them.
+const GRANT_FRAMES: u32 = 64;
+const MAPTRACK_FRAMES: u32 = 8;
+const MAX_MAPTRACK_FRAMES: u32 = 1024;
+const MAPPINGS_PER_FRAME: u32 = 256;
+/// GICv3 (`XEN_DOMCTL_CONFIG_GIC_V3`), and most SPIs that it can have.
+const GIC_V3: u8 = 3;
+const MAX_SPIS: u32 = 960;
+/// Longest name and text of readiness, in bytes.
+const MAX_NAME: u32 = 31;
+const MAX_READY: u32 = 127;
+
+impl Session<'_> {
+    #[inline(never)]
+    pub(super) fn domctl(&mut self, at: u64) -> Answer {
+        let mut call: Domctl = self.read(at)?;
+        if call.interface_version != INTERFACE_VERSION {
+            return Err(Errno::EACCES);
+        }
+        if call.cmd == op::CREATEDOMAIN {
+            self.domain_for(Action::Control, self.domain.id.get())?;
+            self.create_domain(&mut call)?;
+            return self.write(at, &call).map(|()| Reply::DONE);
+        }
+        let domain = self.domain_for(Action::Control, call.domain)?;
+        let is_self = domain.id == self.domain.id;
+        match call.cmd {
+            op::DESTROYDOMAIN | op::PAUSEDOMAIN | op::SETVCPUCONTEXT | op::GETVCPUCONTEXT if is_self => {
+                return Err(Errno::EINVAL);
+            }
+            op::DESTROYDOMAIN => return Ok(destroy(&domain)),
+            op::PAUSEDOMAIN => domain.pause(),
+            op::UNPAUSEDOMAIN => domain.unpause(),
+            op::GETDOMAININFO => put(&mut call.u, &domain_info(&domain)),
+            op::MAX_MEM => {
+                domain.memory.lock().allow(part::<MaxMem>(&call.u).max_memkb.saturating_mul(1024) & !(PAGE_SIZE - 1))
+            }
+            op::SETVCPUCONTEXT => self.set_vcpu_context(&domain, &part(&call.u))?,
+            op::GETVCPUCONTEXT => self.get_vcpu_context(&domain, &part(&call.u))?,
+            op::GETVCPUINFO => {
+                let info = vcpu_info(&domain, part(&call.u))?;
+                put(&mut call.u, &info);
+            }
+            op::MAX_VCPUS if part::<u32>(&call.u) as usize != domain.vcpus.len() => return Err(Errno::EINVAL),
+            op::MAX_VCPUS | op::HYPERCALL_INIT => {}
+            op::SCHEDULER_OP => {
+                let parameters = schedule(&domain, part(&call.u))?;
+                put(&mut call.u, &parameters);
+            }
+            op::SETDOMAINHANDLE => *domain.handle.lock() = part(&call.u),
+            op::GET_PAGING_MEMPOOL_SIZE => put(&mut call.u, &domain.memory.lock().tables_bytes()),
+            op::SET_PAGING_MEMPOOL_SIZE => domain.memory.lock().allow_tables(part(&call.u))?,
+            mote::op::DESCRIBE => self.describe(&domain, &part(&call.u))?,
+            mote::op::JOIN => domain.join(&*self.domain_for(Action::Control, part::<Join>(&call.u).other)?)?,
+            mote::op::CONNECT => self.connect(&domain, &part(&call.u))?,
+            mote::op::USAGE => self.write(part(&call.u), &domain.usage())?,
+            _ => return Err(Errno::ENOSYS),
+        }
+        self.write(at, &call).map(|()| Reply::DONE)
+    }
+
+    fn create_domain(&self, call: &mut Domctl) -> Result<(), Errno> {
+        let mut asked: CreateDomain = part(&call.u);
+        let known = create::HVM | create::HAP | create::XS_DOMAIN;
+        let limit = |asked: i32, default: u32, most: u32| match u32::try_from(asked) {
+            Ok(asked) if asked > most => Err(Errno::EINVAL),
+            Ok(asked) => Ok(asked),
+            Err(_) => Ok(default),
+        };
+        let ArchConfig { gic_version, sve_vl, tee_type, nr_spis, .. } = asked.arch;
+        if asked.flags & (create::HVM | create::HAP) != create::HVM | create::HAP
+            || asked.flags & !known != 0
+            || !matches!(gic_version, 0 | GIC_V3)
+            || !(1..=MAX_VCPUS).contains(&asked.max_vcpus)
+            || (sve_vl, tee_type, nr_spis > MAX_SPIS) != (0, 0, false)
+        {
+            return Err(Errno::EINVAL);
+        }
+        let grants = Limits {
+            frames: limit(asked.max_grant_frames, GRANT_FRAMES, GRANT_FRAMES)?,
+            mappings: MAPPINGS_PER_FRAME * limit(asked.max_maptrack_frames, MAPTRACK_FRAMES, MAX_MAPTRACK_FRAMES)?,
+        };
+        let machine = machine();
+        let wanted = DomainId::new(call.domain).filter(|id| *id != DomainId::CONTROL);
+        let (vcpus, spis, handle) = (asked.max_vcpus, nr_spis, asked.handle);
+        let id = machine.with_number(wanted, |id| {
+            machine.add(&builder::create(machine, &Specification { id, vcpus, spis, grants, handle })?);
+            Ok(id)
+        })?;
+        call.domain = id.get();
+        (asked.arch.gic_version, asked.arch.clock_frequency) = (GIC_V3, 0);
+        put(&mut call.u, &asked);
+        Ok(())
+    }
+
+    /// A text of the guest's.
+    fn read_text(&self, at: u64, length: u32, most: u32) -> Result<String, Errno> {
+        let mut bytes = alloc::vec![0; length.min(most) as usize];
+        self.read_bytes(at, &mut bytes)?;
+        String::from_utf8(bytes).ok().filter(|_| length <= most).ok_or(Errno::EINVAL)
+    }
+
+    fn describe(&self, domain: &Arc<Domain>, asked: &Describe) -> Result<(), Errno> {
+        let has = |flag| asked.flags & flag != 0;
+        let name = self.read_text(asked.name, asked.name_len, MAX_NAME)?;
+        let ready = match self.read_text(asked.ready, asked.ready_len, MAX_READY)? {
+            text if text.is_empty() => Ready::FirstLine,
+            text => Ready::Text(text),
+        };
+        if domain.uart.is_completed() {
+            return Err(Errno::EBUSY);
+        }
+        domain.memory.lock().by_pages = has(flags::TRACK_TOUCHED);
+        if has(flags::CONSOLE) {
+            domain.add_console()?;
+        }
+        let mut console = console::lock();
+        console.attach(domain.id, &name, ready);
+        if has(flags::FOCUS) {
+            console.focus(domain.id, &mut Line);
+        }
+        drop(console);
+        domain.uart.call_once(|| has(flags::VPL011).then(|| Mutex::new(Vpl011::new())));
+        Ok(())
+    }
+
+    fn connect(&self, domain: &Arc<Domain>, asked: &Connect) -> Result<(), Errno> {
+        let other = self.domain_for(Action::Control, asked.other)?;
+        domain.events.lock().connect(asked.port, other.id, asked.other_port)?;
+        other.events.lock().connect(asked.other_port, domain.id, asked.port)?;
+        // Xen lets the second hear something at once: it might have missed it.
+        let raised = other.events.lock().receive(asked.other_port, domain.id, asked.port);
+        other.announce(raised);
+        Ok(())
+    }
+
+    /// Sets the registers of a vCPU that does not run, and switches it on if it is to be online.
+    fn set_vcpu_context(&self, domain: &Domain, asked: &VcpuContextOp) -> Result<(), Errno> {
+        let vcpu = domain.vcpus.get(asked.vcpu as usize).ok_or(Errno::EINVAL)?;
+        let context: VcpuContext = self.read(asked.ctxt)?;
+        vcpu.state.try_lock().ok_or(Errno::EBUSY)?.set_context(&context)?;
+        if context.flags & VGCF_ONLINE != 0 {
+            domain.power.lock().set_on(vcpu.id);
+            machine().start(domain, vcpu.slot);
+        }
+        Ok(())
+    }
+
+    fn get_vcpu_context(&self, domain: &Domain, asked: &VcpuContextOp) -> Result<(), Errno> {
+        let vcpu = domain.vcpus.get(asked.vcpu as usize).ok_or(Errno::EINVAL)?;
+        let mut context = vcpu.state.try_lock().ok_or(Errno::EBUSY)?.context();
+        context.flags = u32::from(domain.power.lock().is_on(vcpu.id)) * VGCF_ONLINE;
+        self.write(asked.ctxt, &context)
+    }
+}
+
+/// A part of a domain's end; its caller asks again until nothing is left.
+fn destroy(domain: &Arc<Domain>) -> Reply {
+    domain.end(End { code: 0, why: "it was destroyed" });
+    if domain.is_still() && domain.dismantle() { Reply::DONE } else { Reply::Again(None) }
+}
+
+/// What the control domain is told of a domain.
+pub(super) fn domain_info(domain: &Domain) -> GetDomainInfo {
+    let (activities, ticks) = machine().activity(domain);
+    let any = |is: fn(&Activity) -> bool| activities.iter().any(is);
+    let mut flags = info::HVM_GUEST | info::HAP;
+    if let Some(end) = domain.end.get() {
+        flags |= info::SHUTDOWN | end.code << info::SHUTDOWN_SHIFT;
+    }
+    let is_running = any(|activity| matches!(activity, Activity::Running(_)));
+    let is_ready = is_running || any(|activity| *activity == Activity::Runnable);
+    for (flag, is_set) in [
+        (info::PAUSED, domain.pauses.load(Ordering::Relaxed) > 0),
+        (info::RUNNING, is_running),
+        (info::BLOCKED, !is_ready),
+        (info::DYING, domain.gone.load(Ordering::Relaxed)),
+        (info::XS_DOMAIN, domain.id == DomainId::CONTROL),
+    ] {
+        flags |= if is_set { flag } else { 0 };
+    }
+    let (tot_pages, max_pages) = domain.memory.lock().pages();
+    let online = domain.power.lock();
+    let nr_online_vcpus = domain.vcpus.iter().filter(|vcpu| online.is_on(vcpu.id)).count() as u32;
+    GetDomainInfo {
+        domain: domain.id.get(),
+        flags,
+        tot_pages,
+        max_pages,
+        shared_info_frame: u64::MAX,
+        cpu_time: nanoseconds(ticks),
+        nr_online_vcpus,
+        max_vcpu_id: domain.vcpus.len() as u32 - 1,
+        handle: *domain.handle.lock(),
+        gpaddr_bits: IPA_BITS as u8,
+        ..GetDomainInfo::new_zeroed()
+    }
+}
+
+fn vcpu_info(domain: &Domain, asked: GetVcpuInfo) -> Result<GetVcpuInfo, Errno> {
+    let id = u8::try_from(asked.vcpu).map(VcpuId).map_err(|_| Errno::EINVAL)?;
+    let vcpu = domain.vcpus.get(usize::from(id.0)).ok_or(Errno::EINVAL)?;
+    let (activity, ticks) = machine().activity_of(domain, vcpu.slot);
+    let cpu = if let Activity::Running(pcpu) = activity { pcpu.0.into() } else { 0 };
+    Ok(GetVcpuInfo {
+        online: domain.power.lock().is_on(id).into(),
+        blocked: (activity == Activity::Blocked).into(),
+        running: matches!(activity, Activity::Running(_)).into(),
+        cpu_time: nanoseconds(ticks),
+        cpu,
+        ..asked
+    })
+}
+
+/// credit2's parameters. A weight of 0 leaves it as it is; no cap is there.
+fn schedule(domain: &Domain, asked: SchedulerOp) -> Result<SchedulerOp, Errno> {
+    if asked.sched_id != sched::CREDIT2 {
+        return Err(Errno::EINVAL);
+    }
+    match asked.cmd {
+        sched::GETINFO => Ok(SchedulerOp { weight: machine().weight(domain) as u16, cap: 0, ..asked }),
+        sched::PUTINFO if asked.cap != 0 => Err(Errno::EOPNOTSUPP),
+        sched::PUTINFO => {
+            if asked.weight != 0 {
+                machine().set_weight(domain, asked.weight.into());
+            }
+            Ok(asked)
+        }
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+fn nanoseconds(ticks: u64) -> u64 {
+    mote_core::timer::nanoseconds(ticks, timer::frequency())
+}
