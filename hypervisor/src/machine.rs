@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mote_core::id::{DomainId, PcpuId, VcpuId};
 use mote_core::idregs::IdRegisters;
@@ -39,6 +39,8 @@ pub struct Machine {
     // How many domains there ever were, and the number given last; who holds that makes a domain.
     serials: AtomicU64,
     last_number: Mutex<u16>,
+    // Whether the control domain has ended.
+    is_over: AtomicBool,
     domains: Mutex<Numbered<Arc<Domain>>>,
     /// Bytes of its RAM.
     pub ram_bytes: u64,
@@ -105,6 +107,7 @@ impl Machine {
             schedule: Mutex::new(Schedule { scheduler, vcpus: Numbered(Vec::new()) }),
             serials: AtomicU64::new(0),
             last_number: Mutex::new(0),
+            is_over: AtomicBool::new(false),
             domains: Mutex::new(Numbered(Vec::new())),
             ram_bytes,
             entered,
@@ -298,7 +301,14 @@ impl Machine {
             console::log(format_args!("the control domain has ended: {}", end.why));
         }
         while !domain.dismantle() {}
-        self.power_off();
+        self.is_over.store(true, Ordering::Release);
+    }
+
+    /// Ends everything if the control domain has ended, and is gone with all it had.
+    pub fn power_off_if_over(&self) {
+        if self.is_over.load(Ordering::Acquire) {
+            self.power_off();
+        }
     }
 
     /// Tells the control domain that a domain is another than before.
@@ -328,7 +338,7 @@ impl Machine {
     }
 
     /// Ends everything.
-    pub fn power_off(&self) -> ! {
+    fn power_off(&self) -> ! {
         let first_guest = self.first_guest.get().copied().unwrap_or(0);
         report::machine(self.affinities.len(), self.ram_bytes, self.entered, first_guest);
         firmware::system_off()

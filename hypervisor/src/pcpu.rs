@@ -135,8 +135,12 @@ impl Pcpu {
             // The domain's tables and its VMID may be another's as soon as the scheduler takes the vCPU back.
             stage2::leave_guest();
             next = machine.next(self.id, Some((vcpu.slot, leaving)));
-            if domain.has_ended() && machine.retire(&domain, vcpu.slot) {
-                domain.let_go(vcpu);
+            if domain.has_ended() {
+                if machine.retire(&domain, vcpu.slot) {
+                    domain.let_go(vcpu);
+                }
+                drop(domain);
+                machine.power_off_if_over();
             }
         }
     }
