@@ -196,16 +196,23 @@ impl Machine {
         self.with_vcpus(domain, Scheduler::resume);
     }
 
-    /// Sets their weight.
-    pub fn set_weight(&self, domain: &Domain, weight: u32) {
-        self.with_vcpus(domain, |scheduler, slot, _| scheduler.set_weight(slot, weight));
+    /// Sets their weight, and the hundredths of a pCPU that they may have together; 0 for no limit.
+    pub fn set_parameters(&self, domain: &Domain, weight: u32, cap: u32) {
+        let each = cap.div_ceil(domain.vcpus.len() as u32);
+        self.with_vcpus(domain, |scheduler, slot, _| {
+            scheduler.set_weight(slot, weight);
+            scheduler.set_cap(slot, each);
+        });
     }
 
-    /// The weight that they have.
-    pub fn weight(&self, domain: &Domain) -> u32 {
-        let mut weight = 0;
-        self.with_vcpus(domain, |scheduler, slot, _| weight = scheduler.weight(slot));
-        weight
+    /// What was set so.
+    pub fn parameters(&self, domain: &Domain) -> (u32, u32) {
+        let (mut weight, mut cap) = (0, 0);
+        self.with_vcpus(domain, |scheduler, slot, _| {
+            let of_vcpu = scheduler.parameters(slot);
+            (weight, cap) = (of_vcpu.0, cap + of_vcpu.1);
+        });
+        (weight, cap)
     }
 
     /// What a domain's vCPUs are doing, each, and for how many ticks they ran in all.

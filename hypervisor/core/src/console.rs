@@ -46,6 +46,35 @@ struct Channel {
     ready: Ready,
 }
 
+/// The last of what EL2 said itself.
+#[derive(Default)]
+struct Log {
+    bytes: Vec<u8>,
+    /// How many bytes were before.
+    before: u32,
+}
+
+impl Log {
+    /// Bytes that are kept.
+    const ROOM: usize = 16 << 10;
+
+    const fn new() -> Self {
+        Self { bytes: Vec::new(), before: 0 }
+    }
+
+    fn forget(&mut self, bytes: usize) {
+        self.before = self.before.wrapping_add(bytes as u32);
+        self.bytes.drain(..bytes);
+    }
+}
+
+impl Wire for Log {
+    fn write(&mut self, bytes: &[u8]) {
+        self.bytes.extend(bytes.iter().filter(|&&byte| byte != b'\r'));
+        self.forget(self.bytes.len().saturating_sub(Self::ROOM));
+    }
+}
+
 /// The console's state. What it writes goes to the `wire` that each call is given.
 #[derive(Default)]
 pub struct Console {
@@ -55,12 +84,13 @@ pub struct Console {
     switches: u8,
     // Whether the guest in focus has left the wire within a line.
     within_line: bool,
+    log: Log,
 }
 
 impl Console {
     /// Nobody is on it yet.
     pub const fn new() -> Self {
-        Self { channels: Vec::new(), focus: None, switches: 0, within_line: false }
+        Self { channels: Vec::new(), focus: None, switches: 0, within_line: false, log: Log::new() }
     }
 
     /// Puts a domain on the console.
@@ -127,7 +157,22 @@ impl Console {
 
     /// Writes one line of EL2's own.
     pub fn own_line(&mut self, line: fmt::Arguments<'_>, wire: &mut impl Wire) {
+        print_line(&mut false, line, &mut self.log);
         print_line(&mut self.within_line, format_args!("{OWN_PREFIX}{line}"), wire);
+    }
+
+    /// What EL2 said from byte `from` on, or from as early on as is known, `most` bytes at most, and the number of the byte behind it;
+    /// with `clear`, all is forgotten then.
+    pub fn said(&mut self, from: u32, most: usize, clear: bool) -> (Vec<u8>, u32) {
+        // Numbers wrap around: what lies less far ahead than behind is ahead.
+        let skip = from.wrapping_sub(self.log.before).cast_signed().max(0) as usize;
+        let skip = skip.min(self.log.bytes.len());
+        let text: Vec<u8> = self.log.bytes.iter().skip(skip).take(most).copied().collect();
+        let end = self.log.before.wrapping_add((skip + text.len()) as u32);
+        if clear {
+            self.log.forget(self.log.bytes.len());
+        }
+        (text, end)
     }
 
     /// Writes what a domain has sent of a line behind its name, unless it is there already because the domain is in focus. The
@@ -261,6 +306,24 @@ mod tests {
 
     fn send(console: &mut Console, number: u16, text: &str, wire: &mut String) -> bool {
         text.bytes().fold(false, |ready, byte| ready | console.send(domain(number), byte, wire))
+    }
+
+    #[test]
+    fn what_was_said_can_be_read_again() {
+        let (mut console, mut wire) = (Console::new(), String::new());
+        console.own_line(format_args!("one"), &mut wire);
+        console.own_line(format_args!("two"), &mut wire);
+        assert_eq!(console.said(0, 100, false), (b"one\ntwo\n".to_vec(), 8));
+        assert_eq!(console.said(4, 2, false), (b"tw".to_vec(), 6));
+        assert_eq!(console.said(8, 100, true), (Vec::new(), 8));
+        assert_eq!(console.said(0, 100, false), (Vec::new(), 8));
+        for _ in 0..Log::ROOM {
+            console.own_line(format_args!("x"), &mut wire);
+        }
+        let (text, end) = console.said(8, usize::MAX, false);
+        assert_eq!((text.len(), end), (Log::ROOM, 8 + 2 * Log::ROOM as u32), "the oldest is forgotten");
+        assert_eq!(console.said(end - 2, usize::MAX, false).0, b"x\n");
+        assert_eq!(console.said(end + 5, usize::MAX, false).0, b"");
     }
 
     #[test]

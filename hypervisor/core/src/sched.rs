@@ -195,9 +195,15 @@ impl Scheduler {
         self.vcpus[slot.0].set_weight(weight);
     }
 
-    /// A vCPU's weight.
-    pub fn weight(&self, slot: VcpuSlot) -> u32 {
-        self.vcpus[slot.0].weight()
+    /// Lets a vCPU have so many hundredths of a pCPU at most, or as much as it can where that is 0. It holds from its next turn on.
+    pub fn set_cap(&mut self, slot: VcpuSlot, percent: u32) {
+        let slice = self.slice;
+        self.vcpus[slot.0].set_cap(percent, slice);
+    }
+
+    /// A vCPU's weight and cap.
+    pub fn parameters(&self, slot: VcpuSlot) -> (u32, u32) {
+        self.vcpus[slot.0].parameters()
     }
 
     /// What a vCPU is doing, and for how many ticks it has run.
@@ -256,7 +262,7 @@ impl Scheduler {
         if let Some((slot, Leaving::Yielded)) = left {
             self.take_place(slot);
         }
-        let slice_end = now.saturating_add(self.slice);
+        let slice_end = vcpu.map_or(now, |slot| self.turn_end(slot, now));
         let cpu = self.cpu(pcpu);
         let slice_ended = cpu.runs.is_some() && now >= cpu.slice_end;
         (cpu.runs, cpu.slice_end) = (vcpu, slice_end);
@@ -279,7 +285,7 @@ impl Scheduler {
         let slice_ended = now >= slice_end;
         let behind = self.queue.first().is_some_and(|(waiting, _)| waiting <= current);
         let is_turn_over = if slice_ended { behind } else { self.is_overdue(current) };
-        let leaves = self.vcpus[slot.0].paused || in_vain > 0 && is_turn_over;
+        let leaves = self.must_rest(slot, now) || in_vain > 0 && is_turn_over;
         if leaves {
             // Until it asks who is next, nobody has to tell it.
             self.summons &= !bit(pcpu);
@@ -309,7 +315,7 @@ impl Scheduler {
     /// When `pcpu` has to look again: at the end of the slice if somebody waits, or when one of its sleepers wakes.
     pub fn alarm(&self, pcpu: PcpuId) -> Option<u64> {
         let cpu = &self.pcpus[usize::from(pcpu.0)];
-        let contested = cpu.runs.is_some() && self.is_contested();
+        let contested = cpu.runs.is_some_and(|slot| self.is_contested() || self.vcpus[slot.0].is_capped());
         let sleeper = cpu.sleepers.first().map(|(deadline, _)| deadline);
         earliest(contested.then_some(cpu.slice_end), sleeper)
     }
@@ -332,17 +338,39 @@ impl Scheduler {
                     self.cpu(pcpu).sleepers.insert(deadline, slot.0);
                 }
             }
-            _ if vcpu.paused => vcpu.state = State::Held,
             _ => {
                 // One that yields is passed over once for those that are within a slice of it, and pays nothing for it.
                 let gap = if leaving == Leaving::Yielded { vcpu.virtual_ticks(self.slice) } else { 0 };
-                vcpu.state = State::Queued;
-                vcpu.ready = now;
-                self.queue.insert(vcpu.virtual_time.saturating_add(gap), slot.0);
-                return true;
+                return self.enqueue(slot, gap, now);
             }
         }
         false
+    }
+
+    /// Puts a vCPU into the queue, `gap` behind its own place; if it must not run now, to where it waits until it may. Says whether it
+    /// is in the queue.
+    fn enqueue(&mut self, slot: VcpuSlot, gap: u64, now: u64) -> bool {
+        let vcpu = &mut self.vcpus[slot.0];
+        vcpu.ready = now;
+        let until = vcpu.throttled(now, self.slice);
+        if !vcpu.paused && until.is_none() {
+            vcpu.state = State::Queued;
+            self.queue.insert(vcpu.virtual_time.saturating_add(gap), slot.0);
+            return true;
+        }
+        vcpu.state = State::Held;
+        if let Some(until) = until.filter(|_| !vcpu.paused) {
+            let last = vcpu.last;
+            self.cpu(last).sleepers.insert(until, slot.0);
+        }
+        false
+    }
+
+    /// Whether a vCPU that runs must not go on, whoever waits.
+    fn must_rest(&mut self, slot: VcpuSlot, now: u64) -> bool {
+        let vcpu = &mut self.vcpus[slot.0];
+        vcpu.charge(now);
+        vcpu.paused || vcpu.throttled(now, self.slice).is_some()
     }
 
     /// Gives one that was passed over its own place in the queue.
@@ -370,8 +398,14 @@ impl Scheduler {
         vcpu.woken = false;
         if slice_ended && vcpu.charge(now) {
             vcpu.limit_credit(self.floor, self.slice);
-            self.cpu(pcpu).slice_end = now.saturating_add(self.slice);
+            self.cpu(pcpu).slice_end = self.turn_end(slot, now);
         }
+    }
+
+    /// When the turn ends that begins now.
+    fn turn_end(&self, slot: VcpuSlot, now: u64) -> u64 {
+        let slice_end = now.saturating_add(self.slice);
+        self.vcpus[slot.0].spent_at(now).map_or(slice_end, |spent| spent.min(slice_end))
     }
 
     /// Puts a vCPU into the queue and tells a pCPU.
@@ -384,12 +418,8 @@ impl Scheduler {
         self.raise_floor(now);
         let vcpu = &mut self.vcpus[slot.0];
         vcpu.limit_credit(self.floor, self.slice);
-        vcpu.ready = now;
-        vcpu.state = if vcpu.paused { State::Held } else { State::Queued };
-        if !vcpu.paused {
-            self.queue.insert(vcpu.virtual_time, slot.0);
-        }
         self.forget_sleeper(slot);
+        self.enqueue(slot, 0, now);
     }
 
     /// One that runs alone may have come far since its turn began.

@@ -13,7 +13,7 @@ pub enum State {
     Offline,
     /// Waits for its turn.
     Queued,
-    /// Would wait for its turn if it were not paused.
+    /// Would wait for its turn if it were not paused, or had not had all that it may have for now.
     Held,
     Running {
         pcpu: PcpuId,
@@ -51,7 +51,16 @@ pub struct Vcpu {
     pub woken: bool,
     pub started: bool,
     pub paused: bool,
+    // Hundredths of a pCPU that it may have, if not as much as it can; the ticks of a period that these are; when the period ends, and
+    // what it had run when it began.
+    percent: u32,
+    cap: Option<u64>,
+    period_end: u64,
+    ran_before: u64,
 }
+
+/// A period, in slices.
+const PERIOD: u64 = 4;
 
 impl Vcpu {
     /// One that is switched off and has not run yet.
@@ -66,6 +75,10 @@ impl Vcpu {
             woken: false,
             started: false,
             paused: false,
+            percent: 0,
+            cap: None,
+            period_end: 0,
+            ran_before: 0,
         }
     }
 
@@ -74,9 +87,34 @@ impl Vcpu {
         self.weight = weight.max(1);
     }
 
-    /// Its weight.
-    pub fn weight(&self) -> u32 {
-        self.weight
+    /// Its weight and its cap.
+    pub fn parameters(&self) -> (u32, u32) {
+        (self.weight, self.percent)
+    }
+
+    /// Lets it have so many hundredths of a pCPU at most, or as much as it can where that is 0; slices are `slice` ticks.
+    pub fn set_cap(&mut self, percent: u32, slice: u64) {
+        self.percent = percent;
+        self.cap = (percent != 0).then(|| (slice * PERIOD * u64::from(percent) / 100).max(1));
+    }
+
+    /// Whether it may not have as much as it can.
+    pub fn is_capped(&self) -> bool {
+        self.cap.is_some()
+    }
+
+    /// Until when it has to wait at tick `now` because it had what it may have, once it is [charged](Self::charge).
+    pub fn throttled(&mut self, now: u64, slice: u64) -> Option<u64> {
+        let cap = self.cap?;
+        if now >= self.period_end {
+            (self.period_end, self.ran_before) = (now + slice * PERIOD, self.ran);
+        }
+        (self.ran - self.ran_before >= cap).then_some(self.period_end)
+    }
+
+    /// When it will have had what it may have, if it goes on from tick `now`.
+    pub fn spent_at(&self, now: u64) -> Option<u64> {
+        self.cap.map(|cap| now + cap.saturating_sub(self.ran - self.ran_before))
     }
 
     /// What it is doing, and for how many ticks it has run.

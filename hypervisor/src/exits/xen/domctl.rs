@@ -243,22 +243,19 @@ fn vcpu_info(domain: &Domain, asked: GetVcpuInfo) -> Result<GetVcpuInfo, Errno> 
     })
 }
 
-/// credit2's parameters. A weight of 0 leaves it as it is; no cap is there.
+/// credit2's parameters. A weight of 0 leaves it as it is.
 fn schedule(domain: &Domain, asked: SchedulerOp) -> Result<SchedulerOp, Errno> {
     if asked.sched_id != sched::CREDIT2 {
         return Err(Errno::EINVAL);
     }
+    let (weight, cap) = machine().parameters(domain);
     match asked.cmd {
-        sched::GETINFO => Ok(SchedulerOp { weight: machine().weight(domain) as u16, cap: 0, ..asked }),
-        sched::PUTINFO if asked.cap != 0 => Err(Errno::EOPNOTSUPP),
-        sched::PUTINFO => {
-            if asked.weight != 0 {
-                machine().set_weight(domain, asked.weight.into());
-            }
-            Ok(asked)
-        }
-        _ => Err(Errno::EINVAL),
+        sched::GETINFO => return Ok(SchedulerOp { weight: weight as u16, cap: cap as u16, ..asked }),
+        sched::PUTINFO if asked.weight != 0 => machine().set_parameters(domain, asked.weight.into(), asked.cap.into()),
+        sched::PUTINFO => machine().set_parameters(domain, weight, asked.cap.into()),
+        _ => return Err(Errno::EINVAL),
     }
+    Ok(asked)
 }
 
 fn nanoseconds(ticks: u64) -> u64 {

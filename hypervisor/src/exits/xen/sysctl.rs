@@ -3,12 +3,12 @@
 use mote_platform::timer;
 use xen_abi::Zeroed;
 use xen_abi::domctl::{GetDomainInfo, sched::CREDIT2};
-use xen_abi::sysctl::{GetDomainInfoList, INTERFACE_VERSION, Physinfo, Sysctl, capability, op};
+use xen_abi::sysctl::{GetDomainInfoList, INTERFACE_VERSION, Physinfo, ReadConsole, Sysctl, capability, op};
 
 use super::domctl::domain_info;
 use super::{Action, Answer, Errno, Reply, Session, part, put};
 use crate::machine::machine;
-use crate::memory;
+use crate::{console, memory};
 
 impl Session<'_> {
     #[inline(never)]
@@ -19,12 +19,23 @@ impl Session<'_> {
         }
         self.domain_for(Action::Control, self.domain.id.get())?;
         match call.cmd {
+            op::READCONSOLE => self.read_log(&mut call)?,
             op::PHYSINFO => put(&mut call.u, &physinfo()),
             op::SCHED_ID => put(&mut call.u, &CREDIT2),
             op::GETDOMAININFOLIST => self.list_domains(&mut call)?,
             _ => return Err(Errno::ENOSYS),
         }
         self.write(at, &call).map(|()| Reply::DONE)
+    }
+
+    fn read_log(&self, call: &mut Sysctl) -> Result<(), Errno> {
+        let mut asked: ReadConsole = part(&call.u);
+        let from = if asked.incremental != 0 { asked.index } else { 0 };
+        let (text, end) = console::lock().said(from, asked.count as usize, asked.clear != 0);
+        self.write_bytes(asked.buffer, &text)?;
+        (asked.index, asked.count) = (end, text.len() as u32);
+        put(&mut call.u, &asked);
+        Ok(())
     }
 
     fn list_domains(&self, call: &mut Sysctl) -> Result<(), Errno> {

@@ -186,6 +186,42 @@ fn weight_decides_the_share() {
 }
 
 #[test]
+fn a_cap_holds_whether_others_wait_or_not() {
+    for (others, of_the_others) in [(0, 0.0), (1, 0.7), (3, 0.7 / 3.0)] {
+        let mut machine = spinning(&[256], 1);
+        machine.scheduler.set_cap(machine.guests[0].slot, 30);
+        for _ in 0..others {
+            machine.add(256, Program::Spin);
+        }
+        machine.run(40 * SLICE);
+        let capped = if others == 3 { 0.25 } else { 0.3 };
+        let of_the_others = if others == 3 { 0.25 } else { of_the_others };
+        let mut expected = std::vec![of_the_others; others + 1];
+        expected[0] = capped;
+        machine.assert_shares(&expected);
+    }
+    let mut dozing = Simulation::new(1);
+    dozing.add(256, Program::Doze(SLICE / 10, SLICE / 20));
+    dozing.scheduler.set_cap(dozing.guests[0].slot, 20);
+    dozing.assert_shares(&[0.2]);
+}
+
+#[test]
+fn one_that_is_paused_has_nothing_and_then_its_share() {
+    let mut machine = spinning(&[256, 256], 1);
+    let slot = machine.guests[0].slot;
+    machine.run(10 * SLICE);
+    machine.scheduler.pause(slot);
+    machine.pass_on();
+    machine.run(10);
+    machine.assert_shares(&[0.0, 1.0]);
+    let now = machine.now;
+    machine.scheduler.resume(slot, now);
+    machine.pass_on();
+    machine.assert_shares(&[0.5, 0.5]);
+}
+
+#[test]
 fn one_that_comes_late_gets_its_share_of_every_pcpu() {
     let mut machine = spinning(&[256; 2], 2);
     machine.run(20_500);
