@@ -8,9 +8,10 @@ use mote_core::machine::{self, Conduit, Machine as Description, Modules, Uart};
 use mote_core::tree::Tree;
 use mote_platform::{boot_tree, cpu, firmware, gic, heap, image, memory as ram, timer, uart};
 
+use crate::builder::Control;
 use crate::machine::Machine;
 use crate::pcpu::{Pcpu, Wiring};
-use crate::{builder, console, memory};
+use crate::{console, memory};
 
 /// Where the boot CPU begins.
 pub fn main(device_tree: u64) -> ! {
@@ -35,25 +36,26 @@ fn prepare(device_tree: u64, entered: u64) {
             && !reserved.iter().any(|reserved| reserved.overlaps(range))
     };
     let modules = Modules::read(&tree, is_free).unwrap_or_else(|missing| panic!("{missing}"));
-    let tree_range = PaRange::new(Pa(device_tree), bytes.len() as u64).expect("the device tree is in RAM");
+    let machine_tree = PaRange::new(Pa(device_tree), bytes.len() as u64).expect("the device tree is in RAM");
+    let control = Control { modules, machine_tree };
     let ram_bytes = description.ram.iter().map(|bank| bank.size()).sum();
     let (heap, for_domains) = memory::heap_for(ram_bytes);
-    let mut taken = modules.all.iter().chain(&reserved).chain([&tree_range]);
-    start_platform(&description, free_behind(heap, &mut taken));
+    let taken = control.modules.all.iter().chain(&reserved).chain([&control.machine_tree]);
+    start_platform(&description, free_behind(heap, taken));
     // EL2's own is more by now.
-    memory::init(&description.ram, reserved.iter().copied().chain(own_memory()), for_domains)
+    let reserved = reserved.iter().copied().chain(own_memory()).chain(control.kept());
+    memory::init(&description.ram, reserved, for_domains)
         .unwrap_or_else(|_| panic!("there is no memory for the pool of frames"));
 
     let wiring = Wiring::new(&description, uart.and_then(|uart| uart.intid));
-    let machine = start_machine(&description, wiring, ram_bytes, entered);
+    let machine = start_machine(&description, wiring, control, [ram_bytes, entered]);
     heap::grow();
     if let Some(intid) = wiring.console
         && gic::enable_shared(intid).is_ok()
     {
         uart::enable_input();
     }
-    builder::build_control(machine, &modules, tree_range)
-        .unwrap_or_else(|error| panic!("the control domain cannot be built: {error}"));
+    machine.build_control(0);
 }
 
 fn start_console(tree: &Tree<'_>) -> Option<Uart> {
@@ -64,7 +66,7 @@ fn start_console(tree: &Tree<'_>) -> Option<Uart> {
 }
 
 /// So many bytes, which lie behind EL2's own and are not taken.
-fn free_behind<'a>(bytes: usize, taken: &mut impl Iterator<Item = &'a PaRange>) -> usize {
+fn free_behind<'a>(bytes: usize, mut taken: impl Iterator<Item = &'a PaRange>) -> usize {
     let range = PaRange::new(Pa(image::region().end as u64), bytes as u64);
     assert!(range.is_some_and(|range| !taken.any(|taken| taken.overlaps(range))), "there is no room for the heap");
     bytes
@@ -82,11 +84,11 @@ fn start_platform(description: &Description, heap: usize) {
 }
 
 /// Starts the other CPUs; those that do not start are left out.
-fn start_machine(description: &Description, wiring: Wiring, ram_bytes: u64, entered: u64) -> &'static Machine {
+fn start_machine(description: &Description, wiring: Wiring, control: Control, numbers: [u64; 2]) -> &'static Machine {
     let this = cpu::this_affinity();
     let others = description.cpus.iter().copied().filter(|&affinity| affinity != this);
     let affinities: Vec<u64> = [this].into_iter().chain(others).take(cpu::MAX_PCPUS).collect();
-    let machine = Machine::init(affinities.clone(), wiring, ram_bytes, entered);
+    let machine = Machine::init(affinities.clone(), wiring, control, numbers);
     for (pcpu, &affinity) in affinities.iter().enumerate().skip(1) {
         if let Err(error) = cpu::start(affinity, pcpu) {
             console::log(format_args!("CPU {affinity:#x} does not start: {error:?}"));

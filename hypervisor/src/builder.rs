@@ -90,31 +90,50 @@ pub fn create(machine: &Machine, asked: &Specification) -> Result<Arc<Domain>, M
     Ok(Arc::new(domain))
 }
 
-/// Builds the control domain and lets it run.
-///
-/// # Errors
-/// If there is no memory for it, or too little of its own.
-pub fn build_control(machine: &Machine, modules: &Modules, machine_tree: PaRange) -> Result<(), MemoryError> {
-    let id = DomainId::CONTROL;
-    let asked = Specification { id, vcpus: 1, spis: MIN_SPIS, grants: CONTROL_GRANTS, handle: [0; 16] };
-    let domain = create(machine, &asked)?;
-    let ram = Ipa(RAM0.base);
-    let tree = Ipa((ram.0 + modules.memory).saturating_sub(modules.tree.size()) & !(PAGE_SIZE - 1));
-    let mut memory = domain.memory.lock();
-    memory.allow(modules.memory);
-    memory.fill(ram, modules.memory)?;
-    memory.copy_in(modules.image, ram)?;
-    memory.copy_in(modules.tree, tree)?;
-    for &module in modules.all.iter().chain(&[machine_tree]) {
-        memory.adopt(module, MODULES)?;
+/// What the control domain is built from, each time that it is: its image, its tree, its memory in bytes, and the machine's tree.
+pub struct Control {
+    /// What is its own.
+    pub modules: Modules,
+    /// What it learns of the machine and of the domains to build.
+    pub machine_tree: PaRange,
+}
+
+impl Control {
+    /// What of RAM stays as the boot loader left it.
+    pub fn kept(&self) -> [PaRange; 3] {
+        [self.modules.image, self.modules.tree, self.machine_tree]
     }
-    drop(memory);
-    domain.uart.call_once(|| None);
-    console::lock().attach(id, "control", Ready::FirstLine);
-    machine.add(&domain);
-    domain.start(VcpuId(0), Start { entry: ram.0, context: tree.0 });
-    domain.unpause();
-    Ok(())
+
+    /// Builds it and lets it run. The first time it gets all modules; the handle says how many times it was built before.
+    ///
+    /// # Errors
+    /// If there is no memory for it, or too little of its own.
+    pub fn build(&self, machine: &Machine, before: u8) -> Result<(), MemoryError> {
+        let handle = [before; 16];
+        let asked = Specification { id: DomainId::CONTROL, vcpus: 1, spis: MIN_SPIS, grants: CONTROL_GRANTS, handle };
+        let domain = create(machine, &asked)?;
+        let Modules { image, memory: bytes, tree, ref all } = self.modules;
+        let (ram, end) = (RAM0.base, RAM0.base + bytes);
+        let own_tree = Ipa(end.saturating_sub(tree.size()) & !(PAGE_SIZE - 1));
+        let machine_tree = self.machine_tree.in_pages();
+        let mut memory = domain.memory.lock();
+        memory.allow(bytes + machine_tree.size());
+        memory.fill(Ipa(ram), bytes)?;
+        memory.copy_in(image, Ipa(ram))?;
+        memory.copy_in(tree, own_tree)?;
+        let place = Ipa(MODULES + machine_tree.base().0);
+        memory.fill(place, machine_tree.size())?;
+        memory.copy_in(machine_tree, place)?;
+        let others = all.iter().filter(|module| before == 0 && !self.kept().contains(module));
+        others.into_iter().try_for_each(|module| memory.adopt(module.in_pages(), MODULES))?;
+        drop(memory);
+        domain.uart.call_once(|| None);
+        console::lock().attach(domain.id, "control", Ready::FirstLine);
+        machine.add(&domain);
+        domain.start(VcpuId(0), Start { entry: ram, context: own_tree.0 });
+        domain.unpause();
+        Ok(())
+    }
 }
 
 fn make_vcpus(machine: &Machine, count: u32, created: u64) -> Result<Box<[Vcpu]>, MemoryError> {

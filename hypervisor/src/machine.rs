@@ -14,6 +14,7 @@ use spin::Once;
 use xen_abi::errno::Errno;
 use xen_abi::xen::virq;
 
+use crate::builder::Control;
 use crate::console::{self, Wire};
 use crate::domain::{Domain, End};
 use crate::pcpu::{Pcpu, Wiring};
@@ -33,6 +34,7 @@ pub struct Machine {
     pub wiring: Wiring,
     /// What guests see of the CPU's ID registers.
     pub id_registers: IdRegisters,
+    control: Control,
     // Affinities by pCPU number.
     affinities: Box<[u64]>,
     schedule: Mutex<Schedule>,
@@ -96,12 +98,19 @@ pub fn machine() -> &'static Machine {
 }
 
 impl Machine {
-    /// Sets the machine up with the CPUs of these affinities; the first is the calling one.
-    pub fn init(affinities: Vec<u64>, wiring: Wiring, ram_bytes: u64, entered: u64) -> &'static Self {
+    /// Sets the machine up with the CPUs of these affinities; the first is the calling one. Its RAM's bytes and the tick at which EL2
+    /// was entered are for reports.
+    pub fn init(
+        affinities: Vec<u64>,
+        wiring: Wiring,
+        control: Control,
+        [ram_bytes, entered]: [u64; 2],
+    ) -> &'static Self {
         let slice = timer::frequency() / SLICES_PER_SECOND;
         let scheduler = Scheduler::new(affinities.len(), slice);
         MACHINE.call_once(|| Self {
             wiring,
+            control,
             id_registers: IdRegisters::new(syndrome::id_register),
             affinities: affinities.into(),
             schedule: Mutex::new(Schedule { scheduler, vcpus: Numbered(Vec::new()) }),
@@ -304,11 +313,25 @@ impl Machine {
             return self.tell_control();
         }
         let end = domain.end.get().copied().unwrap_or(End::SHUTDOWN);
-        if end != End::SHUTDOWN {
-            console::log(format_args!("the control domain has ended: {}", end.why));
-        }
         while !domain.dismantle() {}
-        self.is_over.store(true, Ordering::Release);
+        if end == End::SHUTDOWN {
+            return self.is_over.store(true, Ordering::Release);
+        }
+        console::log(format_args!("the control domain has ended: {}", end.why));
+        let lived = timer::now() - domain.milestones.created;
+        let before = domain.handle.lock()[0];
+        if lived < timer::frequency() || before == u8::MAX {
+            console::log(format_args!("it did so too soon to be built again"));
+            return self.is_over.store(true, Ordering::Release);
+        }
+        self.build_control(before + 1);
+    }
+
+    /// Builds the control domain, which was built so often before. Without it there is nothing to do.
+    pub fn build_control(&self, before: u8) {
+        if let Err(error) = self.control.build(self, before) {
+            panic!("the control domain cannot be built: {error}");
+        }
     }
 
     /// Ends everything if the control domain has ended, and is gone with all it had.

@@ -117,14 +117,14 @@ impl GuestMemory {
         self.most = bytes;
     }
 
-    /// Maps what the boot loader put into memory for this domain at the addresses from `offset` on.
+    /// Maps what the boot loader put into whole pages for this domain, `offset` above the machine's addresses.
     ///
     /// # Errors
     /// If there is no room to note it.
     pub fn adopt(&mut self, range: PaRange, offset: u64) -> Result {
         with_pools(|pools| pools.frames.claim(self.tables.owner, range))?;
-        let (mut at, end) = (range.base().0 & !(PAGE_SIZE - 1), range.end().0.next_multiple_of(PAGE_SIZE));
-        self.allow(self.most + (end - at));
+        self.allow(self.most + range.size());
+        let (mut at, end) = (range.base().0, range.end().0);
         while at < end {
             let is_block = at.is_multiple_of(Order::Block.size()) && end - at >= Order::Block.size();
             let order = if is_block { Order::Block } else { Order::Page };

@@ -60,6 +60,12 @@ impl PaRange {
         self.size
     }
 
+    /// The whole pages that it lies in.
+    pub const fn in_pages(self) -> Self {
+        let (base, end) = (self.base.0 & !(PAGE_SIZE - 1), self.end().0.next_multiple_of(PAGE_SIZE));
+        Self { base: Pa(base), size: end - base }
+    }
+
     /// Whether no byte is in the range.
     pub const fn is_empty(self) -> bool {
         self.size == 0

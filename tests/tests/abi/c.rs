@@ -8,7 +8,8 @@ use std::process::Command;
 use mote_tools::setup::Paths;
 
 /// Every header that a module of the crate is named after.
-const HEADERS: [&str; 12] = [
+const HEADERS: [&str; 14] = [
+    "domctl.h",
     "errno.h",
     "event_channel.h",
     "features.h",
@@ -18,6 +19,7 @@ const HEADERS: [&str; 12] = [
     "io/console.h",
     "memory.h",
     "sched.h",
+    "sysctl.h",
     "vcpu.h",
     "version.h",
     "xen.h",

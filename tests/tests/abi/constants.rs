@@ -32,7 +32,7 @@ macro_rules! constants {
 /// If one that is declared is not in a list, or a list has what is not there.
 pub fn questions(declared: &Declared) -> Vec<Question> {
     let questions: Vec<Question> =
-        [machine(), console(), errors(), events(), grants(), memory(), vcpus(), versions(), xen()].concat();
+        [machine(), console(), errors(), events(), grants(), memory(), vcpus(), versions(), xen(), control()].concat();
     let whole = |question: &Question| question.what.split('.').next().unwrap_or_default().to_owned();
     let mut listed: BTreeSet<String> = questions.iter().map(whole).collect();
     listed.extend(WITHOUT.map(|(name, _)| name.to_owned()));
@@ -262,7 +262,7 @@ fn xen() -> Vec<Question> {
         ]),
         constants!(xen::domid, "", [SELF = "DOMID_SELF"]),
         constants!(xen::virq, "", [
-            CONSOLE = "VIRQ_CONSOLE", DEBUG = "VIRQ_DEBUG", COUNT = "NR_VIRQS",
+            CONSOLE = "VIRQ_CONSOLE", DEBUG = "VIRQ_DEBUG", DOM_EXC = "VIRQ_DOM_EXC", COUNT = "NR_VIRQS",
             // Which are each vCPU's, the header says in words.
             GLOBAL = "~(1u << VIRQ_TIMER | 1u << VIRQ_DEBUG | 1u << VIRQ_XENOPROF | 1u << VIRQ_XENPMU)",
         ]),
@@ -281,4 +281,30 @@ fn xen() -> Vec<Question> {
         ]),
     ];
     xen.concat()
+}
+
+#[rustfmt::skip]
+fn control() -> Vec<Question> {
+    let control = [
+        constants!(domctl, "", [
+            INTERFACE_VERSION = "XEN_DOMCTL_INTERFACE_VERSION", PT_IRQ_TYPE_SPI = "PT_IRQ_TYPE_SPI",
+            VGCF_ONLINE = "VGCF_online",
+        ]),
+        constants!(domctl::op, "XEN_DOMCTL_", [
+            CREATEDOMAIN, DESTROYDOMAIN, PAUSEDOMAIN, UNPAUSEDOMAIN, GETDOMAININFO, MAX_MEM, SETVCPUCONTEXT,
+            GETVCPUCONTEXT, GETVCPUINFO, MAX_VCPUS, SCHEDULER_OP, SETDOMAINHANDLE, IRQ_PERMISSION, IOMEM_PERMISSION,
+            HYPERCALL_INIT, BIND_PT_IRQ, MEMORY_MAPPING, UNBIND_PT_IRQ, CACHEFLUSH, GET_PAGING_MEMPOOL_SIZE,
+            SET_PAGING_MEMPOOL_SIZE,
+        ]),
+        constants!(domctl::create, "XEN_DOMCTL_CDF_", [HVM, HAP, XS_DOMAIN]),
+        constants!(domctl::info, "XEN_DOMINF_", [
+            DYING, SHUTDOWN, PAUSED, BLOCKED, RUNNING, XS_DOMAIN, HAP, HVM_GUEST,
+            SHUTDOWN_SHIFT = "XEN_DOMINF_shutdownshift",
+        ]),
+        constants!(domctl::sched, "XEN_DOMCTL_SCHEDOP_", [PUTINFO, GETINFO, CREDIT2 = "XEN_SCHEDULER_CREDIT2"]),
+        constants!(sysctl, "", [INTERFACE_VERSION = "XEN_SYSCTL_INTERFACE_VERSION"]),
+        constants!(sysctl::op, "XEN_SYSCTL_", [READCONSOLE, PHYSINFO, SCHED_ID, GETDOMAININFOLIST]),
+        constants!(sysctl::capability, "XEN_SYSCTL_PHYSCAP_", [HVM, HAP, GNTTAB_V1]),
+    ];
+    control.concat()
 }

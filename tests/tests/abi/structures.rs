@@ -2,25 +2,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use xen_abi::{Layout, console, event_channel, grant_table, hvm, memory, sched, vcpu, version, xen};
+use xen_abi::{Layout, console, domctl, event_channel, grant_table, hvm, memory, sched, sysctl, vcpu, version, xen};
 
 use super::c::Question;
 use super::source::Declared;
 
-const MODULES: [(&str, &[Layout]); 9] = [
+const MODULES: [(&str, &[Layout]); 11] = [
     ("console", console::LAYOUTS),
+    ("domctl", domctl::LAYOUTS),
     ("event_channel", event_channel::LAYOUTS),
     ("grant_table", grant_table::LAYOUTS),
     ("hvm", hvm::LAYOUTS),
     ("memory", memory::LAYOUTS),
     ("sched", sched::LAYOUTS),
+    ("sysctl", sysctl::LAYOUTS),
     ("vcpu", vcpu::LAYOUTS),
     ("version", version::LAYOUTS),
     ("xen", xen::LAYOUTS),
 ];
 
 /// Fields that C calls otherwise, because the name is a word of Rust's, says too little, or is a union's.
-const NAMES: [(&str, &str); 12] = [
+const NAMES: [(&str, &str); 16] = [
+    ("domctl::BindPtIrq.spi", "u.spi.spi"),
+    ("domctl::CoreRegs.x", "x0"),
+    ("domctl::SchedulerOp.weight", "u.d.credit2.weight"),
+    ("domctl::SchedulerOp.cap", "u.d.credit2.cap"),
     ("console::Ring.input", "in"),
     ("console::Ring.output", "out"),
     ("event_channel::Status.peer", "u.virq"),
@@ -34,6 +40,8 @@ const NAMES: [(&str, &str); 12] = [
     ("vcpu::RegisterRunstateArea.address", "addr"),
     ("event_channel::ControlBlock.reserved", "_rsvd"),
 ];
+/// Fields that stand for several of C's in a row: that the next begins where it does compares their size.
+const ROWS: [&str; 1] = ["domctl::CoreRegs.x"];
 /// What the names of fields begin with that fill holes in C. Their neighbours' places are compared, and so theirs.
 const PADDING: [&str; 3] = ["pad", "reserved", "rsvd"];
 
@@ -86,6 +94,8 @@ fn of_structure(
             None => field,
         };
         ask(format!("{path}: offset"), format!("offsetof({c}, {member})"), offset);
-        ask(format!("{path}: size"), format!("sizeof((({c} *)0)->{member})"), size);
+        if !ROWS.contains(&path.as_str()) {
+            ask(format!("{path}: size"), format!("sizeof((({c} *)0)->{member})"), size);
+        }
     }
 }
