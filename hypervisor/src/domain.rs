@@ -184,9 +184,6 @@ impl Domain {
     /// A byte for the guest's console arrives: it goes to where the guest reads.
     #[inline(never)]
     pub fn receive(&self, byte: u8) {
-        if self.receive_by_ring(byte) {
-            return;
-        }
         let Some(uart) = self.uart() else { return self.keep_typed(byte) };
         let mut uart = uart.lock();
         uart.receive(byte);

@@ -310,7 +310,7 @@ impl Machine {
     /// A domain has ended and its vCPUs have left: the control domain is to see to it, which itself takes the machine with it.
     pub fn ended(&self, domain: &Arc<Domain>) {
         if domain.id != DomainId::CONTROL {
-            return self.tell_control();
+            return self.tell_control(virq::DOM_EXC);
         }
         let end = domain.end.get().copied().unwrap_or(End::SHUTDOWN);
         while !domain.dismantle() {}
@@ -341,10 +341,10 @@ impl Machine {
         }
     }
 
-    /// Tells the control domain that a domain is another than before.
-    fn tell_control(&self) {
+    /// Tells the control domain that something happened to a domain.
+    pub fn tell_control(&self, what: u32) {
         if let Some(control) = self.domain(DomainId::CONTROL) {
-            let raised = control.events.lock().raise_virq(virq::DOM_EXC, VcpuId(0));
+            let raised = control.events.lock().raise_virq(what, VcpuId(0));
             control.announce(raised);
         }
     }
@@ -358,7 +358,7 @@ impl Machine {
             }
         });
         self.domains.lock().set(domain.id.get().into(), None);
-        self.tell_control();
+        self.tell_control(virq::DOM_EXC);
     }
 
     /// The domains from a number on.

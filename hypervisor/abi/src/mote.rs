@@ -12,14 +12,16 @@ pub mod op {
     pub const CONNECT: u32 = 0x4d6f_0003;
     /// The address of a [`super::Usage`] to be filled.
     pub const USAGE: u32 = 0x4d6f_0004;
+    /// [`super::Text`] of at most 128 bytes to write to the machine's console in the domain's name: what came by its console ring.
+    pub const PRINT: u32 = 0x4d6f_0005;
+    /// [`super::Text`] to fill with what was typed for the domain; its length is answered.
+    pub const TYPED: u32 = 0x4d6f_0006;
 }
 
 /// What a domain has besides (`Describe::flags`).
 pub mod flags {
     /// A UART.
     pub const VPL011: u32 = 1 << 0;
-    /// A console ring in the first of the magic pages, which the hypervisor serves.
-    pub const CONSOLE: u32 = 1 << 1;
     /// Its memory is mapped page by page, so that exactly the pages that it touches are counted.
     pub const TRACK_TOUCHED: u32 = 1 << 2;
     /// Its memory is where the machine has it.
@@ -39,6 +41,9 @@ wire! {
 
     /// Another domain: the two may join event channels and use each other's grants from now on.
     Join { other: u16, pad: [u16; 3] }
+
+    /// A text, by its place and its length in bytes.
+    Text { at: u64, length: u32, pad: u32 }
 
     /// An event channel between `port` of the domain and `other_port` of `other`, both free.
     Connect { port: u32, other_port: u32, other: u16, pad: [u16; 3] }

@@ -15,6 +15,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod addr;
+pub mod backlog;
 pub mod console;
 pub mod esr;
 pub mod events;
@@ -27,7 +28,6 @@ pub mod mmio;
 pub mod p2m;
 pub mod policy;
 pub mod psci;
-pub mod pv_console;
 pub mod runstate;
 pub mod sched;
 pub mod sysreg;

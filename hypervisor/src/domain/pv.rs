@@ -3,18 +3,18 @@
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use mote_core::addr::{Ipa, PAGE_SIZE};
+use mote_core::addr::Ipa;
+use mote_core::backlog::Backlog;
 use mote_core::events::{Pair, Raised};
 use mote_core::id::{DomainId, VcpuId};
 use mote_core::p2m::Access;
 use mote_core::policy::Relation;
-use mote_core::pv_console::{Backlog, PvConsole};
 use mote_core::vgic::{IntId, VcpuSet};
 use mote_core::watchdog::Watchdogs;
 use mote_platform::lock::Mutex;
 use mote_platform::timer;
 use spin::Once;
-use xen_abi::arch_arm::{EVENT_CHANNEL_INTID, MAGIC_PAGES};
+use xen_abi::arch_arm::EVENT_CHANNEL_INTID;
 use xen_abi::errno::Errno;
 use xen_abi::hvm::{CALLBACK_PPI, param};
 use xen_abi::sched::reason;
@@ -22,29 +22,20 @@ use xen_abi::xen::virq;
 
 use super::{Domain, End};
 use crate::machine::machine;
-use crate::memory::{FrameRef, MemoryError};
+use crate::memory::FrameRef;
 
 /// The interrupt by which a vCPU hears of events.
 const EVENTS: IntId = IntId::new(EVENT_CHANNEL_INTID).expect("a PPI");
 /// `HVM_PARAM_CALLBACK_IRQ`: that PPI, whose line is low when an event is pending.
 const CALLBACK: u64 = CALLBACK_PPI | 2 << 8 | EVENT_CHANNEL_INTID as u64;
-/// Where the console's ring is.
-const CONSOLE_PAGE: Ipa = Ipa(MAGIC_PAGES.base);
-
-/// A console ring, and the guest's port by which both ends announce what they put there.
-struct Console {
-    ring: PvConsole<FrameRef>,
-    port: u32,
-}
 
 /// What a domain has by Xen's ABI besides event channels and grants.
 #[derive(Default)]
 pub struct Extras {
     /// Where the guest has mapped the shared page.
     shared_ipa: Mutex<Option<Ipa>>,
-    console: Once<Console>,
-    /// Where its xenstore ring is, as frame number and port.
-    store: [AtomicU64; 2],
+    /// Where its console's and its xenstore's rings are, as frame numbers and ports: what [`ring_parameter`] numbers.
+    rings: [AtomicU64; 4],
     /// Typed for it while it had no other place for it.
     typed: Mutex<Backlog>,
     /// Why it says that it will end; the first reason counts.
@@ -206,15 +197,11 @@ impl Domain {
         self.grants.lock().forget_ipa(ipa);
     }
 
-    /// A parameter that guests may read. Without xenstore its frame and port are 0.
+    /// A parameter that guests may read. Without console or xenstore their frames and ports are 0.
     pub fn parameter(&self, index: u32) -> Option<u64> {
         match index {
             param::CALLBACK_IRQ => Some(CALLBACK),
-            param::STORE_PFN => Some(self.pv.store[0].load(Ordering::Relaxed)),
-            param::STORE_EVTCHN => Some(self.pv.store[1].load(Ordering::Relaxed)),
-            param::CONSOLE_PFN => Some(self.pv.console.get().map_or(0, |_| CONSOLE_PAGE.0 / PAGE_SIZE)),
-            param::CONSOLE_EVTCHN => Some(self.pv.console.get().map_or(0, |console| console.port.into())),
-            _ => None,
+            _ => ring_parameter(index).map(|place| self.pv.rings[place].load(Ordering::Relaxed)),
         }
     }
 
@@ -223,56 +210,19 @@ impl Domain {
     /// # Errors
     /// If it is not one that can be set.
     pub fn set_parameter(&self, index: u32, value: u64) -> Result<(), Errno> {
-        match index {
-            param::STORE_PFN => self.pv.store[0].store(value, Ordering::Relaxed),
-            param::STORE_EVTCHN => self.pv.store[1].store(value, Ordering::Relaxed),
-            _ => return Err(Errno::EINVAL),
-        }
+        let place = ring_parameter(index).ok_or(Errno::EINVAL)?;
+        self.pv.rings[place].store(value, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Gives it a console ring, before it runs.
-    ///
-    /// # Errors
-    /// If there is no memory.
-    pub fn add_console(&self) -> Result<(), MemoryError> {
-        let page = FrameRef::zeroed()?;
-        self.memory.lock().map_shared(CONSOLE_PAGE, page.another()?, Access::Full)?;
-        let port = self.events.lock().allocate_for_hypervisor().map_err(|_| MemoryError::OutOfMemory)?;
-        self.pv.console.call_once(|| Console { ring: PvConsole::new(page), port });
-        Ok(())
-    }
-
-    /// The guest has put something into its console ring, or taken something out. Whether there is more in it.
-    pub fn serve_console(&self) -> bool {
-        let Some(console) = self.pv.console.get() else { return false };
-        let (taken, more) = console.ring.take(|byte| self.send(byte));
-        if taken > 0 {
-            self.announce_console(console);
-        }
-        more
-    }
-
-    fn announce_console(&self, console: &Console) {
-        let raised = self.events.lock().receive_from_hypervisor(console.port);
-        self.announce(raised);
-    }
-
-    /// Passes a byte to the guest by its console ring, if that is where it reads, because it has written there; whether it was.
-    pub(super) fn receive_by_ring(&self, byte: u8) -> bool {
-        let console = self.pv.console.get().filter(|console| console.ring.is_in_use());
-        // What a guest does not read is lost, as on a wire.
-        if let Some(console) = console.filter(|console| console.ring.put(byte)) {
-            self.announce_console(console);
-        }
-        console.is_some()
-    }
-
-    /// Keeps a byte for a guest that reads by `CONSOLEIO_read`, and tells it.
+    /// Keeps a byte for a guest that reads by `CONSOLEIO_read`, or whose console ring the control domain serves, and tells both.
     pub(super) fn keep_typed(&self, byte: u8) {
         self.pv.typed.lock().push(byte);
         let raised = self.events.lock().raise_virq(virq::CONSOLE, VcpuId(0));
         self.announce(raised);
+        if self.id != DomainId::CONTROL {
+            machine().tell_control(virq::CONSOLE);
+        }
     }
 
     /// Takes what was kept.
@@ -317,6 +267,17 @@ impl Domain {
             self.end(End { code: reason::WATCHDOG, why: meaning(reason::WATCHDOG) });
         }
         bites
+    }
+}
+
+/// The place of a ring's frame or port among a domain's.
+const fn ring_parameter(index: u32) -> Option<usize> {
+    match index {
+        param::CONSOLE_PFN => Some(0),
+        param::CONSOLE_EVTCHN => Some(1),
+        param::STORE_PFN => Some(2),
+        param::STORE_EVTCHN => Some(3),
+        _ => None,
     }
 }
 

@@ -70,11 +70,7 @@ impl Session<'_> {
         }
         let send = xen_abi::event_channel::op::SEND as u32;
         if (x[16], x[0] as u32) == (hypercall::EVENT_CHANNEL_OP, send) {
-            match self.send_event(x[1]) {
-                Ok(false) => x[0] = 0,
-                Ok(true) => again(),
-                Err(error) => x[0] = error.answer(),
-            }
+            x[0] = self.send_event(x[1]).map_or_else(Errno::answer, |()| 0);
             return After::Resume;
         }
         self.any_hypercall(x)

@@ -48,8 +48,6 @@ enum End {
     Interdomain(DomainId, u32),
     Virq(u32),
     Ipi,
-    /// The hypervisor is the other end.
-    Hypervisor,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,8 +98,6 @@ pub enum Sent {
     Here(Raised),
     /// It is for this port of that domain: see [`EventChannels::receive`].
     To(DomainId, u32),
-    /// It is for the hypervisor.
-    Hypervisor,
 }
 
 /// What a vCPU waits for in `SCHEDOP_poll`.
@@ -159,14 +155,6 @@ impl<P: Page> EventChannels<P> {
         self.allocate(End::Unbound(remote), VcpuId(0))
     }
 
-    /// Makes a port whose other end is the hypervisor.
-    ///
-    /// # Errors
-    /// If there are too many.
-    pub fn allocate_for_hypervisor(&mut self) -> Result<u32, Errno> {
-        self.allocate(End::Hypervisor, VcpuId(0))
-    }
-
     /// Makes `port` one end of a channel that the configuration asks for.
     ///
     /// # Errors
@@ -215,7 +203,7 @@ impl<P: Page> EventChannels<P> {
         match channel.end {
             End::Virq(number) if !is_global(number) => return Err(Errno::EINVAL),
             End::Ipi | End::Free => return Err(Errno::EINVAL),
-            End::Unbound(_) | End::Interdomain(..) | End::Hypervisor | End::Virq(_) => channel.vcpu = vcpu,
+            End::Unbound(_) | End::Interdomain(..) | End::Virq(_) => channel.vcpu = vcpu,
         }
         Ok(())
     }
@@ -230,7 +218,6 @@ impl<P: Page> EventChannels<P> {
             End::Free => (status::CLOSED, 0, 0),
             End::Unbound(remote) => (status::UNBOUND, u32::from(remote.get()), 0),
             End::Interdomain(remote, port) => (status::INTERDOMAIN, u32::from(remote.get()), port),
-            End::Hypervisor => (status::INTERDOMAIN, 0, 0),
             End::Virq(number) => (status::VIRQ, number, 0),
             End::Ipi => (status::IPI, 0, 0),
         };
@@ -248,24 +235,15 @@ impl<P: Page> EventChannels<P> {
             End::Interdomain(remote, at) => Ok(Sent::To(remote, at)),
             End::Ipi => Ok(Sent::Here(self.pend(port))),
             End::Unbound(_) => Ok(Sent::Here(Raised::NOBODY)),
-            End::Hypervisor => Ok(Sent::Hypervisor),
             End::Free | End::Virq(_) => Err(Errno::EINVAL),
         }
     }
 
     /// An event comes from `port` of another domain; it counts if the two ends still belong together.
     pub fn receive(&mut self, at: u32, from: DomainId, port: u32) -> Raised {
-        self.receive_by(at, End::Interdomain(from, port))
-    }
-
-    /// An event comes from the hypervisor.
-    pub fn receive_from_hypervisor(&mut self, port: u32) -> Raised {
-        self.receive_by(port, End::Hypervisor)
-    }
-
-    fn receive_by(&mut self, port: u32, end: End) -> Raised {
-        let is_it = self.channel(port).is_ok_and(|channel| channel.end == end);
-        if is_it { self.pend(port) } else { Raised::NOBODY }
+        let end = End::Interdomain(from, port);
+        let is_it = self.channel(at).is_ok_and(|channel| channel.end == end);
+        if is_it { self.pend(at) } else { Raised::NOBODY }
     }
 
     /// A virtual interrupt comes; a global one has no need of `vcpu`.
@@ -413,7 +391,7 @@ impl<P: Page> EventChannels<P> {
 
     /// The first port in use that is the guest's to close.
     pub fn first_open(&self) -> Option<u32> {
-        let is_open = |channel: &Channel| !matches!(channel.end, End::Free | End::Hypervisor);
+        let is_open = |channel: &Channel| channel.end != End::Free;
         (0..).zip(&self.ports).find_map(|(port, channel)| is_open(channel).then_some(port))
     }
 
@@ -423,7 +401,7 @@ impl<P: Page> EventChannels<P> {
     /// If the port is not in use, or is the hypervisor's.
     pub fn peer(&self, port: u32) -> Result<Option<DomainId>, Errno> {
         match self.channel(port)?.end {
-            End::Free | End::Hypervisor => Err(Errno::EINVAL),
+            End::Free => Err(Errno::EINVAL),
             End::Interdomain(remote, _) | End::Unbound(remote) => Ok(Some(remote)),
             End::Virq(_) | End::Ipi => Ok(None),
         }

@@ -48,7 +48,7 @@ impl<P: Page> Pair<'_, P> {
         let remote_port = match self.local.channel(port)?.end {
             End::Interdomain(peer, remote_port) if peer == remote => remote_port,
             End::Unbound(peer) if peer == remote => 0,
-            End::Free | End::Hypervisor => return Err(Errno::EINVAL),
+            End::Free => return Err(Errno::EINVAL),
             _ => return Err(Errno::EAGAIN),
         };
         self.local.free(port);

@@ -329,17 +329,6 @@ fn ports_have_an_end() {
 }
 
 #[test]
-fn the_hypervisor_s_port_is_not_the_guest_s() {
-    let mut events = one();
-    let port = events.allocate_for_hypervisor().expect("room");
-    assert_eq!(events.send(port), Ok(Sent::Hypervisor));
-    assert_eq!(events.peer(port), Err(Errno::EINVAL));
-    assert_eq!(events.first_open(), None);
-    assert!(events.receive_from_hypervisor(port).upcalls.contains(VcpuId(0)));
-    assert_eq!(events.receive_from_hypervisor(port + 1), Raised::NOBODY);
-}
-
-#[test]
 fn a_poll_ends_with_its_event_alone() {
     let mut events = one();
     let ports: Vec<u32> = (0..3).map(|_| events.bind_ipi(0).expect("room")).collect();

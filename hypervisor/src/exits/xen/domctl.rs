@@ -20,7 +20,7 @@ use xen_abi::domctl::{
     ArchConfig, CreateDomain, Domctl, GetDomainInfo, GetVcpuInfo, INTERFACE_VERSION, MaxMem, SchedulerOp, VGCF_ONLINE,
     VcpuContext, VcpuContextOp, create, info, op, sched,
 };
-use xen_abi::mote::{self, Connect, Describe, Join, flags};
+use xen_abi::mote::{self, Connect, Describe, Join, Text, flags};
 
 use super::{Action, Answer, Errno, Reply, Session, part, put};
 use crate::builder::{self, Specification};
@@ -40,6 +40,8 @@ const MAX_SPIS: u32 = 960;
 /// Longest name and text of readiness, in bytes.
 const MAX_NAME: u32 = 31;
 const MAX_READY: u32 = 127;
+/// Bytes of a console that are passed at once.
+const MAX_TEXT: usize = 128;
 
 impl Session<'_> {
     #[inline(never)]
@@ -84,6 +86,11 @@ impl Session<'_> {
             mote::op::DESCRIBE => self.describe(&domain, &part(&call.u))?,
             mote::op::JOIN => domain.join(&*self.domain_for(Action::Control, part::<Join>(&call.u).other)?)?,
             mote::op::CONNECT => self.connect(&domain, &part(&call.u))?,
+            mote::op::PRINT => self.print(&domain, &part(&call.u))?,
+            mote::op::TYPED => {
+                let typed = self.typed(&domain, part(&call.u))?;
+                put(&mut call.u, &typed);
+            }
             mote::op::USAGE => self.write(part(&call.u), &domain.usage())?,
             _ => return Err(Errno::ENOSYS),
         }
@@ -142,9 +149,6 @@ impl Session<'_> {
             return Err(Errno::EBUSY);
         }
         domain.memory.lock().by_pages = has(flags::TRACK_TOUCHED);
-        if has(flags::CONSOLE) {
-            domain.add_console()?;
-        }
         let mut console = console::lock();
         console.attach(domain.id, &name, ready);
         if has(flags::FOCUS) {
@@ -163,6 +167,24 @@ impl Session<'_> {
         let raised = other.events.lock().receive(asked.other_port, domain.id, asked.port);
         other.announce(raised);
         Ok(())
+    }
+
+    /// Writes to the machine's console in a domain's name.
+    fn print(&self, domain: &Domain, asked: &Text) -> Result<(), Errno> {
+        let mut text = [0; MAX_TEXT];
+        let text = text.get_mut(..asked.length as usize).ok_or(Errno::E2BIG)?;
+        self.read_bytes(asked.at, text)?;
+        text.iter().for_each(|&byte| domain.send(byte));
+        Ok(())
+    }
+
+    /// Takes what was typed for a domain.
+    fn typed(&self, domain: &Domain, asked: Text) -> Result<Text, Errno> {
+        let mut text = [0; MAX_TEXT];
+        let room = (asked.length as usize).min(MAX_TEXT);
+        let typed = domain.take_typed(&mut text[..room]);
+        self.write_bytes(asked.at, &text[..typed])?;
+        Ok(Text { length: typed as u32, ..asked })
     }
 
     /// Sets the registers of a vCPU that does not run, and switches it on if it is to be online.

@@ -12,9 +12,9 @@ use super::{Action, Answer, Arguments, BATCH, Errno, Reply, Session};
 use crate::machine::machine;
 
 impl Session<'_> {
-    /// `EVTCHNOP_send`, the one that must be fast. Whether the guest is to make it again.
+    /// `EVTCHNOP_send`, the one that must be fast.
     #[inline]
-    pub(super) fn send_event(&mut self, at: u64) -> Result<bool, Errno> {
+    pub(super) fn send_event(&mut self, at: u64) -> Result<(), Errno> {
         let port = self.read_word(at)?;
         let sent = self.domain.events.lock().send(port)?;
         match sent {
@@ -27,9 +27,8 @@ impl Session<'_> {
                     self.wake(&remote, look);
                 }
             }
-            Sent::Hypervisor => return Ok(self.domain.serve_console()),
         }
-        Ok(false)
+        Ok(())
     }
 
     /// Tells this domain's vCPUs of events.
@@ -63,8 +62,7 @@ impl Session<'_> {
                 self.write(at, &BindIpi { port, ..asked })?;
             }
             op::CLOSE => self.domain.close_port(self.read::<Port>(at)?.port)?,
-            op::SEND if self.send_event(at)? => return Ok(Reply::Again(None)),
-            op::SEND => {}
+            op::SEND => self.send_event(at)?,
             op::STATUS => {
                 let asked: Status = self.read(at)?;
                 let domain = self.domain_for(Action::Manage, asked.dom)?;
