@@ -224,7 +224,8 @@ impl Definition {
         let maptrack_frames = if driver { DRIVER_MAPTRACK_FRAMES } else { MAPTRACK_FRAMES };
         let (enhanced, xenstore) = enhanced(node)?;
         let (vifs, vbds) = (devices::vifs(node)?, devices::vbds(node)?);
-        if !xenstore && !(vifs.is_empty() && vbds.is_empty()) {
+        let has_devices = !vifs.is_empty() || !vbds.is_empty();
+        if has_devices && !xenstore {
             return Err(ConfigError::Needs("mote,vif or mote,vbd", "xen,enhanced"));
         }
         Ok(Self {

@@ -113,7 +113,7 @@ fn fill_cpus(cpus: &mut Writer, vcpus: u32) {
     cpus.words("#address-cells", &[1]);
     cpus.words("#size-cells", &[0]);
     for vcpu in 0..vcpus {
-        let affinity = vcpu / CLUSTER << 8 | vcpu % CLUSTER;
+        let affinity = ((vcpu / CLUSTER) << 8) | (vcpu % CLUSTER);
         cpus.node(&format!("cpu@{affinity:x}"), |cpu| {
             cpu.text("device_type", "cpu");
             cpu.text("compatible", "arm,armv8");

@@ -35,6 +35,9 @@ pub fn definition() -> Definition {
     }
 }
 
+/// A device in a domain's node: compatible, and properties.
+pub type Device = (&'static str, Vec<(&'static str, Vec<u8>)>);
+
 /// A domain's node, good in every respect.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -44,7 +47,7 @@ pub struct Node {
     /// Modules: compatible, and reg.
     pub modules: Vec<(&'static str, Vec<u8>)>,
     /// Devices: compatible, and properties.
-    pub devices: Vec<(&'static str, Vec<(&'static str, Vec<u8>)>)>,
+    pub devices: Vec<Device>,
 }
 
 /// Big-endian, as cells are.

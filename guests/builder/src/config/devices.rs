@@ -56,7 +56,7 @@ pub fn vdev_number(vdev: &str) -> Option<u32> {
         &[b'1', two @ b'0'..=b'5'] => 10 + (two - b'0'),
         _ => return None,
     };
-    Some(XVD_MAJOR << 8 | u32::from(disk) * XVD_MINORS | u32::from(partition))
+    Some((XVD_MAJOR << 8) | (u32::from(disk) * XVD_MINORS) | u32::from(partition))
 }
 
 pub(super) fn vifs(domain: Node<'_>) -> Result<Vec<Vif>, ConfigError> {
