@@ -29,6 +29,8 @@ const MAX_MAPTRACK_FRAMES: u32 = 1024;
 /// A vCPU's weight in the scheduler unless said, and the greatest: as credit2's.
 pub const DEFAULT_WEIGHT: u32 = 256;
 const MAX_WEIGHT: u32 = 65_535;
+/// What the control domain is called.
+pub const CONTROL: &str = "control";
 /// Longest name, and the characters besides letters and digits that are in some (Devicetree Specification 2.2.1).
 const MAX_NAME: usize = 31;
 const NAME_PUNCTUATION: &str = ",._+-";
@@ -83,6 +85,34 @@ pub struct Definition {
 }
 
 impl Definition {
+    /// One vCPU, `memory` bytes, and nothing besides.
+    #[must_use]
+    pub fn bare(name: &str, memory: u64, kernel: PaRange) -> Self {
+        Self {
+            name: name.into(),
+            memory,
+            vcpus: 1,
+            weight: DEFAULT_WEIGHT,
+            vpl011: false,
+            enhanced: false,
+            xenstore: false,
+            driver: false,
+            direct_map: false,
+            peers: Vec::new(),
+            channels: Vec::new(),
+            vifs: Vec::new(),
+            vbds: Vec::new(),
+            max_grant_frames: GRANT_FRAMES,
+            max_maptrack_frames: MAPTRACK_FRAMES,
+            kernel,
+            bootargs: None,
+            ramdisk: None,
+            device_tree: None,
+            ready: None,
+            track_touched: false,
+        }
+    }
+
     /// Where the bytes are that it is built from.
     pub fn modules(&self) -> impl Iterator<Item = PaRange> + use<> {
         [Some(self.kernel), self.ramdisk, self.device_tree].into_iter().flatten()
@@ -196,7 +226,8 @@ impl Configuration {
     }
 
     fn domain(&self, node: Node<'_>, is_free: &impl Fn(PaRange) -> bool) -> Result<Definition, ConfigError> {
-        if self.domains.iter().any(|domain| domain.name == node.name()) {
+        let is_taken = |domain: &Definition| domain.name == node.name();
+        if node.name() == CONTROL || self.domains.iter().any(is_taken) {
             return Err(ConfigError::Duplicate);
         }
         if self.domains.len() + self.refused.len() >= MAX_DOMAINS {

@@ -6,33 +6,11 @@ use std::vec::Vec;
 use vm_fdt::FdtWriter;
 
 use crate::addr::{Pa, PaRange};
-use crate::config::{DEFAULT_WEIGHT, Definition};
+use crate::config::Definition;
 
 /// A definition with nothing but a kernel.
 pub fn definition() -> Definition {
-    Definition {
-        name: "guest".into(),
-        memory: 1 << 20,
-        vcpus: 1,
-        weight: DEFAULT_WEIGHT,
-        vpl011: false,
-        enhanced: false,
-        xenstore: false,
-        driver: false,
-        direct_map: false,
-        peers: Vec::new(),
-        channels: Vec::new(),
-        vifs: Vec::new(),
-        vbds: Vec::new(),
-        max_grant_frames: 1,
-        max_maptrack_frames: 1,
-        kernel: PaRange::new(Pa(0), 1).expect("a range"),
-        bootargs: None,
-        ramdisk: None,
-        device_tree: None,
-        ready: None,
-        track_touched: false,
-    }
+    Definition::bare("guest", 1 << 20, PaRange::new(Pa(0), 1).expect("a range"))
 }
 
 /// A device in a domain's node: compatible, and properties.

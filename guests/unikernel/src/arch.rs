@@ -17,6 +17,63 @@ pub fn relax() {
     unsafe { asm!("yield", options(nomem, nostack, preserves_flags)) };
 }
 
+/// Bytes that [`copy`] moves at once: the smallest data cache line of any Armv8-A core.
+const LINE: usize = 64;
+
+/// Copies bytes to where others read them, who may have no caches on yet.
+///
+/// # Safety
+///
+/// `to` must be as many bytes of memory that nothing in Rust refers to.
+pub unsafe fn copy_for_others(from: &[u8], to: *mut u8) {
+    let whole = from.len() / LINE * LINE;
+    let end = from.as_ptr().wrapping_add(whole);
+    if whole > 0 {
+        // SAFETY: reads what `from` has and writes what the caller promised, line by line.
+        unsafe {
+            asm!(
+                "2: ldp {a}, {b}, [{from}]",
+                "ldp {c}, {d}, [{from}, #16]",
+                "stp {a}, {b}, [{to}]",
+                "stp {c}, {d}, [{to}, #16]",
+                "ldp {a}, {b}, [{from}, #32]",
+                "ldp {c}, {d}, [{from}, #48]",
+                "stp {a}, {b}, [{to}, #32]",
+                "stp {c}, {d}, [{to}, #48]",
+                "add {from}, {from}, #64",
+                "dc cvac, {to}",
+                "add {to}, {to}, #64",
+                "cmp {from}, {end}",
+                "b.ne 2b",
+                from = inout(reg) from.as_ptr() => _,
+                to = inout(reg) to => _,
+                end = in(reg) end,
+                a = out(reg) _, b = out(reg) _, c = out(reg) _, d = out(reg) _,
+                options(nostack),
+            );
+        }
+    }
+    for (offset, byte) in from.iter().enumerate().skip(whole) {
+        // SAFETY: as above.
+        unsafe { to.add(offset).write_volatile(*byte) };
+    }
+    // SAFETY: the last line, of which a part was written at most twice; a hint to the caches.
+    unsafe { asm!("dc cvac, {}", in(reg) to.wrapping_add(from.len().saturating_sub(1)), options(nostack)) };
+    barrier::dsb(barrier::SY);
+}
+
+/// Whether the byte at an address can be read.
+#[must_use]
+pub fn can_read(address: usize) -> bool {
+    // SAFETY: only the load may fault, and its output has a value before. What it reads is not looked at.
+    let fault = unsafe {
+        crate::exceptions::attempt(|| {
+            asm!("ldrb {value:w}, [{address}]", value = inout(reg) 0_u64 => _, address = in(reg) address, options(nostack));
+        })
+    };
+    fault.is_none()
+}
+
 /// A device's 32-bit registers.
 pub struct Registers {
     // Private: every access through it relies on `new`'s promise.

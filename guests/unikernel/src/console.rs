@@ -1,14 +1,17 @@
 //! The console: an SBSA UART, which Mote and Xen emulate as `vpl011`. A domain without one that knows of the hypervisor writes by
 //! hypercall; else output goes nowhere.
 //!
-//! Every byte costs an exit on the UART, so nothing else does: the FIFO's state is read once for each filling of it.
+//! Every byte costs an exit on the UART, so nothing else does: the FIFO's state is read once for each filling of it. A hypercall takes a
+//! line.
 
 use core::fmt::{self, Arguments, Write};
 
 use spin::{Mutex, Once};
+use xen_abi::console::WRITE;
 use xen_abi::xen::hypercall::CONSOLE_IO;
 
-use crate::{Machine, arch::Registers, interrupts, xen};
+use crate::xen::hypercall;
+use crate::{Machine, arch::Registers, interrupts};
 
 /// Data, flags (SBSA, appendix B: Generic UART).
 const UARTDR: usize = 0x000;
@@ -18,6 +21,8 @@ const UARTFR_RXFE: u32 = 1 << 4;
 const UARTFR_TXFE: u32 = 1 << 7;
 /// Bytes that an empty transmit FIFO takes.
 const FIFO_DEPTH: u32 = 32;
+/// Bytes that are collected for a hypercall.
+const LINE: usize = 128;
 
 /// Writes a line to the console.
 #[macro_export]
@@ -36,15 +41,22 @@ macro_rules! print {
 pub(crate) struct Console {
     // Private: never more than what the FIFO has room for.
     room: u32,
+    // What is collected for a hypercall.
+    line: [u8; LINE],
+    length: usize,
 }
 
-static CONSOLE: Mutex<Console> = Mutex::new(Console { room: 0 });
+static CONSOLE: Mutex<Console> = Mutex::new(Console::new());
 static UART: Once<Option<Registers>> = Once::new();
+/// Whether a hypervisor has said that it is there.
+static HYPERVISOR: Once<bool> = Once::new();
 
 /// Writes formatted text. [`print!`] is the way to call it.
 pub fn write(text: Arguments) {
     interrupts::masked(|| {
-        let _ = CONSOLE.lock().write_fmt(text);
+        let mut console = CONSOLE.lock();
+        let _ = console.write_fmt(text);
+        console.hand_over();
     });
 }
 
@@ -61,7 +73,7 @@ pub fn read() -> Option<u8> {
 
 /// A console that waits for no lock, for a guest that is about to end.
 pub(crate) fn for_last_words() -> Console {
-    Console { room: 0 }
+    Console::new()
 }
 
 fn uart() -> Option<&'static Registers> {
@@ -74,24 +86,45 @@ fn uart() -> Option<&'static Registers> {
 }
 
 impl Console {
+    const fn new() -> Self {
+        Self { room: 0, line: [0; LINE], length: 0 }
+    }
+
+    /// Collects text for a hypercall, and hands over what is a line or does not fit.
+    fn collect(&mut self, text: &str) {
+        for byte in text.bytes() {
+            if let Some(place) = self.line.get_mut(self.length) {
+                *place = byte;
+                self.length += 1;
+            }
+            if byte == b'\n' || self.length == LINE {
+                self.hand_over();
+            }
+        }
+    }
+
+    /// Hands over what was collected, if there is anything and anybody.
+    fn hand_over(&mut self) {
+        let length = core::mem::take(&mut self.length) as u64;
+        let is_there = || Machine::get().is_some_and(|machine| machine.event_interrupt().is_some());
+        if length > 0 && *HYPERVISOR.call_once(is_there) {
+            // SAFETY: it reads the line alone. Nobody could be told that it fails.
+            let _ = unsafe { hypercall(CONSOLE_IO, [WRITE, length, self.line.as_ptr().addr() as u64, 0, 0]) };
+        }
+    }
+
     pub(crate) fn line(&mut self, text: Arguments) {
         let _ = self.write_fmt(text);
         let _ = self.write_str("\n");
     }
 }
 
-/// Writes by hypercall, if there is a hypervisor that says so.
-fn write_by_hypercall(text: &str) -> fmt::Result {
-    Machine::get().and_then(Machine::event_interrupt).ok_or(fmt::Error)?;
-    let (length, from) = (text.len() as u64, text.as_ptr().addr() as u64);
-    // SAFETY: it reads the text alone.
-    let written = unsafe { xen::hypercall(CONSOLE_IO, [xen_abi::console::WRITE, length, from, 0, 0]) };
-    written.map(drop).map_err(|_| fmt::Error)
-}
-
 impl Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let Some(uart) = uart() else { return write_by_hypercall(text) };
+        let Some(uart) = uart() else {
+            self.collect(text);
+            return Ok(());
+        };
         for byte in text.bytes() {
             while self.room == 0 {
                 if uart.read(UARTFR) & UARTFR_TXFE != 0 {

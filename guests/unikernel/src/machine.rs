@@ -117,6 +117,12 @@ impl Machine {
         ranges(self.tree.find_compatible(&[name]))
     }
 
+    /// Addresses at which nothing is, for what is not the domain's own: those that the hypervisor's node names behind the grant
+    /// table's.
+    pub fn unused(&self) -> impl Iterator<Item = Range<usize>> {
+        self.device("xen,xen").skip(1)
+    }
+
     /// The interrupt by which events come, if the domain is told of the hypervisor.
     #[must_use]
     pub fn event_interrupt(&self) -> Option<IntId> {

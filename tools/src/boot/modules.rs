@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use miette::miette;
-use mote_core::addr::{Pa, PaRange};
+use mote_builder::addr::{Pa, PaRange};
 
 use crate::failure::{Failure, Result};
 

@@ -5,7 +5,7 @@ use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use dtoolkit::{Node, Property};
 use miette::miette;
-use mote_core::addr::{Pa, PaRange};
+use mote_builder::addr::{Pa, PaRange};
 
 use super::modules::Placed;
 use crate::cli::Hypervisor;

@@ -1,9 +1,9 @@
-//! Whether a file is a kernel that can be started: asked of the hypervisor's own code.
+//! Whether a file is a kernel that can be started: asked of the code that builds it.
 
 use std::path::Path;
 
-use mote_core::image::{self, ImageError};
-use mote_core::layout::{Layout, LayoutError};
+use mote_builder::image::{self, ImageError};
+use mote_builder::layout::{self, Layout, LayoutError};
 
 use super::source::Wrong;
 
@@ -25,7 +25,7 @@ pub fn check(file: &Path, memory: u64) -> Result<(), Wrong> {
     }
     let kernel = image::parse(&bytes, bytes.len() as u64)
         .map_err(|error| (format!("{name} is no kernel: {error}"), remedy(error)))?;
-    match Layout::new(memory, &kernel, None, TREE) {
+    match layout::banks(memory).and_then(|banks| Layout::new(banks, &kernel, None, TREE)) {
         // Memory that is wrong in itself is told of where it is said.
         Ok(_) | Err(LayoutError::TooMuch) => Ok(()),
         Err(LayoutError::TooLittle(_)) if memory == 0 => Ok(()),

@@ -70,6 +70,7 @@ fn a_domain_with_a_mistake_is_left_out_with_the_reason_and_the_others_are_not() 
         (Node::good("a").device("mote,vif", &[]), "xen,enhanced"),
         (Node::good("a@1"), "name"),
         (Node::good("good"), "same name"),
+        (Node::good(CONTROL), "same name"),
         (Node::good("a").module("multiboot,kernel", place(1)), "two kernel"),
         (Node::good("a").module("multiboot,ramdisk", cells(&[0])), "ramdisk module has no reg"),
         (elsewhere(&[0, 0x1000, 0, 0x1000]), "kernel module does not lie"),

@@ -13,7 +13,7 @@ use arm_gic::IntId;
 use spin::{Mutex, Once};
 use xen_abi::arch_arm::EVENT_CHANNEL_INTID;
 use xen_abi::errno::Errno;
-use xen_abi::event_channel::{AllocUnbound, BindInterdomain, Port as Argument, op};
+use xen_abi::event_channel::{AllocUnbound, BindInterdomain, BindVirq, Port as Argument, op};
 use xen_abi::memory::space;
 use xen_abi::xen::{SharedInfo, VcpuInfo, domid, hypercall};
 
@@ -108,6 +108,18 @@ impl Port {
         // SAFETY: as above.
         unsafe { call(hypercall::EVENT_CHANNEL_OP, op::BIND_INTERDOMAIN, &mut argument) }?;
         Ok(Self(argument.local_port))
+    }
+
+    /// A port for virtual interrupt `virq` of the boot vCPU.
+    ///
+    /// # Errors
+    /// The hypervisor's: `EEXIST` if it is bound already.
+    pub fn virq(virq: u32) -> Result<Self, Errno> {
+        start();
+        let mut argument = BindVirq { virq, vcpu: 0, port: 0 };
+        // SAFETY: as above.
+        unsafe { call(hypercall::EVENT_CHANNEL_OP, op::BIND_VIRQ, &mut argument) }?;
+        Ok(Self(argument.port))
     }
 
     /// A port that was there before the guest ran, because the configuration asks for it.

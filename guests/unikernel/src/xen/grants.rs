@@ -10,7 +10,7 @@ use xen_abi::memory::space;
 use xen_abi::xen::hypercall;
 
 use super::call;
-use super::page::{Page, SIZE};
+use super::page::{Page, SIZE, refill};
 
 /// Grants that fit into the one frame that the library uses.
 const ENTRIES: u32 = (SIZE / size_of::<Entry>()) as u32;
@@ -140,13 +140,6 @@ impl Drop for Mapping {
             // SAFETY: taken once, because this is the end of what held it.
             refill(unsafe { ManuallyDrop::take(&mut self.page) });
         }
-    }
-}
-
-/// Gives a page that has no memory back to the heap, with memory; one that gets none is lost.
-fn refill(page: Page) {
-    if page.populate().is_err() {
-        core::mem::forget(page);
     }
 }
 

@@ -1,9 +1,12 @@
 //! What Xen's ABI gives a guest besides a machine: hypercalls, event channels, grants, memory that is shared.
 //!
 //! The same calls are answered by Mote and by Xen. Nothing is set up before it is used: the first [`events::Port`] maps the shared page,
-//! the first [`grants::Grant`] the grant table.
+//! the first [`grants::Grant`] the grant table. What [`domains`], [`foreign`] and [`boot`] have is for a control domain.
 
+pub mod boot;
+pub mod domains;
 pub mod events;
+pub mod foreign;
 pub mod grants;
 mod hypercall;
 pub mod page;

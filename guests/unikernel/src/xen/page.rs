@@ -102,6 +102,13 @@ impl Page {
     }
 }
 
+/// Gives a page that has no memory back to the heap, with memory; one that gets none is lost.
+pub(super) fn refill(page: Page) {
+    if page.populate().is_err() {
+        core::mem::forget(page);
+    }
+}
+
 impl Default for Page {
     fn default() -> Self {
         Self::new()

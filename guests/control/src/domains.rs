@@ -1,0 +1,42 @@
+//! Who is there: the domains that this one made and has not destroyed.
+
+use alloc::collections::BTreeMap;
+
+use mote_builder::config::Definition;
+
+/// A domain.
+pub struct Domain {
+    /// What it was asked to be.
+    pub definition: Definition,
+}
+
+/// The domains by their numbers.
+#[derive(Default)]
+pub struct Domains(BTreeMap<u16, Domain>);
+
+impl Domains {
+    /// One more.
+    pub fn insert(&mut self, id: u16, domain: Domain) {
+        self.0.insert(id, domain);
+    }
+
+    /// One less.
+    pub fn remove(&mut self, id: u16) -> Option<Domain> {
+        self.0.remove(&id)
+    }
+
+    /// The domain of a number.
+    pub fn get(&self, id: u16) -> Option<&Domain> {
+        self.0.get(&id)
+    }
+
+    /// All of them, by their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, &Domain)> {
+        self.0.iter().map(|(id, domain)| (*id, domain))
+    }
+
+    /// Whether there is somebody left to run the machine for: a driver domain alone has nobody to drive for.
+    pub fn keep_machine_on(&self) -> bool {
+        self.0.values().any(|domain| !domain.definition.driver)
+    }
+}

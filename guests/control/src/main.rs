@@ -1,0 +1,56 @@
+//! The control domain: it builds all other domains, takes them apart when they end, and switches the machine off when none is left.
+//!
+//! What belongs here: who is there, when whom to build and to end. What does not: how a domain is laid out, which `mote-builder` knows,
+//! and hypercalls, which the library makes.
+//!
+//! At start [`machine`] finds what the boot loader left, and [`toolstack`] builds what the configuration asks for into the table of
+//! [`domains`]. From then on tasks run by turns: [`reaper`] waits for domains that end, and reports them by [`report`]. More tasks, a
+//! xenstore or an interface for the network, go beside it and share the toolstack.
+
+#![no_std]
+#![no_main]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod build;
+mod domains;
+mod machine;
+mod reaper;
+mod report;
+mod toolstack;
+
+use core::cell::RefCell;
+
+use mote_unikernel::executor::Executor;
+use mote_unikernel::xen::boot::BootMemory;
+use mote_unikernel::{Machine, println};
+
+use reaper::Reaper;
+use toolstack::Toolstack;
+
+mote_unikernel::entry!(main);
+
+fn main(machine: Machine) {
+    let mut boot = BootMemory::take().expect("nobody asked before");
+    let reaper = Reaper::new().expect("the hypervisor tells of domains that end");
+    let mut toolstack = Toolstack::new(&machine).expect("addresses at which other domains' memory can be mapped");
+    let all = match machine::read(&machine, &boot) {
+        Ok((configuration, mut seeds, all)) => {
+            toolstack.build_all(&configuration, &boot, &mut seeds);
+            all
+        }
+        Err(error) => {
+            println!("{error}");
+            return;
+        }
+    };
+    boot.release(all);
+    if !toolstack.domains.keep_machine_on() {
+        println!("no domain could be built");
+    }
+    let toolstack = RefCell::new(toolstack);
+    let mut executor = Executor::new();
+    executor.spawn(reaper.run(&toolstack));
+    executor.run();
+}

@@ -1,0 +1,67 @@
+//! Domains that end: each is reported and taken apart.
+
+use core::cell::RefCell;
+
+use mote_unikernel::xen::{Errno, domains, events::Port};
+use xen_abi::Zeroed;
+use xen_abi::domctl::{GetDomainInfo, info};
+use xen_abi::sched::reason;
+use xen_abi::xen::virq;
+
+use crate::report;
+use crate::toolstack::Toolstack;
+
+/// Domains that are looked at by one hypercall.
+const PART: usize = 8;
+
+/// Hears of domains that end.
+pub struct Reaper(Port);
+
+impl Reaper {
+    /// Who hears of every domain that ends from now on.
+    ///
+    /// # Errors
+    /// If somebody else does.
+    pub fn new() -> Result<Self, Errno> {
+        Port::virq(virq::DOM_EXC).map(Self)
+    }
+
+    /// Waits for domains that end, until nobody is left to run the machine for.
+    pub async fn run(self, toolstack: &RefCell<Toolstack>) {
+        while toolstack.borrow().domains.keep_machine_on() {
+            self.0.event().await;
+            for_each_ended(|domain| bury(&mut toolstack.borrow_mut(), domain));
+        }
+        toolstack.borrow_mut().end_all();
+    }
+}
+
+/// Finds the domains that have ended.
+fn for_each_ended(mut found: impl FnMut(&GetDomainInfo)) {
+    let mut first = 1;
+    loop {
+        let mut room = [GetDomainInfo::new_zeroed(); PART];
+        let count = domains::list(first, &mut room).unwrap_or(0);
+        let listed = room.get(..count).unwrap_or_default();
+        listed.iter().filter(|domain| domain.flags & info::SHUTDOWN != 0).for_each(&mut found);
+        match listed.last() {
+            Some(last) if count == PART => first = last.domain.saturating_add(1),
+            _ => return,
+        }
+    }
+}
+
+/// Reports a domain and takes it apart.
+fn bury(toolstack: &mut Toolstack, ended: &GetDomainInfo) {
+    let Some(domain) = toolstack.domains.get(ended.domain) else { return };
+    let code = ended.flags >> info::SHUTDOWN_SHIFT & 0xff;
+    if let Ok(usage) = domains::usage(ended.domain) {
+        report::domain(ended.domain, &domain.definition, code, &usage);
+    }
+    toolstack.destroy(ended.domain);
+    match code {
+        // As on Xen without a toolstack, it stays down: who is to start it anew does it here.
+        reason::REBOOT => {}
+        _ => {}
+    }
+}

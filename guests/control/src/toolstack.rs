@@ -1,0 +1,125 @@
+//! The toolstack: domains are made, joined, let run and ended here, whoever asks for it.
+
+use alloc::vec::Vec;
+
+use mote_builder::config::{Configuration, Definition};
+use mote_builder::plan::Images;
+use mote_builder::random::Seeds;
+use mote_unikernel::xen::boot::BootMemory;
+use mote_unikernel::xen::foreign::Window;
+use mote_unikernel::xen::{Errno, domains as hypervisor};
+use mote_unikernel::{Machine, println};
+use xen_abi::sched::reason;
+
+use crate::build::{self, BuildError, Wishes};
+use crate::domains::{Domain, Domains};
+use crate::machine::module;
+use crate::report;
+
+/// Everything that a change to domains needs.
+pub struct Toolstack {
+    /// Who is there.
+    pub domains: Domains,
+    window: Window,
+}
+
+impl Toolstack {
+    /// Nobody is there.
+    ///
+    /// # Errors
+    /// If other domains' memory can be mapped nowhere.
+    pub fn new(machine: &Machine) -> Result<Self, Errno> {
+        Ok(Self { domains: Domains::default(), window: Window::new(machine)? })
+    }
+
+    /// Builds every domain of the configuration, joins and connects them, and only then lets the first run. Whoever cannot be built
+    /// is reported and left out.
+    pub fn build_all(&mut self, configuration: &Configuration, boot: &BootMemory, seeds: &mut Seeds) {
+        for (name, error) in &configuration.refused {
+            report::refused(name, error);
+        }
+        let first = configuration.domains.iter().position(|domain| !domain.driver);
+        let numbered: Vec<(u16, &Definition)> = (1..).zip(&configuration.domains).collect();
+        for (index, &(id, definition)) in numbered.iter().enumerate() {
+            let focus = configuration.interactive && first == Some(index);
+            let wishes = Wishes { id: Some(id), seed: seeds.draw(), focus };
+            let images = images(definition, boot).ok_or(BuildError::Modules);
+            if let Err(error) = images.and_then(|images| self.create(definition.clone(), images, wishes)) {
+                report::refused(&definition.name, error);
+            }
+        }
+        for ends in configuration.connections() {
+            let [first, second] = ends.map(|(index, port)| (index as u16 + 1, port));
+            self.connect(first, second);
+        }
+        for (id, _) in self.domains.iter() {
+            // It was paused once, when it was made.
+            let _ = hypervisor::unpause(id);
+        }
+    }
+
+    /// Builds a domain, which stays paused, and joins it with those that are there. The answer is its number.
+    ///
+    /// # Errors
+    /// Why it was not built; then nothing is left of it.
+    pub fn create(&mut self, definition: Definition, images: Images<'_>, wishes: Wishes) -> Result<u16, BuildError> {
+        let id = build::build(&definition, images, wishes, &mut self.window)?;
+        let peers = self.domains.iter().filter(|(_, other)| definition.is_joined_with(&other.definition));
+        for (peer, _) in peers {
+            // Without it the two have nothing to do with each other, which harms nobody.
+            if hypervisor::join(id, peer).is_err() {
+                println!("{} cannot be joined with domain {peer}", definition.name);
+            }
+        }
+        self.domains.insert(id, Domain { definition });
+        Ok(id)
+    }
+
+    /// Connects two ports, as the configuration asks for it. What cannot be, is said.
+    fn connect(&self, first: (u16, u32), second: (u16, u32)) {
+        let [(Some(one), port), (Some(other), other_port)] =
+            [first, second].map(|(id, port)| (self.domains.get(id), port))
+        else {
+            return;
+        };
+        if let Err(error) = hypervisor::connect(first, second) {
+            println!(
+                "port {port} of {} and port {other_port} of {} are not connected: error {}",
+                one.definition.name,
+                other.definition.name,
+                error.number()
+            );
+        }
+    }
+
+    /// Destroys a domain, if it is there.
+    pub fn destroy(&mut self, id: u16) {
+        if let Some(domain) = self.domains.remove(id)
+            && let Err(error) = hypervisor::destroy(id)
+        {
+            println!("{} cannot be destroyed: error {}", domain.definition.name, error.number());
+        }
+    }
+
+    /// Ends whoever is left, because the machine is about to be switched off.
+    pub fn end_all(&mut self) {
+        let left: Vec<u16> = self.domains.iter().map(|(id, _)| id).collect();
+        for id in left {
+            let _ = hypervisor::shut_down(id, reason::POWEROFF);
+            if let (Some(domain), Ok(usage)) = (self.domains.get(id), hypervisor::usage(id)) {
+                report::domain(id, &domain.definition, reason::POWEROFF, &usage);
+            }
+            self.destroy(id);
+        }
+    }
+}
+
+/// The bytes that a domain of the configuration is built from.
+fn images<'a>(definition: &Definition, boot: &'a BootMemory) -> Option<Images<'a>> {
+    let optional = |range: Option<_>| range.map(|range| module(boot, range).ok_or(())).transpose().ok();
+    Some(Images {
+        kernel: module(boot, definition.kernel)?,
+        ramdisk: optional(definition.ramdisk)?,
+        device_tree: optional(definition.device_tree)?,
+    })
+}

@@ -1,0 +1,266 @@
+//! Domains' lives, as a control domain has them by `domctl`, `sysctl` and what goes with these. One function is one hypercall; none of
+//! them changes the caller's own memory.
+
+use xen_abi::domctl::{
+    BindPtIrq, CreateDomain, Domctl, GetDomainInfo, INTERFACE_VERSION, IomemPermission, IrqPermission, MaxMem,
+    MemoryMapping, PT_IRQ_TYPE_SPI, SchedulerOp, VcpuContext, VcpuContextOp, op, sched,
+};
+use xen_abi::event_channel::{self, AllocUnbound};
+use xen_abi::hvm::{Param, SET_PARAM};
+use xen_abi::memory::{self, Reservation};
+use xen_abi::mote::{self, Connect, Describe, Join, Usage};
+use xen_abi::sched::RemoteShutdown;
+use xen_abi::sysctl::{self, GetDomainInfoList, Physinfo, Sysctl};
+use xen_abi::xen::{domid, hypercall};
+use xen_abi::{Wire, Zeroed};
+
+use super::{Errno, call, hypercall as raw};
+
+/// Makes an empty domain, paused once. The answer is its number: `wanted` if that is free, or one that is.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn create(wanted: Option<u16>, mut domain: CreateDomain) -> Result<u16, Errno> {
+    // SAFETY: the new domain is not the caller.
+    unsafe { domctl_unchecked(op::CREATEDOMAIN, wanted.unwrap_or(0), &mut domain) }
+}
+
+/// Says what a domain is called, what shows that it is ready, and what it has besides ([`mote::flags`]).
+///
+/// # Errors
+/// The hypervisor's: a name and a text that are too long.
+pub fn describe(domain: u16, name: &str, ready: &str, flags: u32) -> Result<(), Errno> {
+    let (name_len, ready_len) = (name.len() as u32, ready.len() as u32);
+    let (name, ready) = (address(name.as_ptr()), address(ready.as_ptr()));
+    domctl(mote::op::DESCRIBE, domain, &mut Describe { name, name_len, ready_len, ready, flags, pad: 0 })
+}
+
+/// Says how many vCPUs a domain has.
+///
+/// # Errors
+/// The hypervisor's, if it was created for another number.
+pub fn set_vcpus(domain: u16, mut count: u32) -> Result<(), Errno> {
+    domctl(op::MAX_VCPUS, domain, &mut count)
+}
+
+/// Lets a domain have so many bytes of memory.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn limit_memory(domain: u16, bytes: u64) -> Result<(), Errno> {
+    domctl(op::MAX_MEM, domain, &mut MaxMem { max_memkb: bytes.div_ceil(1024) })
+}
+
+/// Sets the weight of a domain's vCPUs.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn set_weight(domain: u16, weight: u16) -> Result<(), Errno> {
+    domctl(
+        op::SCHEDULER_OP,
+        domain,
+        &mut SchedulerOp { sched_id: sched::CREDIT2, cmd: sched::PUTINFO, weight, cap: 0, pad: [0; 3] },
+    )
+}
+
+/// Gives another domain new memory at these frames, 2 to the `order` of them each. Of a domain whose memory is where the machine has it
+/// the list is answered.
+///
+/// # Errors
+/// `ENOMEM` if it did not get all.
+pub fn populate(domain: u16, frames: &mut [u64], order: u32) -> Result<(), Errno> {
+    let wanted = frames.len() as u64;
+    let mut argument = Reservation {
+        extent_start: address(frames.as_mut_ptr()),
+        nr_extents: wanted,
+        extent_order: order,
+        mem_flags: 0,
+        domid: other(domain)?,
+        pad: [0; 3],
+    };
+    // SAFETY: the list is there, and the memory is another domain's.
+    let done = unsafe { call(hypercall::MEMORY_OP, memory::op::POPULATE_PHYSMAP, &mut argument) }?;
+    if done == wanted { Ok(()) } else { Err(Errno::ENOMEM) }
+}
+
+/// Sets a parameter of a domain's ([`xen_abi::hvm::param`]).
+///
+/// # Errors
+/// The hypervisor's.
+pub fn set_parameter(domain: u16, index: u32, value: u64) -> Result<(), Errno> {
+    let argument = Param { domid: other(domain)?, pad: 0, index, value };
+    // SAFETY: it reads the structure alone.
+    unsafe { raw(hypercall::HVM_OP, [SET_PARAM, address(&raw const argument), 0, 0, 0]) }.map(drop)
+}
+
+/// Makes a port of `domain`, to which `remote` may connect.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn offer_port(domain: u16, remote: u16) -> Result<u32, Errno> {
+    let mut argument = AllocUnbound { dom: other(domain)?, remote_dom: remote, port: 0 };
+    // SAFETY: it changes the structure alone.
+    unsafe { call(hypercall::EVENT_CHANNEL_OP, event_channel::op::ALLOC_UNBOUND, &mut argument) }?;
+    Ok(argument.port)
+}
+
+/// Sets the registers of a vCPU that is not running.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn set_vcpu(domain: u16, vcpu: u32, context: &VcpuContext) -> Result<(), Errno> {
+    let ctxt = address(&raw const *context);
+    domctl(op::SETVCPUCONTEXT, domain, &mut VcpuContextOp { vcpu, pad: 0, ctxt })
+}
+
+/// Lets two domains connect event channels and use each other's grants.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn join(domain: u16, peer: u16) -> Result<(), Errno> {
+    domctl(mote::op::JOIN, domain, &mut Join { other: peer, pad: [0; 3] })
+}
+
+/// Connects two free ports.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn connect((domain, port): (u16, u32), (other, other_port): (u16, u32)) -> Result<(), Errno> {
+    domctl(mote::op::CONNECT, domain, &mut Connect { port, other_port, other, pad: [0; 3] })
+}
+
+/// Gives a domain pages of devices: `count` from the machine's frame `mfn` on, at its own from `gfn` on.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn give_pages(domain: u16, gfn: u64, mfn: u64, count: u64) -> Result<(), Errno> {
+    let mut permission = IomemPermission { first_mfn: mfn, nr_mfns: count, allow_access: 1, pad: [0; 7] };
+    domctl(op::IOMEM_PERMISSION, domain, &mut permission)?;
+    let mut mapping = MemoryMapping { first_gfn: gfn, first_mfn: mfn, nr_mfns: count, add_mapping: 1, padding: 0 };
+    domctl(op::MEMORY_MAPPING, domain, &mut mapping)
+}
+
+/// Gives a domain a shared interrupt of the machine, under the same number.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn give_interrupt(domain: u16, intid: u32) -> Result<(), Errno> {
+    domctl(op::IRQ_PERMISSION, domain, &mut IrqPermission { pirq: intid, allow_access: 1, pad: [0; 3] })?;
+    let spi = u16::try_from(intid).map_err(|_| Errno::EINVAL)?;
+    let (irq_type, pad, pad2) = (PT_IRQ_TYPE_SPI, [0; 3], 0);
+    domctl(op::BIND_PT_IRQ, domain, &mut BindPtIrq { machine_irq: intid, irq_type, spi, pad, pad2 })
+}
+
+/// Takes a domain's vCPUs off their pCPUs, until it is unpaused as often.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn pause(domain: u16) -> Result<(), Errno> {
+    domctl(op::PAUSEDOMAIN, domain, &mut [0_u8; 0])
+}
+
+/// Takes back one time that a domain was paused.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn unpause(domain: u16) -> Result<(), Errno> {
+    domctl(op::UNPAUSEDOMAIN, domain, &mut [0_u8; 0])
+}
+
+/// Ends a domain for a reason ([`xen_abi::sched::reason`]). It is there until it is destroyed.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn shut_down(domain: u16, reason: u32) -> Result<(), Errno> {
+    let mut argument = RemoteShutdown { domain_id: other(domain)?, pad: 0, reason };
+    // SAFETY: it reads the structure alone.
+    unsafe { call(hypercall::SCHED_OP, xen_abi::sched::op::REMOTE_SHUTDOWN, &mut argument) }.map(drop)
+}
+
+/// Destroys a domain, and gives back all it has.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn destroy(domain: u16) -> Result<(), Errno> {
+    domctl(op::DESTROYDOMAIN, domain, &mut [0_u8; 0])
+}
+
+/// What a domain cost.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn usage(domain: u16) -> Result<Usage, Errno> {
+    let mut usage = Usage::new_zeroed();
+    domctl(mote::op::USAGE, domain, &mut address(&raw mut usage))?;
+    Ok(usage)
+}
+
+/// How the domains are from number `first` on, as many as there is room for. The answer is how many that are.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn list(first: u16, room: &mut [GetDomainInfo]) -> Result<usize, Errno> {
+    let buffer = address(room.as_mut_ptr());
+    let max_domains = room.len() as u32;
+    let mut argument = GetDomainInfoList { first_domain: first, pad: 0, max_domains, buffer, num_domains: 0, pad2: 0 };
+    system(sysctl::op::GETDOMAININFOLIST, &mut argument)?;
+    Ok((argument.num_domains as usize).min(max_domains as usize))
+}
+
+/// What the machine has.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn machine() -> Result<Physinfo, Errno> {
+    let mut info = Physinfo::new_zeroed();
+    system(sysctl::op::PHYSINFO, &mut info)?;
+    Ok(info)
+}
+
+/// The number of a domain that is not the caller, who is number 0.
+const fn other(domain: u16) -> Result<u16, Errno> {
+    if domain == 0 || domain >= domid::SELF { Err(Errno::EINVAL) } else { Ok(domain) }
+}
+
+fn domctl<T: Wire>(cmd: u32, domain: u16, argument: &mut T) -> Result<(), Errno> {
+    let domain = other(domain)?;
+    // SAFETY: the domain is not the caller, and addresses in arguments are those of this module.
+    unsafe { domctl_unchecked(cmd, domain, argument) }.map(drop)
+}
+
+/// The answer is the domain's number.
+///
+/// # Safety
+/// What the operation does to the caller's memory must be sound.
+unsafe fn domctl_unchecked<T: Wire>(cmd: u32, domain: u16, argument: &mut T) -> Result<u16, Errno> {
+    let mut u = [0; 128];
+    put(&mut u, argument);
+    let mut domctl = Domctl { cmd, interface_version: INTERFACE_VERSION, domain, pad: [0; 3], u };
+    // SAFETY: the structure is there; for the rest the caller answers.
+    unsafe { raw(hypercall::DOMCTL, [address(&raw mut domctl), 0, 0, 0, 0]) }?;
+    take(&domctl.u, argument);
+    Ok(domctl.domain)
+}
+
+fn system<T: Wire>(cmd: u32, argument: &mut T) -> Result<(), Errno> {
+    let mut u = [0; 128];
+    put(&mut u, argument);
+    let mut sysctl = Sysctl { cmd, interface_version: sysctl::INTERFACE_VERSION, u };
+    // SAFETY: the structure is there, and addresses in arguments are those of this module.
+    unsafe { raw(hypercall::SYSCTL, [address(&raw mut sysctl), 0, 0, 0, 0]) }?;
+    take(&sysctl.u, argument);
+    Ok(())
+}
+
+fn put<T: Wire>(union: &mut [u8], argument: &T) {
+    union.iter_mut().zip(argument.as_bytes()).for_each(|(to, from)| *to = *from);
+}
+
+fn take<T: Wire>(union: &[u8], argument: &mut T) {
+    argument.as_mut_bytes().iter_mut().zip(union).for_each(|(to, from)| *to = *from);
+}
+
+/// The address of what a hypercall is about, which may be changed by it if it is `mut`.
+fn address<T>(of: *const T) -> u64 {
+    of.expose_provenance() as u64
+}

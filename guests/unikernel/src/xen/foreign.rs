@@ -1,0 +1,145 @@
+//! Memory of other domains, which a control domain maps by frame number: a window to fill them through, and single pages to talk by.
+
+use core::mem::ManuallyDrop;
+use core::ops::Range;
+
+use xen_abi::errno::Errno;
+use xen_abi::memory::{AddToPhysmapBatch, RemoveFromPhysmap, op, space};
+use xen_abi::xen::{MulticallEntry, domid, hypercall};
+
+use super::page::{Page, SIZE, refill};
+use super::{call, hypercall as raw};
+use crate::{Machine, arch};
+
+/// Pages that are mapped by one hypercall.
+const PAGES: usize = 32;
+
+/// Addresses at which memory of another domain can be seen.
+pub struct Window {
+    first_frame: u64,
+    // Frames that are mapped, from the first.
+    mapped: usize,
+}
+
+impl Window {
+    /// A window where the domain has nothing. There can be one at a time: two would be in the same place.
+    ///
+    /// # Errors
+    /// If the hypervisor names no such addresses.
+    pub fn new(machine: &Machine) -> Result<Self, Errno> {
+        const END: usize = 1 << 36;
+        let fits = |range: &Range<usize>| range.start.saturating_add(PAGES * SIZE) <= range.end.min(END);
+        let place = machine.unused().find(fits).ok_or(Errno::ENOSPC)?;
+        Ok(Self { first_frame: (place.start / SIZE) as u64, mapped: 0 })
+    }
+
+    /// Writes into another domain's memory.
+    ///
+    /// # Errors
+    /// The hypervisor's, if there is none. A part may be written then.
+    pub fn write(&mut self, domain: u16, address: u64, mut bytes: &[u8]) -> Result<(), Errno> {
+        let (mut frame, mut offset) = (address / SIZE as u64, address as usize % SIZE);
+        while !bytes.is_empty() {
+            let pages = (offset + bytes.len()).div_ceil(SIZE).min(PAGES);
+            self.map(domain, frame, pages)?;
+            let (part, rest) = bytes.split_at(bytes.len().min(pages * SIZE - offset));
+            let to = self.first_frame as usize * SIZE + offset;
+            // SAFETY: other domains' memory, which the library has no reference into.
+            unsafe { arch::copy_for_others(part, to as *mut u8) };
+            (frame, offset, bytes) = (frame + pages as u64, 0, rest);
+        }
+        Ok(())
+    }
+
+    /// Maps `pages` frames of `domain`, from `frame` on, at the window's beginning.
+    fn map(&mut self, domain: u16, frame: u64, pages: usize) -> Result<(), Errno> {
+        self.mapped = self.mapped.max(pages);
+        map(domain, frame, self.first_frame, pages)
+    }
+
+    /// Ends what is mapped, so that the other domain can be destroyed.
+    pub fn close(&mut self) {
+        let mut arguments = [RemoveFromPhysmap { domid: domid::SELF, pad: [0; 3], gpfn: 0 }; PAGES];
+        let mut calls = [MulticallEntry { op: hypercall::MEMORY_OP, result: 0, args: [0; 6] }; PAGES];
+        let frames = self.first_frame..;
+        for ((argument, call), frame) in arguments.iter_mut().zip(&mut calls).zip(frames).take(self.mapped) {
+            argument.gpfn = frame;
+            call.args = [op::REMOVE_FROM_PHYSMAP, (&raw const *argument).expose_provenance() as u64, 0, 0, 0, 0];
+        }
+        let list = (&raw mut calls).expose_provenance() as u64;
+        // SAFETY: nothing refers to what is in the window. A page that is not there any more is as good as removed.
+        let _ = unsafe { raw(hypercall::MULTICALL, [list, self.mapped as u64, 0, 0, 0]) };
+        self.mapped = 0;
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// A page of another domain, mapped in place of a page of this one. It is unmapped when it is dropped.
+pub struct Mapping(
+    // Without memory of its own, so it must not go back to the heap as it is.
+    ManuallyDrop<Page>,
+);
+
+impl Mapping {
+    /// Maps frame `frame` of `domain`.
+    ///
+    /// # Errors
+    /// The hypervisor's, if it has none there.
+    pub fn new(domain: u16, frame: u64) -> Result<Self, Errno> {
+        let page = Page::new();
+        page.release()?;
+        match map(domain, frame, page.frame(), 1) {
+            Ok(()) => Ok(Self(ManuallyDrop::new(page))),
+            Err(error) => {
+                refill(page);
+                Err(error)
+            }
+        }
+    }
+
+    /// The page, as the other domain sees it as well.
+    #[must_use]
+    pub fn page(&self) -> &Page {
+        &self.0
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        let mut argument = RemoveFromPhysmap { domid: domid::SELF, pad: [0; 3], gpfn: self.0.frame() };
+        // SAFETY: nobody looks at the page until it is populated.
+        let removed = unsafe { call(hypercall::MEMORY_OP, op::REMOVE_FROM_PHYSMAP, &mut argument) };
+        // SAFETY: taken once, because this is the end of what held it.
+        let page = unsafe { ManuallyDrop::take(&mut self.0) };
+        match removed {
+            Ok(_) => refill(page),
+            Err(_) => core::mem::forget(page),
+        }
+    }
+}
+
+/// Maps `pages` frames of `domain`, from `from` on, at this domain's frames from `to` on, in place of what is there.
+fn map(domain: u16, from: u64, to: u64, pages: usize) -> Result<(), Errno> {
+    let mut errors = [0_i32; PAGES];
+    let (mut theirs, mut ours) = ([0_u64; PAGES], [0_u64; PAGES]);
+    theirs.iter_mut().zip(from..).for_each(|(place, frame)| *place = frame);
+    ours.iter_mut().zip(to..).for_each(|(place, frame)| *place = frame);
+    let mut argument = AddToPhysmapBatch {
+        domid: domid::SELF,
+        space: space::GMFN_FOREIGN,
+        size: pages.min(PAGES) as u16,
+        foreign_domid: domain,
+        idxs: theirs.as_ptr().expose_provenance() as u64,
+        gpfns: ours.as_ptr().expose_provenance() as u64,
+        errs: errors.as_mut_ptr().expose_provenance() as u64,
+    };
+    // SAFETY: the lists are there; whoever asks has nothing at these frames that Rust refers to but atomic words.
+    unsafe { call(hypercall::MEMORY_OP, op::ADD_TO_PHYSMAP_BATCH, &mut argument) }?;
+    let failed = errors.iter().take(pages).find(|&&error| error != 0);
+    failed.map_or(Ok(()), |&error| Err(Errno::in_answer(i64::from(error) as u64).unwrap_or(Errno::EINVAL)))
+}
