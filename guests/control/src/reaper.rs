@@ -58,10 +58,6 @@ fn bury(toolstack: &mut Toolstack, ended: &GetDomainInfo) {
     if let Ok(usage) = domains::usage(ended.domain) {
         report::domain(ended.domain, &domain.definition, code, &usage);
     }
+    // Also if it asked to be started anew: as on Xen without a toolstack, it stays down. Who is to start it again does it here.
     toolstack.destroy(ended.domain);
-    match code {
-        // As on Xen without a toolstack, it stays down: who is to start it anew does it here.
-        reason::REBOOT => {}
-        _ => {}
-    }
 }
