@@ -166,6 +166,7 @@ impl<R: Ring, F: Frontend, D: Disk> Backend<R, F, D> {
     ///
     /// # Errors
     /// The connection, if the disk still has something of it.
+    #[expect(clippy::result_large_err, reason = "it is the connection itself, and moved once")]
     pub fn into_disk(self) -> Result<D, Self> {
         if self.started == 0 { Ok(self.disk) } else { Err(self) }
     }
