@@ -7,3 +7,4 @@
 #![forbid(unsafe_code)]
 
 pub mod blkif;
+pub mod ring;
