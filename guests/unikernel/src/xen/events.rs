@@ -160,7 +160,11 @@ impl Port {
                 if self.take() {
                     return Poll::Ready(());
                 }
-                WAITING.lock().push((self.0, context.waker().clone()));
+                // A task that waits for other things as well looks here more often than events come.
+                let mut waiting = WAITING.lock();
+                if !waiting.iter().any(|(port, waker)| *port == self.0 && waker.will_wake(context.waker())) {
+                    waiting.push((self.0, context.waker().clone()));
+                }
                 Poll::Pending
             })
         })
