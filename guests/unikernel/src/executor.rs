@@ -4,11 +4,13 @@
 //! interrupt handler may do so.
 
 use alloc::boxed::Box;
+use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::task::Wake;
 use alloc::vec::Vec;
+use core::cell::RefCell;
 use core::future::{Future, poll_fn};
-use core::pin::Pin;
+use core::pin::{Pin, pin};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
@@ -26,41 +28,73 @@ impl Wake for Flag {
 }
 
 struct Task<'a> {
-    future: Pin<Box<dyn Future<Output = ()> + 'a>>,
+    future: Boxed<'a>,
     flag: Arc<Flag>,
     waker: Waker,
 }
+
+type Boxed<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// Tasks that are to run.
 #[derive(Default)]
 pub struct Executor<'a> {
     tasks: Vec<Task<'a>>,
+    spawner: Spawner<'a>,
+}
+
+/// With which a task starts other tasks.
+#[derive(Clone, Default)]
+pub struct Spawner<'a>(Rc<RefCell<Vec<Boxed<'a>>>>);
+
+impl<'a> Spawner<'a> {
+    /// One more task, which runs when those that are ready have had their turn.
+    pub fn spawn(&self, future: impl Future<Output = ()> + 'a) {
+        self.0.borrow_mut().push(Box::pin(future));
+    }
 }
 
 impl<'a> Executor<'a> {
     /// None.
     #[must_use]
-    pub const fn new() -> Self {
-        Self { tasks: Vec::new() }
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// One more.
     pub fn spawn(&mut self, future: impl Future<Output = ()> + 'a) {
-        let flag = Arc::new(Flag(AtomicBool::new(true)));
-        let waker = Waker::from(flag.clone());
-        self.tasks.push(Task { future: Box::pin(future), flag, waker });
+        self.spawner.spawn(future);
+    }
+
+    /// For tasks that start others.
+    #[must_use]
+    pub fn spawner(&self) -> Spawner<'a> {
+        self.spawner.clone()
+    }
+
+    /// Takes in what was spawned.
+    fn admit(&mut self) {
+        let new = core::mem::take(&mut *self.spawner.0.borrow_mut());
+        self.tasks.extend(new.into_iter().map(|future| {
+            let flag = Arc::new(Flag(AtomicBool::new(true)));
+            let waker = Waker::from(flag.clone());
+            Task { future, flag, waker }
+        }));
     }
 
     /// Runs the tasks until all are done.
     pub fn run(mut self) {
-        while !self.tasks.is_empty() {
+        loop {
+            self.admit();
+            if self.tasks.is_empty() {
+                return;
+            }
             self.tasks.retain_mut(|task| {
                 !task.flag.0.swap(false, Ordering::AcqRel)
                     || task.future.as_mut().poll(&mut Context::from_waker(&task.waker)).is_pending()
             });
             interrupts::masked(|| {
                 let idle = self.tasks.iter().all(|task| !task.flag.0.load(Ordering::Acquire));
-                if idle && !self.tasks.is_empty() {
+                if idle && !self.tasks.is_empty() && self.spawner.0.borrow().is_empty() {
                     arch::wait_for_interrupt();
                 }
             });
@@ -86,4 +120,38 @@ pub async fn sleep(length: Duration) {
         Poll::Pending
     })
     .await;
+}
+
+/// Lets the other tasks that are ready have their turn.
+pub async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if core::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// What came first of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Either<A, B> {
+    /// The first; it is preferred if both are there.
+    First(A),
+    /// The second.
+    Second(B),
+}
+
+/// Waits for one of two futures; the other ends unfinished.
+pub async fn either<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>) -> Either<A, B> {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    poll_fn(|context| {
+        if let Poll::Ready(value) = first.as_mut().poll(context) {
+            return Poll::Ready(Either::First(value));
+        }
+        second.as_mut().poll(context).map(Either::Second)
+    })
+    .await
 }

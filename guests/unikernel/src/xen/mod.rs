@@ -5,6 +5,7 @@
 
 pub mod boot;
 pub mod domains;
+pub mod copy;
 pub mod events;
 pub mod foreign;
 pub mod grants;
