@@ -7,4 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod blkif;
+<<<<<<< HEAD
 pub mod ring;
+=======
+>>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
