@@ -11,3 +11,4 @@ pub mod blkif;
 pub mod ring;
 =======
 >>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
+pub mod xenbus;
