@@ -1,8 +1,12 @@
 //! Packets on their way in: pages that the back end fills, and the ring on which it says how.
 
-use crate::ring::{Front, LENGTH};
+use mote_protocols::ring::{Front, Shared};
+
 use crate::wire::{EXTRA_MORE, RX_CHECKSUM_BLANK, RX_DATA_VALIDATED, RX_EXTRA_INFO, RX_MORE_DATA};
-use crate::{Fault, PAGE, Page};
+use crate::{Fault, PAGE};
+
+/// Slots of the ring: pages that a pool may have.
+pub const PAGES_MAX: usize = 256;
 
 /// Part of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,60 +36,58 @@ enum Next {
     More,
 }
 
-/// The receiving end.
-#[derive(Debug)]
-pub struct Receiver {
-    ring: Front<2>,
+/// The receiving end, whose ring is in a page of type `P`.
+pub struct Receiver<P> {
+    ring: Front<P, [u32; 2], [u32; 2]>,
     /// The page that was asked to be filled in each slot. The answer comes in the same slot.
-    slots: [u8; LENGTH as usize],
+    slots: [u8; PAGES_MAX],
+    /// The slots of the next request and of the next answer.
+    given: u8,
+    answered: u8,
     next: Next,
     pages: usize,
 }
 
-impl Receiver {
-    /// A receiver that has all of its `pages` filled, of which there may be 256; `reference` knows the grant of each.
+impl<P: Shared> Receiver<P> {
+    /// A receiver that has all of its `pages` filled, of which there may be [`PAGES_MAX`]; `reference` knows the grant of each.
     #[must_use]
-    pub fn new(ring: &Page, pages: usize, reference: impl Fn(usize) -> u32) -> Self {
-        let pages = pages.min(LENGTH as usize);
-        let mut receiver = Self { ring: Front::new(ring), slots: [0; LENGTH as usize], next: Next::First, pages };
+    pub fn new(ring: P, pages: usize, reference: impl Fn(usize) -> u32) -> Self {
+        let pages = pages.min(PAGES_MAX);
+        let ring = Front::new(ring);
+        let mut receiver = Self { ring, slots: [0; PAGES_MAX], given: 0, answered: 0, next: Next::First, pages };
         for page in 0..pages {
-            receiver.give(ring, page, reference(page));
+            receiver.give(page, reference(page));
         }
         receiver
     }
 
     /// Has `page` filled (again).
-    pub fn give(&mut self, ring: &Page, page: usize, reference: u32) {
-        if page >= self.pages {
+    pub fn give(&mut self, page: usize, reference: u32) {
+        if page >= self.pages || !self.ring.push(&[page as u32, reference]) {
             return;
         }
-        if let Some(slot) = self.slots.get_mut(self.ring.next_slot() as usize) {
+        if let Some(slot) = self.slots.get_mut(usize::from(self.given)) {
             *slot = page as u8;
         }
-        self.ring.push(ring, [page as u32, reference]);
+        self.given = self.given.wrapping_add(1);
     }
 
     /// Lets the back end see which pages it may fill, and says whether it wants an event.
-    pub fn publish(&mut self, ring: &Page) -> bool {
-        self.ring.publish(ring)
+    pub fn publish(&mut self) -> bool {
+        self.ring.publish()
     }
 
     /// The next fragment. Its page must be given back. An extra's page is given back here.
     ///
     /// # Errors
     /// The back end answers what was not asked, or what cannot be.
-    pub fn next(&mut self, ring: &Page, reference: impl Fn(usize) -> u32) -> Result<Option<Fragment>, Fault> {
-        for _ in 0..self.ring.waiting(ring)? {
-            let slot = self.ring.next_response() as usize;
-            let page = usize::from(self.slots.get(slot).copied().unwrap_or_default());
-            let [low, high] = self.ring.pop(ring);
-            match self.next {
-                Next::Extra(more_data) => {
-                    self.next = after_extra(low, more_data);
-                    self.give(ring, page, reference(page));
-                }
-                Next::First | Next::More => return self.fragment(page, low, high).map(Some),
-            }
+    pub fn take(&mut self, reference: impl Fn(usize) -> u32) -> Result<Option<Fragment>, Fault> {
+        while let Some([low, high]) = self.ring.next()? {
+            let page = usize::from(self.slots.get(usize::from(self.answered)).copied().unwrap_or_default());
+            self.answered = self.answered.wrapping_add(1);
+            let Next::Extra(more_data) = self.next else { return self.fragment(page, low, high).map(Some) };
+            self.next = after_extra(low, more_data);
+            self.give(page, reference(page));
         }
         Ok(None)
     }
@@ -114,11 +116,8 @@ impl Receiver {
     }
 
     /// Asks for an event when something comes, and says whether something has come already.
-    ///
-    /// # Errors
-    /// The back end answers what was not asked.
-    pub fn ask(&self, ring: &Page) -> Result<bool, Fault> {
-        self.ring.ask(ring, 1)
+    pub fn ask(&mut self) -> bool {
+        self.ring.arm()
     }
 }
 

@@ -2,32 +2,41 @@
 
 extern crate std;
 
-use std::boxed::Box;
+use std::rc::Rc;
 use std::vec;
 use std::vec::Vec;
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use mote_protocols::ring::Shared;
 use mote_protocols::xenbus::State;
 
 use crate::handshake::{Action, Phase, next};
 use crate::rx::{Fragment, Receiver};
 use crate::tx::{Offload, Room, Sender};
-use crate::{Fault, PAGE, Page, WORDS, wire};
+use crate::{Fault, PAGE, wire};
 
 const SLOTS: usize = 16;
 
-fn page() -> Box<Page> {
-    let words: Vec<AtomicU32> = (0..WORDS).map(|_| AtomicU32::new(0xdead_beef)).collect();
-    words.into_boxed_slice().try_into().expect("a page of words")
+#[derive(Clone)]
+struct Page(Rc<[AtomicU32]>);
+
+impl Shared for Page {
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        &self.0[offset / 4]
+    }
+}
+
+fn page() -> Page {
+    Page((0..PAGE / 4).map(|_| AtomicU32::new(0xdead_beef)).collect())
 }
 
 fn get(page: &Page, word: usize) -> u32 {
-    page[word].load(Ordering::Relaxed)
+    page.0[word].load(Ordering::Relaxed)
 }
 
 fn set(page: &Page, word: usize, value: u32) {
-    page[word].store(value, Ordering::Relaxed);
+    page.0[word].store(value, Ordering::Relaxed);
 }
 
 /// The back end's half of a ring with slots of `N` words.
@@ -76,45 +85,45 @@ const fn reference(page: usize) -> u32 {
 #[test]
 fn a_packet_goes_out_as_one_request() {
     let ring = page();
-    let mut sender = Sender::new(&ring, 4);
+    let mut sender = Sender::new(ring.clone(), 4);
     let mut back = Back::<3>::new(&ring);
     assert_eq!(get(&ring, 1), 1, "the back end is asked for an event with the first response");
     let room = sender.reserve(60).expect("room");
-    sender.send(&ring, room, 60, Offload::default(), reference);
+    sender.send(room, 60, Offload::default(), reference);
     assert_eq!(back.take(), None, "it is not published yet");
-    assert!(sender.publish(&ring));
-    assert!(!sender.publish(&ring), "nothing is new");
+    assert!(sender.publish());
+    assert!(!sender.publish(), "nothing is new");
     assert_eq!(back.take(), Some([1000, 0, 60 << 16]));
     assert_eq!(back.take(), None);
     back.answer(&tx_response(0, 0));
-    sender.collect(&ring).expect("fair");
+    sender.collect().expect("fair");
     assert_eq!(sender.reserve(4 * PAGE), Some(Room { first: 0, pages: 4 }));
 }
 
 #[test]
 fn an_event_is_sent_only_if_it_is_wanted() {
     let ring = page();
-    let mut sender = Sender::new(&ring, 4);
+    let mut sender = Sender::new(ring.clone(), 4);
     for wanted in [true, false, false] {
         let room = sender.reserve(60).expect("room");
-        sender.send(&ring, room, 60, Offload::default(), reference);
-        assert_eq!(sender.publish(&ring), wanted);
+        sender.send(room, 60, Offload::default(), reference);
+        assert_eq!(sender.publish(), wanted);
     }
     set(&ring, 1, 4);
     let room = sender.reserve(60).expect("room");
-    sender.send(&ring, room, 60, Offload::default(), reference);
-    assert!(sender.publish(&ring));
+    sender.send(room, 60, Offload::default(), reference);
+    assert!(sender.publish());
 }
 
 #[test]
 fn a_large_packet_goes_out_in_pieces_with_its_segments_size() {
     let ring = page();
-    let mut sender = Sender::new(&ring, 8);
+    let mut sender = Sender::new(ring.clone(), 8);
     let mut back = Back::<3>::new(&ring);
     let length = 2 * PAGE + 100;
     let room = sender.reserve(4 * PAGE).expect("room");
-    sender.send(&ring, room, length, Offload { checksum: true, segment: 1460 }, reference);
-    sender.publish(&ring);
+    sender.send(room, length, Offload { checksum: true, segment: 1460 }, reference);
+    sender.publish();
     let flags = wire::TX_CHECKSUM_BLANK | wire::TX_DATA_VALIDATED | wire::TX_EXTRA_INFO | wire::TX_MORE_DATA;
     assert_eq!(back.take(), Some([1000, u32::from(flags) << 16, (length as u32) << 16]));
     assert_eq!(back.take(), Some([1 | 1460 << 16, 1, 0]));
@@ -125,14 +134,14 @@ fn a_large_packet_goes_out_in_pieces_with_its_segments_size() {
     for (id, status) in [(2, 0), (0x4321, wire::STATUS_NULL), (0, -1), (1, 0)] {
         back.answer(&tx_response(id, status));
     }
-    sender.collect(&ring).expect("fair");
+    sender.collect().expect("fair");
     assert!(sender.has_room(8 * PAGE));
 }
 
 #[test]
 fn room_is_found_between_what_is_taken_and_never_twice() {
     let ring = page();
-    let mut sender = Sender::new(&ring, 64);
+    let mut sender = Sender::new(ring.clone(), 64);
     let rooms: Vec<_> = (0..64).map(|_| sender.reserve(PAGE).expect("room")).collect();
     assert_eq!(sender.reserve(1), None);
     let mut pages: Vec<_> = rooms.iter().map(|room| room.first).collect();
@@ -140,13 +149,13 @@ fn room_is_found_between_what_is_taken_and_never_twice() {
     assert_eq!(pages.len(), 64);
     let mut back = Back::<3>::new(&ring);
     for room in rooms {
-        sender.send(&ring, room, PAGE, Offload::default(), reference);
+        sender.send(room, PAGE, Offload::default(), reference);
     }
-    sender.publish(&ring);
+    sender.publish();
     for id in [3, 5, 6, 62, 63] {
         back.answer(&tx_response(id, 0));
     }
-    sender.collect(&ring).expect("fair");
+    sender.collect().expect("fair");
     assert!(!sender.has_room(3 * PAGE), "pages 63 and 0 are not neighbours");
     assert_eq!(sender.reserve(2 * PAGE), Some(Room { first: 5, pages: 2 }));
     assert_eq!(sender.reserve(2 * PAGE), Some(Room { first: 62, pages: 2 }));
@@ -157,17 +166,17 @@ fn room_is_found_between_what_is_taken_and_never_twice() {
 fn answers_to_nothing_are_faults() {
     let sent = |answers: &[(u32, i16)]| {
         let ring = page();
-        let mut sender = Sender::new(&ring, 4);
+        let mut sender = Sender::new(ring.clone(), 4);
         for _ in 0..2 {
             let room = sender.reserve(1).expect("room");
-            sender.send(&ring, room, 1, Offload::default(), reference);
+            sender.send(room, 1, Offload::default(), reference);
         }
-        sender.publish(&ring);
+        sender.publish();
         let mut back = Back::<3>::new(&ring);
         for (id, status) in answers {
             back.answer(&tx_response(*id, *status));
         }
-        sender.collect(&ring)
+        sender.collect()
     };
     assert_eq!(sent(&[(0, 0), (1, 0)]), Ok(()));
     assert_eq!(sent(&[(0, 0), (0, 0)]), Err(Fault::UnknownResponse));
@@ -181,39 +190,38 @@ fn answers_to_nothing_are_faults() {
 fn indices_that_jump_are_faults() {
     for index in [3, 256, 257, 0x8000_0000, u32::MAX] {
         let ring = page();
-        let mut receiver = Receiver::new(&ring, 2, reference);
-        receiver.publish(&ring);
+        let mut receiver = Receiver::new(ring.clone(), 2, reference);
+        receiver.publish();
         set(&ring, 2, index);
-        assert_eq!(receiver.next(&ring, reference), Err(Fault::TooManyResponses), "{index:#x}");
-        assert_eq!(receiver.ask(&ring), Err(Fault::TooManyResponses), "{index:#x}");
+        assert_eq!(receiver.take(reference), Err(Fault::TooManyResponses), "{index:#x}");
     }
 }
 
 #[test]
 fn packets_come_in_whole_and_pages_go_round() {
     let ring = page();
-    let mut receiver = Receiver::new(&ring, 8, reference);
+    let mut receiver = Receiver::new(ring.clone(), 8, reference);
     let mut back = Back::<2>::new(&ring);
-    assert!(receiver.publish(&ring));
+    assert!(receiver.publish());
     for round in 0..1000_u32 {
         let [id, grant] = back.take().expect("a page");
         assert_eq!((id, grant), (round % 8, 1000 + round % 8));
         back.answer(&rx_response(id, 2, 0, 60));
-        let fragment = receiver.next(&ring, reference).expect("fair").expect("a fragment");
+        let fragment = receiver.take(reference).expect("fair").expect("a fragment");
         let page = (round % 8) as usize;
         let expected = Fragment { page, offset: 2, length: 60, first: true, last: true, trusted: false, failed: false };
         assert_eq!(fragment, expected);
-        assert_eq!(receiver.next(&ring, reference), Ok(None));
-        receiver.give(&ring, page, reference(page));
-        receiver.publish(&ring);
+        assert_eq!(receiver.take(reference), Ok(None));
+        receiver.give(page, reference(page));
+        receiver.publish();
     }
 }
 
 #[test]
 fn a_large_packet_comes_in_pieces_with_extras_between() {
     let ring = page();
-    let mut receiver = Receiver::new(&ring, 8, reference);
-    receiver.publish(&ring);
+    let mut receiver = Receiver::new(ring.clone(), 8, reference);
+    receiver.publish();
     let mut back = Back::<2>::new(&ring);
     let first = wire::RX_CHECKSUM_BLANK | wire::RX_EXTRA_INFO | wire::RX_MORE_DATA;
     back.answer(&rx_response(0, 0, first, 4096));
@@ -224,7 +232,7 @@ fn a_large_packet_comes_in_pieces_with_extras_between() {
     back.answer(&rx_response(4, 0, wire::RX_EXTRA_INFO, 100));
     back.answer(&rx_response(5, 0, wire::RX_DATA_VALIDATED, 60));
     let mut fragments = vec![];
-    while let Some(fragment) = receiver.next(&ring, reference).expect("fair") {
+    while let Some(fragment) = receiver.take(reference).expect("fair") {
         fragments.push((fragment.page, fragment.length, fragment.first, fragment.last, fragment.trusted));
     }
     let expected = [
@@ -235,7 +243,7 @@ fn a_large_packet_comes_in_pieces_with_extras_between() {
     ];
     assert_eq!(fragments, expected);
     // The extras' pages went back by themselves.
-    receiver.publish(&ring);
+    receiver.publish();
     assert_eq!(get(&ring, 0), 10);
 }
 
@@ -243,10 +251,10 @@ fn a_large_packet_comes_in_pieces_with_extras_between() {
 fn what_cannot_have_been_received_is_a_fault() {
     let received = |response: [u32; 2]| {
         let ring = page();
-        let mut receiver = Receiver::new(&ring, 8, reference);
-        receiver.publish(&ring);
+        let mut receiver = Receiver::new(ring.clone(), 8, reference);
+        receiver.publish();
         Back::<2>::new(&ring).answer(&response);
-        receiver.next(&ring, reference)
+        receiver.take(reference)
     };
     assert_eq!(received(rx_response(1, 0, 0, 60)), Err(Fault::UnknownResponse));
     assert_eq!(received(rx_response(0, 0, 0, 4097)), Err(Fault::BeyondPage));
@@ -266,10 +274,10 @@ fn whatever_a_back_end_writes_a_receiver_stays_within_its_pages() {
     };
     for _ in 0..2000 {
         let (rx, tx) = (page(), page());
-        let mut receiver = Receiver::new(&rx, 16, reference);
-        let mut sender = Sender::new(&tx, 16);
+        let mut receiver = Receiver::new(rx.clone(), 16, reference);
+        let mut sender = Sender::new(tx.clone(), 16);
         for _ in 0..50 {
-            receiver.publish(&rx);
+            receiver.publish();
             let produced = get(&rx, 2).wrapping_add(random() % 3);
             for word in 0..8 {
                 let id = if random() % 8 == 0 { random() } else { produced % 16 };
@@ -278,16 +286,16 @@ fn whatever_a_back_end_writes_a_receiver_stays_within_its_pages() {
             }
             set(&rx, 2, produced);
             set(&tx, 2, get(&tx, 2).wrapping_add(random() % 2));
-            while let Ok(Some(fragment)) = receiver.next(&rx, reference) {
+            while let Ok(Some(fragment)) = receiver.take(reference) {
                 assert!(fragment.page < 16 && fragment.offset + fragment.length <= PAGE);
-                receiver.give(&rx, fragment.page, reference(fragment.page));
+                receiver.give(fragment.page, reference(fragment.page));
             }
             if let Some(room) = sender.reserve(random() as usize % 20_000) {
                 assert!(room.first + room.pages <= 16);
-                sender.send(&tx, room, room.pages * PAGE, Offload::default(), reference);
+                sender.send(room, room.pages * PAGE, Offload::default(), reference);
             }
-            sender.publish(&tx);
-            let _ = sender.collect(&tx);
+            sender.publish();
+            let _ = sender.collect();
         }
     }
 }

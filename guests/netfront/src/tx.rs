@@ -1,10 +1,11 @@
 //! Packets on their way out: a pool of pages that the back end may read, and the ring on which it is told what is in them.
 
-use crate::ring::Front;
+use mote_protocols::ring::{Front, Shared};
+
 use crate::wire::{
     EXTRA_GSO, GSO_TCPV4, SLOTS_MAX, STATUS_NULL, TX_CHECKSUM_BLANK, TX_DATA_VALIDATED, TX_EXTRA_INFO, TX_MORE_DATA,
 };
-use crate::{Fault, PAGE, Page};
+use crate::{Fault, PAGE};
 
 /// Pages that a pool may have.
 pub const PAGES_MAX: usize = 64;
@@ -29,20 +30,19 @@ pub struct Offload {
     pub segment: u16,
 }
 
-/// The sending end.
-#[derive(Debug)]
-pub struct Sender {
-    ring: Front<3>,
+/// The sending end, whose ring is in a page of type `P`.
+pub struct Sender<P> {
+    ring: Front<P, [u32; 3], [u32; 1]>,
     /// A bit for each page that is neither reserved nor on the ring.
     free: u64,
     /// A bit for each page that is on the ring and was not answered yet.
     sent: u64,
 }
 
-impl Sender {
+impl<P: Shared> Sender<P> {
     /// A sender with a pool of `pages`, of which there may be [`PAGES_MAX`].
     #[must_use]
-    pub fn new(ring: &Page, pages: usize) -> Self {
+    pub fn new(ring: P, pages: usize) -> Self {
         let free = if pages >= PAGES_MAX { u64::MAX } else { (1 << pages) - 1 };
         Self { ring: Front::new(ring), free, sent: 0 }
     }
@@ -71,7 +71,7 @@ impl Sender {
     }
 
     /// Puts the packet in `room` on the ring; `reference` knows the grant of each page.
-    pub fn send(&mut self, ring: &Page, room: Room, length: usize, offload: Offload, reference: impl Fn(usize) -> u32) {
+    pub fn send(&mut self, room: Room, length: usize, offload: Offload, reference: impl Fn(usize) -> u32) {
         let length = length.min(room.pages * PAGE);
         let used = length.div_ceil(PAGE).max(1);
         // What is not needed after all.
@@ -86,25 +86,25 @@ impl Sender {
             }
             // The first request has the whole packet's size.
             let size = if index == 0 { length } else { rest.min(PAGE) };
-            self.ring.push(ring, [reference(page), u32::from(flags) << 16, (size as u32) << 16 | page as u32]);
+            // There is room: `find` saw to it.
+            let _ = self.ring.push(&[reference(page), u32::from(flags) << 16, (size as u32) << 16 | page as u32]);
             if index == 0 && offload.segment != 0 {
-                self.ring.push(ring, segmentation(offload.segment));
+                let _ = self.ring.push(&segmentation(offload.segment));
             }
         }
     }
 
     /// Lets the back end see what was sent, and says whether it wants an event.
-    pub fn publish(&mut self, ring: &Page) -> bool {
-        self.ring.publish(ring)
+    pub fn publish(&mut self) -> bool {
+        self.ring.publish()
     }
 
     /// Takes back the pages that the back end is done with.
     ///
     /// # Errors
     /// It answers what was not asked.
-    pub fn collect(&mut self, ring: &Page) -> Result<(), Fault> {
-        for _ in 0..self.ring.waiting(ring)? {
-            let [answer, ..] = self.ring.pop(ring);
+    pub fn collect(&mut self) -> Result<(), Fault> {
+        while let Some([answer]) = self.ring.next()? {
             if (answer >> 16) as i16 == STATUS_NULL {
                 continue;
             }
@@ -119,11 +119,8 @@ impl Sender {
     }
 
     /// Asks for an event when a page is free again, and says whether one is already.
-    ///
-    /// # Errors
-    /// The back end answers what was not asked.
-    pub fn ask(&self, ring: &Page) -> Result<bool, Fault> {
-        self.ring.ask(ring, 1)
+    pub fn ask(&mut self) -> bool {
+        self.ring.arm()
     }
 }
 
