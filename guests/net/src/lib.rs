@@ -14,6 +14,7 @@ extern crate alloc;
 mod configuration;
 #[cfg(feature = "dns")]
 pub mod dns;
+pub mod offload;
 mod random;
 mod stack;
 pub mod tcp;

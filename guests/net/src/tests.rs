@@ -11,12 +11,12 @@ use core::net::Ipv4Addr;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 
-use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
+use smoltcp::phy::{self, Checksum, Device, DeviceCapabilities, Medium};
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{DhcpMessageType, DhcpPacket, DhcpRepr, Ipv4Cidr};
+use smoltcp::wire::{DhcpMessageType, DhcpPacket, DhcpRepr, Ipv4Cidr, checksum};
 
 use crate::tcp::{Buffers, Error, Listener, Stream};
-use crate::{Address, Configuration, Fixed, Stack, dns, udp};
+use crate::{Address, Configuration, Fixed, Stack, dns, offload, udp};
 
 const BUFFERS: Buffers = Buffers { receive: 2048, send: 4096 };
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
@@ -29,6 +29,8 @@ struct Wire {
     incoming: Frames,
     outgoing: Frames,
     loses_every: usize,
+    /// Leaves checksums to the other end.
+    offloads: bool,
     sent: Rc<Cell<usize>>,
 }
 
@@ -46,6 +48,14 @@ impl phy::TxToken for Sender<'_> {
         let mut frame = vec![0; length];
         let result = fill(&mut frame);
         self.0.sent.set(self.0.sent.get() + 1);
+        if self.0.offloads && offload::leave_checksum(&mut frame) {
+            assert!(!offload::is_intact(&frame), "the pseudo-header's sum is not the packet's");
+            complete(&mut frame);
+            assert!(offload::is_intact(&frame));
+            frame[50] ^= 1;
+            assert!(!offload::is_intact(&frame));
+            frame[50] ^= 1;
+        }
         if !self.0.sent.get().is_multiple_of(self.0.loses_every) {
             self.0.outgoing.borrow_mut().push_back(frame);
         }
@@ -70,8 +80,20 @@ impl Device for Wire {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.max_transmission_unit = 1514;
         capabilities.medium = Medium::Ethernet;
+        if self.offloads {
+            capabilities.checksum.tcp = Checksum::None;
+            capabilities.checksum.udp = Checksum::None;
+        }
         capabilities
     }
+}
+
+/// Does what the other end of a device does: sums TCP's or UDP's bytes, the pseudo-header's sum in place of the checksum.
+fn complete(frame: &mut [u8]) {
+    let length = usize::from(u16::from_be_bytes([frame[16], frame[17]]));
+    let place = if frame[23] == 6 { 34 + 16 } else { 34 + 6 };
+    let sum = !checksum::data(&frame[34..14 + length]);
+    frame[place..place + 2].copy_from_slice(&sum.to_be_bytes());
 }
 
 fn fixed(address: Ipv4Addr) -> Address {
@@ -85,6 +107,7 @@ fn pair(loses_every: usize, client: Address) -> [Stack<Wire>; 2] {
         incoming: incoming.clone(),
         outgoing: outgoing.clone(),
         loses_every,
+        offloads: false,
         sent: Rc::default(),
     };
     let server = Configuration { mac: [2, 0, 0, 0, 0, 1], seed: 1, address: fixed(SERVER) };
@@ -309,7 +332,13 @@ fn a_link_that_changes_keeps_connections_and_addresses() {
 fn initial_sequence_numbers_differ_with_the_seed() {
     let first_syn = |seed| {
         let (there, back) = (Frames::default(), Frames::default());
-        let wire = Wire { incoming: back, outgoing: there.clone(), loses_every: usize::MAX, sent: Rc::default() };
+        let wire = Wire {
+            incoming: back,
+            outgoing: there.clone(),
+            loses_every: usize::MAX,
+            offloads: false,
+            sent: Rc::default(),
+        };
         let configuration = Configuration { mac: [2, 0, 0, 0, 0, 2], seed, address: fixed(CLIENT) };
         let stack = Stack::new(wire, &configuration, Instant::ZERO);
         let mut connecting = Box::pin(Stream::connect(&stack, CLIENT, 7, BUFFERS));
@@ -470,5 +499,49 @@ struct Never;
 impl mote_webserver::Clock for Never {
     async fn sleep(&self, _: core::time::Duration) {
         forever().await;
+    }
+}
+
+#[test]
+fn checksums_may_be_left_to_the_device() {
+    let mut stacks = pair(usize::MAX, fixed(CLIENT));
+    for stack in &mut stacks {
+        stack.device(|wire| wire.offloads = true);
+        stack.relink(Instant::ZERO);
+    }
+    let listener = listen(&stacks[0]);
+    run(
+        &stacks,
+        vec![
+            Box::pin(async {
+                transfer(&stacks[1], 7, 5000).await;
+                assert_eq!(dns::resolve(&stacks[1], "mote.test").await, Ok(Ipv4Addr::new(1, 2, 3, 4)));
+            }),
+            Box::pin(echo(&listener)),
+            Box::pin(name_server(&stacks[0])),
+        ],
+    );
+}
+
+#[test]
+fn no_frame_is_too_odd_for_the_checksums() {
+    let mut state = 1_u32;
+    let mut random = move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    for length in 0..200 {
+        for _ in 0..50 {
+            let mut frame: Vec<u8> = (0..length).map(|_| random()).collect();
+            for (offset, byte) in
+                [(12, 8), (13, 0), (14, 0x45), (16, 0), (17, length as u8), (23, 6 + 11 * (random() % 2))]
+            {
+                if let Some(place) = frame.get_mut(offset) {
+                    *place = byte;
+                }
+            }
+            let _ = offload::is_intact(&frame);
+            offload::leave_checksum(&mut frame);
+        }
     }
 }
