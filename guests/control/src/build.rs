@@ -15,10 +15,14 @@ use xen_abi::Zeroed;
 use xen_abi::domctl::{ArchConfig, CoreRegs, CreateDomain, VGCF_ONLINE, VcpuContext, create};
 use xen_abi::mote::flags;
 
+use crate::console;
+
 /// Pages in a block, as a power of two.
 const BLOCK_ORDER: u32 = (BLOCK_SIZE / PAGE_SIZE).trailing_zeros();
 /// Extents of memory that are asked for at once.
 const PART: usize = 128;
+/// Bytes of the rings that a domain has for console and xenstore, besides its memory.
+const MAGIC: u64 = 2 * PAGE_SIZE;
 /// SPIs that a domain has without devices: the UART's and 31 more.
 const SPIS: u32 = 32;
 /// `SPSR_EL2` of a vCPU that starts: EL1h, everything masked (Arm ARM C5.2.19).
@@ -93,6 +97,10 @@ pub fn build(
         }
         None => plan.place(populate_anywhere(id, definition.memory)?, wishes.seed)?,
     };
+    if definition.enhanced {
+        let mut pages = [console::FRAME, console::FRAME + 1];
+        domains::populate(id, &mut pages, 0).map_err(|_| BuildError::Memory)?;
+    }
     give_devices(id, plan.devices())?;
     let loaded = contents.pieces.iter().try_for_each(|(at, bytes)| window.write(id, at.0, bytes));
     // Else it could not be destroyed.
@@ -119,7 +127,6 @@ fn create(definition: &Definition, wishes: Wishes, devices: &Devices) -> Result<
     let domain = Unfinished(id);
     let has = [
         (definition.vpl011, flags::VPL011),
-        (definition.enhanced, flags::CONSOLE),
         (definition.track_touched, flags::TRACK_TOUCHED),
         (definition.direct_map, flags::DIRECT_MAP),
         (wishes.focus, flags::FOCUS),
@@ -128,7 +135,7 @@ fn create(definition: &Definition, wishes: Wishes, devices: &Devices) -> Result<
     let ready = definition.ready.as_deref().unwrap_or("");
     domains::describe(id, &definition.name, ready, flags).map_err(refused("its description"))?;
     domains::set_vcpus(id, definition.vcpus).map_err(refused("its vCPUs"))?;
-    domains::limit_memory(id, definition.memory).map_err(refused("its memory"))?;
+    domains::limit_memory(id, definition.memory + MAGIC).map_err(refused("its memory"))?;
     if definition.weight != DEFAULT_WEIGHT {
         domains::set_weight(id, definition.weight as u16).map_err(refused("its weight"))?;
     }

@@ -4,10 +4,14 @@ use alloc::collections::BTreeMap;
 
 use mote_builder::config::Definition;
 
+use crate::console::Console;
+
 /// A domain.
 pub struct Domain {
     /// What it was asked to be.
     pub definition: Definition,
+    /// Its console ring, if it has one.
+    pub console: Option<Console>,
 }
 
 /// The domains by their numbers.
@@ -33,6 +37,11 @@ impl Domains {
     /// All of them, by their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (u16, &Domain)> {
         self.0.iter().map(|(id, domain)| (*id, domain))
+    }
+
+    /// All console rings.
+    pub fn consoles(&self) -> impl Iterator<Item = &Console> {
+        self.0.values().filter_map(|domain| domain.console.as_ref())
     }
 
     /// Whether there is somebody left to run the machine for: a driver domain alone has nobody to drive for.

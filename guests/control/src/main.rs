@@ -14,6 +14,7 @@
 extern crate alloc;
 
 mod build;
+mod console;
 mod domains;
 mod machine;
 mod reaper;
@@ -24,7 +25,7 @@ use core::cell::RefCell;
 
 use mote_unikernel::executor::Executor;
 use mote_unikernel::xen::boot::BootMemory;
-use mote_unikernel::{Machine, println};
+use mote_unikernel::{Machine, power, println};
 
 use reaper::Reaper;
 use toolstack::Toolstack;
@@ -34,6 +35,7 @@ mote_unikernel::entry!(main);
 fn main(machine: Machine) {
     let mut boot = BootMemory::take().expect("nobody asked before");
     let reaper = Reaper::new().expect("the hypervisor tells of domains that end");
+    let typing = console::typing().expect("the hypervisor tells of what is typed");
     let mut toolstack = Toolstack::new(&machine).expect("addresses at which other domains' memory can be mapped");
     let all = match machine::read(&machine, &boot) {
         Ok((configuration, mut seeds, all)) => {
@@ -51,6 +53,10 @@ fn main(machine: Machine) {
     }
     let toolstack = RefCell::new(toolstack);
     let mut executor = Executor::new();
-    executor.spawn(reaper.run(&toolstack));
+    executor.spawn(console::serve(typing, &toolstack));
+    executor.spawn(async {
+        reaper.run(&toolstack).await;
+        power::shutdown()
+    });
     executor.run();
 }

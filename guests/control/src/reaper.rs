@@ -5,7 +5,6 @@ use core::cell::RefCell;
 use mote_unikernel::xen::{Errno, domains, events::Port};
 use xen_abi::Zeroed;
 use xen_abi::domctl::{GetDomainInfo, info};
-use xen_abi::sched::reason;
 use xen_abi::xen::virq;
 
 use crate::report;
@@ -54,6 +53,10 @@ fn for_each_ended(mut found: impl FnMut(&GetDomainInfo)) {
 /// Reports a domain and takes it apart.
 fn bury(toolstack: &mut Toolstack, ended: &GetDomainInfo) {
     let Some(domain) = toolstack.domains.get(ended.domain) else { return };
+    if let Some(console) = &domain.console {
+        // It writes no more.
+        while console.show() {}
+    }
     let code = ended.flags >> info::SHUTDOWN_SHIFT & 0xff;
     if let Ok(usage) = domains::usage(ended.domain) {
         report::domain(ended.domain, &domain.definition, code, &usage);

@@ -12,6 +12,7 @@ use mote_unikernel::{Machine, println};
 use xen_abi::sched::reason;
 
 use crate::build::{self, BuildError, Wishes};
+use crate::console::Console;
 use crate::domains::{Domain, Domains};
 use crate::machine::module;
 use crate::report;
@@ -71,7 +72,12 @@ impl Toolstack {
                 println!("{} cannot be joined with domain {peer}", definition.name);
             }
         }
-        self.domains.insert(id, Domain { definition });
+        let console = definition.enhanced.then(|| Console::give(id)).transpose();
+        let console = console.map_err(|error| {
+            let _ = hypervisor::destroy(id);
+            BuildError::Refused("its console", error.number())
+        })?;
+        self.domains.insert(id, Domain { definition, console });
         Ok(id)
     }
 

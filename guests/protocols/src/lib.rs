@@ -7,8 +7,6 @@
 #![forbid(unsafe_code)]
 
 pub mod blkif;
-<<<<<<< HEAD
+pub mod console;
 pub mod ring;
-=======
->>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
 pub mod xenbus;

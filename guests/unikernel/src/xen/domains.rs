@@ -8,7 +8,7 @@ use xen_abi::domctl::{
 use xen_abi::event_channel::{self, AllocUnbound};
 use xen_abi::hvm::{Param, SET_PARAM};
 use xen_abi::memory::{self, Reservation};
-use xen_abi::mote::{self, Connect, Describe, Join, Usage};
+use xen_abi::mote::{self, Connect, Describe, Join, Text, Usage};
 use xen_abi::sched::RemoteShutdown;
 use xen_abi::sysctl::{self, GetDomainInfoList, Physinfo, Sysctl};
 use xen_abi::xen::{domid, hypercall};
@@ -183,6 +183,24 @@ pub fn shut_down(domain: u16, reason: u32) -> Result<(), Errno> {
 /// The hypervisor's.
 pub fn destroy(domain: u16) -> Result<(), Errno> {
     domctl(op::DESTROYDOMAIN, domain, &mut [0_u8; 0])
+}
+
+/// Writes to the machine's console in a domain's name.
+///
+/// # Errors
+/// The hypervisor's: more than 128 bytes.
+pub fn print(domain: u16, text: &[u8]) -> Result<(), Errno> {
+    domctl(mote::op::PRINT, domain, &mut Text { at: address(text.as_ptr()), length: text.len() as u32, pad: 0 })
+}
+
+/// Takes what was typed for a domain, as much as `into` has room for; returns how many bytes that were.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn typed(domain: u16, into: &mut [u8]) -> Result<usize, Errno> {
+    let mut text = Text { at: address(into.as_mut_ptr()), length: into.len() as u32, pad: 0 };
+    domctl(mote::op::TYPED, domain, &mut text)?;
+    Ok(text.length as usize)
 }
 
 /// What a domain cost.

@@ -33,8 +33,9 @@ const WORDS: usize = 16;
 static SHARED: Once<Page> = Once::new();
 /// Events that came and were not taken yet.
 static CAME: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
-/// Who waits for which port.
+/// Who waits for which port, and for any.
 static WAITING: Mutex<Vec<(u32, Waker)>> = Mutex::new(Vec::new());
+const ANY: u32 = 0;
 
 /// Maps the shared page and has events delivered, once.
 fn start() {
@@ -72,8 +73,30 @@ fn collect() {
             }
         }
     }
-    let ready = |(port, _): &mut (u32, Waker)| has_come(*port);
+    let ready = |(port, _): &mut (u32, Waker)| *port == ANY || has_come(*port);
     WAITING.lock().extract_if(.., ready).for_each(|(_, waker)| waker.wake());
+}
+
+/// Notes who is to be woken by an event of `port`. Whoever looks again before it comes is noted once.
+fn wait_for(port: u32, waker: &Waker) {
+    let mut waiting = WAITING.lock();
+    if !waiting.iter().any(|(other, known)| *other == port && known.will_wake(waker)) {
+        waiting.push((port, waker.clone()));
+    }
+}
+
+/// Waits for an event of any port, and takes none: for whoever looks at many ports.
+pub async fn any() {
+    start();
+    let mut waited = false;
+    poll_fn(|context| {
+        if core::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        interrupts::masked(|| wait_for(ANY, context.waker()));
+        Poll::Pending
+    })
+    .await;
 }
 
 fn has_come(port: u32) -> bool {

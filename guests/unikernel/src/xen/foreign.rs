@@ -2,7 +2,9 @@
 
 use core::mem::ManuallyDrop;
 use core::ops::Range;
+use core::sync::atomic::AtomicU32;
 
+use mote_protocols::ring::Shared;
 use xen_abi::errno::Errno;
 use xen_abi::memory::{AddToPhysmapBatch, RemoveFromPhysmap, op, space};
 use xen_abi::xen::{MulticallEntry, domid, hypercall};
@@ -106,6 +108,12 @@ impl Mapping {
     #[must_use]
     pub fn page(&self) -> &Page {
         &self.0
+    }
+}
+
+impl Shared for Mapping {
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        self.page().word(offset)
     }
 }
 

@@ -3,6 +3,7 @@
 use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use mote_protocols::ring::Shared;
 use spin::Once;
 use xen_abi::errno::Errno;
 use xen_abi::grant_table::{Entry, GrantStatus, Map, RESERVED_ENTRIES, Unmap, flags, map, op};
@@ -127,6 +128,12 @@ impl Mapping {
     #[must_use]
     pub fn page(&self) -> &Page {
         &self.page
+    }
+}
+
+impl Shared for Mapping {
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        self.page().word(offset)
     }
 }
 

@@ -4,8 +4,8 @@
 //! the first [`grants::Grant`] the grant table. What [`domains`], [`foreign`] and [`boot`] have is for a control domain.
 
 pub mod boot;
-pub mod domains;
 pub mod copy;
+pub mod domains;
 pub mod events;
 pub mod foreign;
 pub mod grants;

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
+use mote_protocols::ring::Shared;
 use xen_abi::errno::Errno;
 use xen_abi::memory::{AddToPhysmap, Reservation, op};
 use xen_abi::xen::{domid, hypercall};
@@ -106,6 +107,12 @@ impl Page {
 pub(super) fn refill(page: Page) {
     if page.populate().is_err() {
         core::mem::forget(page);
+    }
+}
+
+impl Shared for Page {
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        Self::word(self, offset)
     }
 }
 
