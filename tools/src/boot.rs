@@ -1,5 +1,6 @@
 //! From a configuration to a machine that is ready to be switched on.
 
+mod control;
 pub mod machine;
 pub mod modules;
 pub mod tree;
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 use crate::build::{self, Program, Symbols, syndrome};
 use crate::cli::Hypervisor;
 use crate::config::source::Source;
-use crate::config::{Config, Module, Role, kernel};
+use crate::config::{Config, Disk, Module, Role, kernel};
 use crate::console::{Console, Heard};
 use crate::failure::{Failure, Result};
 use crate::session::{self, End, Turns};
@@ -49,8 +50,16 @@ impl Boot {
         setup::ensure(&needs(config, hypervisor))?;
         let scratch = tempfile::tempdir().into_diagnostic().wrap_err("cannot make a temporary directory")?;
         let mut tree = Tree::read(&machine.device_tree(scratch.path())?)?;
-        let placed = modules::place(tree.ram()?, files(config)?)?;
+        let ram = tree.ram()?;
+        let control = match hypervisor {
+            Hypervisor::Mote => control::files(&tree, ram, config.control.memory, scratch.path())?,
+            Hypervisor::Xen => Vec::new(),
+        };
+        let placed = modules::place(ram, control.into_iter().chain(files(config)?).collect())?;
         tree.add(config, &placed, hypervisor, interactive);
+        if let (Hypervisor::Mote, Some(own)) = (hypervisor, placed.first_chunk()) {
+            tree.add_control(own, config.control.memory);
+        }
         let dtb = scratch.path().join("tree.dtb");
         std::fs::write(&dtb, tree.to_dtb())
             .map_err(|error| Failure::unable(miette!("cannot write {}: {error}", dtb.display())))?;
@@ -63,6 +72,10 @@ impl Boot {
         arguments.extend(["-kernel".into(), image.display().to_string()]);
         arguments.extend(["-dtb".into(), dtb.display().to_string()]);
         arguments.extend(placed.iter().flat_map(loader));
+        if hypervisor == Hypervisor::Mote {
+            let disks = config.domains.iter().flat_map(|domain| &domain.disks);
+            arguments.extend(disks.enumerate().flat_map(disk));
+        }
         let starves = hypervisor == Hypervisor::Xen && machine.icount && machine.cpus > 1;
         let control = starves.then(|| scratch.path().join("qmp"));
         arguments.extend(control.iter().flat_map(|socket| Turns::arguments(socket)));
@@ -117,7 +130,7 @@ impl Boot {
 fn needs(config: &Config, hypervisor: Hypervisor) -> Vec<Need> {
     let mut needs = vec![Need::Qemu];
     match hypervisor {
-        Hypervisor::Mote => needs.push(Need::Target(setup::Target::Hypervisor)),
+        Hypervisor::Mote => needs.extend([setup::Target::Hypervisor, setup::Target::Guest].map(Need::Target)),
         Hypervisor::Xen => needs.push(Need::Xen),
     }
     let modules = config.domains.iter().flat_map(|domain| &domain.modules);
@@ -163,6 +176,14 @@ fn file(module: &Module) -> Result<File> {
         .map_err(|error| Failure::unable(miette!("cannot read {}: {error}", path.display())))?
         .len();
     Ok(File { node: module.node.clone(), path, size })
+}
+
+/// QEMU's arguments for a guest's disk.
+fn disk((number, disk): (usize, &Disk)) -> [String; 4] {
+    let (file, read_only) = (escape(&disk.file), if disk.read_only { "on" } else { "off" });
+    let drive = format!("if=none,id=disk{number},format=raw,file={file},read-only={read_only}");
+    let device = format!("virtio-blk-device,drive=disk{number},serial={}", disk.serial);
+    ["-drive".into(), drive, "-device".into(), device]
 }
 
 /// QEMU's arguments that put a module into memory.

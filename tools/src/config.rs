@@ -4,6 +4,7 @@
 //! as written: [`crate::boot`] adds to it, nothing here removes from it.
 
 mod check;
+mod devices;
 mod dtc;
 pub(crate) mod kernel;
 mod mistake;
@@ -32,6 +33,23 @@ pub struct Config {
     pub tree: DeviceTree,
     /// The guests, in the order of the file, which is the order of their domain numbers.
     pub domains: Vec<Domain>,
+    /// What the configuration says of the control domain.
+    pub control: Control,
+}
+
+/// The control domain, which builds the guests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Its node's name, if it has one.
+    pub node: Option<String>,
+    /// Memory in bytes.
+    pub memory: u64,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { node: None, memory: 2 << 20 }
+    }
 }
 
 /// A guest.
@@ -45,6 +63,19 @@ pub struct Domain {
     pub shell: bool,
     /// What is loaded for it.
     pub modules: Vec<Module>,
+    /// Its disks.
+    pub disks: Vec<Disk>,
+}
+
+/// A disk of a guest's: a file of this machine, which the emulated one has as a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// By this serial number the emulated machine's disk is known as the guest's.
+    pub serial: String,
+    /// Its content.
+    pub file: PathBuf,
+    /// Whether it cannot be written.
+    pub read_only: bool,
 }
 
 /// Bytes to be loaded for a guest.
@@ -94,16 +125,16 @@ impl Config {
         }
         let compiled = dtc::compile(path)?;
         let mut mistakes = compiled.mistakes;
-        let (tree, domains) = match compiled.tree {
+        let (tree, (domains, control)) = match compiled.tree {
             Some(tree) => {
-                let (domains, found) = check::check(&tree, directory(path), memory);
-                mistakes.extend(found);
-                (tree, domains)
+                let (found, wrong) = check::check(&tree, directory(path), memory);
+                mistakes.extend(wrong);
+                (tree, found)
             }
-            None => (DeviceTree::new(), Vec::new()),
+            None => (DeviceTree::new(), Default::default()),
         };
         if mistakes.is_empty() {
-            return Ok(Self { path: path.into(), tree, domains });
+            return Ok(Self { path: path.into(), tree, domains, control });
         }
         let places = compiled.positions;
         Err(Failure::misused(mistakes.into_iter().map(|m| m.into_report(&places)).collect()))

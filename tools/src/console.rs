@@ -1,25 +1,28 @@
 //! What the machine prints, understood: whose line it is, and which lines are reports.
 
 mod lines;
+mod reports;
 mod screen;
 mod xen;
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
+use mote_builder::config::CONTROL;
+
 use crate::cli::Hypervisor;
 use crate::report::{DomainReport, MachineReport, Report, State};
 use crate::session::{Listener, Wish};
 use lines::Lines;
+use reports::{Reports, Taken};
 use screen::Screen;
 use xen::Xen;
 
 /// What a line of Mote's own begins with.
 const MOTE: &str = "(mote) ";
-/// What a report begins with.
-const REPORT: &str = "(mote) report ";
 /// What the last words of Mote begin with.
-const MOTE_PANICS: [&str; 2] = ["(mote) panic on pcpu", "(mote) fault in the hypervisor"];
+const MOTE_PANICS: [&str; 3] =
+    ["(mote) panic on pcpu", "(mote) fault in the hypervisor", "(mote) it did so too soon to be built again"];
 /// What a panic of Xen's begins with.
 const XEN_PANIC: &str = "(XEN) Panic on CPU";
 /// What remains of a panic's report is printed within this time.
@@ -87,6 +90,8 @@ pub type Watcher<'a> = Box<dyn FnMut(&Line) -> Wish + 'a>;
 /// The console of one run.
 pub struct Console<'a> {
     names: Vec<String>,
+    // What is left of reports that came in parts.
+    reports: Reports,
     view: View,
     out: Box<dyn Write + 'a>,
     verbose: bool,
@@ -105,6 +110,7 @@ impl<'a> Console<'a> {
         let xen = (hypervisor == Hypervisor::Xen).then(|| Xen::new(names.clone()));
         Self {
             names,
+            reports: Reports::default(),
             view: View::Lines(Lines::default()),
             out: Box::new(out),
             verbose: false,
@@ -172,11 +178,13 @@ impl<'a> Console<'a> {
     }
 
     fn line(&mut self, raw: &str) -> io::Result<()> {
-        if let Some(json) = raw.strip_prefix(REPORT) {
-            let understood = self.report(json);
-            if understood && !self.verbose {
-                return Ok(());
-            }
+        let understood = match self.reports.take(raw) {
+            Taken::Nothing => false,
+            Taken::Part => true,
+            Taken::Report(json) => self.report(&json),
+        };
+        if understood && !self.verbose {
+            return Ok(());
         }
         self.notice_panic(raw);
         let lines = match &mut self.xen {
@@ -228,7 +236,7 @@ impl<'a> Console<'a> {
     fn attribute(&self, raw: &str) -> Line {
         if !raw.starts_with(MOTE)
             && let Some((name, text)) = raw.split_once(": ").or_else(|| Some((raw.strip_suffix(':')?, "")))
-            && self.names.iter().any(|known| known == name)
+            && (name == CONTROL || self.names.iter().any(|known| known == name))
         {
             return Line { speaker: Some(name.into()), text: text.into() };
         }
@@ -283,11 +291,14 @@ mod tests {
     #[test]
     fn reports_are_collected_and_hidden() {
         let report = crate::report::tests::HELLO.replace('\n', "");
-        let text = format!("(mote) 2 pCPUs\r\nhello: hi\r\n(mote) report {report}\r\n(mote) off\r\n");
+        let (begin, end) = report.split_at(200);
+        let text = format!(
+            "(mote) 2 pCPUs\r\nhello: hi\r\ncontrol: report {begin}\r\nhello: ho\r\ncontrol: {end}\r\n(mote) off\r\n"
+        );
         let mut shown = Vec::new();
         let heard = hear(Console::new(Hypervisor::Mote, vec!["hello".into()], &mut shown), &text);
         assert_eq!(heard.reports.len(), 1);
-        assert_eq!(String::from_utf8_lossy(&shown), "(mote) 2 pCPUs\nhello: hi\n(mote) off\n");
+        assert_eq!(String::from_utf8_lossy(&shown), "(mote) 2 pCPUs\nhello: hi\nhello: ho\n(mote) off\n");
     }
 
     #[test]

@@ -34,13 +34,24 @@ pub struct Placed {
     pub range: PaRange,
 }
 
+/// Where QEMU puts the machine's device tree.
+#[must_use]
+pub const fn machine_tree(ram: PaRange) -> u64 {
+    (ram.base().0 + qemu_tree_offset(ram)).next_multiple_of(ALIGNMENT)
+}
+
+const fn qemu_tree_offset(ram: PaRange) -> u64 {
+    let half = ram.size() / 2;
+    if half < QEMU_TREE_MAX { half } else { QEMU_TREE_MAX }
+}
+
 /// Gives every one of `files` a place in `ram`, after the device tree and without overlap.
 ///
 /// # Errors
 ///
 /// They do not all fit: the message says how much memory would do.
 pub fn place(ram: PaRange, files: Vec<File>) -> Result<Vec<Placed>> {
-    let mut next = ram.base().0 + (ram.size() / 2).min(QEMU_TREE_MAX) + QEMU_TREE_ROOM;
+    let mut next = machine_tree(ram) + QEMU_TREE_ROOM;
     let mut placed = Vec::with_capacity(files.len());
     for file in files {
         let start = next.next_multiple_of(ALIGNMENT);

@@ -53,6 +53,12 @@ impl Tree {
     /// `interactive` says whether somebody sits at the console.
     pub fn add(&mut self, config: &Config, placed: &[Placed], hypervisor: Hypervisor, interactive: bool) {
         merge(&mut self.0.root, &config.tree.root);
+        if let (Hypervisor::Xen, Some(control)) = (hypervisor, &config.control.node)
+            && let Some(chosen) = self.0.find_node_mut(CHOSEN)
+        {
+            // To Xen it would be a guest.
+            chosen.remove_child(control);
+        }
         for domain in &config.domains {
             self.complete(domain, placed, interactive);
         }
@@ -66,6 +72,33 @@ impl Tree {
             let arguments = xen_arguments(&console, interactive, own.as_deref());
             set(chosen, "xen,xen-bootargs", c_string(&arguments));
         }
+    }
+
+    /// Adds the control domain's own `modules`, with `memory` bytes for it.
+    pub fn add_control(&mut self, modules: &[Placed; 2], memory: u64) {
+        let Some(chosen) = self.0.find_node_mut(CHOSEN) else { return };
+        let address_cells = *cell(chosen, "#address-cells").get_or_insert(2);
+        let size_cells = *cell(chosen, "#size-cells").get_or_insert(2);
+        set(chosen, "#address-cells", address_cells.to_be_bytes().into());
+        set(chosen, "#size-cells", size_cells.to_be_bytes().into());
+        for (placed, kind) in modules.iter().zip(["multiboot,kernel", "multiboot,device-tree"]) {
+            let mut node = DeviceTreeNode::new_unchecked(placed.file.node.as_str());
+            set(&mut node, "compatible", [&c_string(kind)[..], &c_string("multiboot,module")].concat());
+            let mut reg = in_cells(placed.range.base().0, address_cells);
+            reg.extend(in_cells(placed.range.size(), size_cells));
+            set(&mut node, "reg", reg);
+            if kind == "multiboot,kernel" {
+                set(&mut node, "mote,memory", (memory / 1024).to_be_bytes().into());
+            }
+            chosen.add_child(node);
+        }
+    }
+
+    /// The machine's seed for random numbers.
+    #[must_use]
+    pub fn seed(&self) -> Option<Vec<u8>> {
+        let seed = self.0.find_node(CHOSEN)?.property("rng-seed")?;
+        Some(seed.value().to_vec())
     }
 
     /// The tree as the bytes that a boot loader passes on.
@@ -126,7 +159,7 @@ fn merge(node: &mut DeviceTreeNode, addition: &DeviceTreeNode) {
     }
 }
 
-fn set(node: &mut DeviceTreeNode, name: &str, value: Vec<u8>) {
+pub(super) fn set(node: &mut DeviceTreeNode, name: &str, value: Vec<u8>) {
     node.add_property(DeviceTreeProperty::new_unchecked(name, value));
 }
 

@@ -6,17 +6,18 @@ use std::path::Path;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 use dtoolkit::{Node, Property};
 
-use mote_core::config::{ConfigError, is_name};
-use mote_core::events::MAX_PORT;
+use mote_builder::config::{self as binding, ConfigError, MAX_PORT, is_name};
 
 use super::mistake::Mistake;
 use super::property::{self, Support, did_you_mean};
 use super::source::{self, Source};
-use super::{DOMAIN, Domain, Module, Role, kernel};
+use super::{Control, DOMAIN, Domain, Module, Role, devices, kernel};
 use crate::boot::machine::Memory;
 
 /// KiB in a page: memory is given in whole pages.
 const PAGE_KIB: u64 = 4;
+/// And with `direct-map` in blocks.
+const BLOCK_KIB: u64 = 2048;
 /// The least memory a guest can be given, in KiB.
 const MEMORY_MIN_KIB: u64 = 64;
 /// The most memory a guest's physical map has room for, in KiB: both of Xen's banks.
@@ -25,8 +26,12 @@ const MEMORY_MAX_KIB: u64 = (3 + 1016) << 20;
 const CPUS_MAX: u32 = 128;
 /// credit2's range of weights.
 const WEIGHTS: std::ops::RangeInclusive<u32> = 1..=65_535;
-/// What the hypervisor itself and the machine's device tree take at most.
+/// What the hypervisor itself, the control domain unless more is said, and the machine's device tree take at most.
 const RESERVED_MIB: u64 = 8;
+/// The least memory of the control domain, in KiB.
+const CONTROL_MIN_KIB: u64 = 1024;
+/// The guests, and what is said of the control domain.
+type Found = (Vec<Domain>, Control);
 
 /// What a node of an event channel is compatible with.
 const CHANNEL: &str = "xen,evtchn-v1";
@@ -36,17 +41,21 @@ const CPUS_HELP: &str = "cpus is one number from 1 to 128: cpus = <2>;";
 
 /// The guests `tree` describes, and every mistake in it, for a file in `directory` and a machine
 /// with `memory`. A guest with a mistake may be missing.
-pub fn check(tree: &DeviceTree, directory: &Path, memory: Memory) -> (Vec<Domain>, Vec<Mistake>) {
-    let mut check = Check { directory, guests: source::guests(), mistakes: Vec::new() };
+pub fn check(tree: &DeviceTree, directory: &Path, memory: Memory) -> (Found, Vec<Mistake>) {
+    let mut check = Check { directory, guests: source::guests(), control: Control::default(), mistakes: Vec::new() };
     let domains = check.chosen(tree);
     check.joints(tree);
+    devices::backends(&mut check, tree);
     check.total(&domains, memory);
-    (domains, check.mistakes)
+    ((domains, check.control), check.mistakes)
 }
 
-struct Check<'a> {
-    directory: &'a Path,
+/// What is checked, and what was found.
+pub struct Check<'a> {
+    /// Where the file is.
+    pub directory: &'a Path,
     guests: Vec<String>,
+    control: Control,
     mistakes: Vec<Mistake>,
 }
 
@@ -65,6 +74,13 @@ impl Check<'_> {
             if !is_compatible(node, DOMAIN) {
                 self.node(&path, "this is no guest", format!("a guest has compatible = \"{DOMAIN}\";"));
                 continue;
+            }
+            if node.property("mote,control").is_some() {
+                self.control_domain(&path, node);
+                continue;
+            }
+            if node.name() == binding::CONTROL {
+                self.node(&path, "the control domain is called so", "give the guest another name");
             }
             if !is_name(node.name()) {
                 let help = ConfigError::Name.to_string();
@@ -91,14 +107,33 @@ impl Check<'_> {
         self.enhancement(path, node);
         let memory = self.memory(path, node).unwrap_or(0).saturating_mul(1024);
         self.channels(path, node);
+        let disks = devices::check(self, path, node);
         let modules: Vec<Module> = node
             .children()
-            .filter(|child| !is_compatible(child, CHANNEL))
+            .filter(|child| !is_compatible(child, CHANNEL) && !devices::is_one(child))
             .filter_map(|child| self.module(&format!("{path}/{}", child.name()), child, memory))
             .collect();
         self.roles(path, node);
         let shell = node.property("mote,shell").is_some();
-        Domain { name: node.name().into(), memory, shell, modules }
+        Domain { name: node.name().into(), memory, shell, modules, disks }
+    }
+
+    /// What is said of the control domain.
+    fn control_domain(&mut self, path: &str, node: &DeviceTreeNode) {
+        self.names(path, node, property::CONTROL);
+        if self.control.node.is_some() {
+            self.node(path, "a second control domain", "there is one; remove the other node");
+        }
+        if let Some(child) = node.children().next() {
+            let path = format!("{path}/{}", child.name());
+            self.node(&path, "the control domain needs no module", "remove it: the tool builds guests/control");
+        }
+        let kib = self.memory(path, node).unwrap_or(0);
+        if kib > 0 && kib < CONTROL_MIN_KIB {
+            let what = format!("{kib} KiB are too little for the control domain");
+            self.property(path, "memory", what, format!("it needs at least memory = <0x0 {CONTROL_MIN_KIB:#x}>;"));
+        }
+        self.control = Control { node: Some(node.name().into()), memory: kib.saturating_mul(1024) };
     }
 
     fn cells_properties(&mut self, path: &str, node: &DeviceTreeNode) {
@@ -122,7 +157,7 @@ impl Check<'_> {
         }
     }
 
-    /// The memory in KiB, if it can be had.
+    /// The memory in KiB, if it can be had. Where the machine has it it comes in blocks.
     fn memory(&mut self, path: &str, node: &DeviceTreeNode) -> Option<u64> {
         let what = match cells(node, "memory") {
             None => {
@@ -137,6 +172,9 @@ impl Check<'_> {
                     format!("{kib} KiB are more than a guest's memory map has room for")
                 }
                 kib if kib % PAGE_KIB != 0 => format!("{kib} KiB are not whole pages of 4 KiB"),
+                kib if kib % BLOCK_KIB != 0 && node.property("direct-map").is_some() => {
+                    format!("{kib} KiB are not whole blocks of {BLOCK_KIB} KiB, in which direct-map gives it")
+                }
                 kib => return Some(kib),
             },
             Some(Err(length)) => format!("{length} bytes instead of 8"),
@@ -146,9 +184,15 @@ impl Check<'_> {
     }
 
     fn strings_and_flags(&mut self, path: &str, node: &DeviceTreeNode) {
-        for flag in ["vpl011", "mote,shell", "mote,track-touched"] {
+        for flag in ["vpl011", "mote,shell", "mote,track-touched", "mote,driver", "direct-map"] {
             if node.property(flag).is_some_and(|property| !property.value().is_empty()) {
                 self.property(path, flag, "takes no value", format!("write {flag};"));
+            }
+        }
+        for only_drivers in ["direct-map", "xen,passthrough"] {
+            if node.property(only_drivers).is_some() && node.property("mote,driver").is_none() {
+                let help = "there is no IOMMU: who has a device has the machine. Say mote,driver; if that is meant";
+                self.property(path, only_drivers, "is only for a guest with mote,driver", help);
             }
         }
         match cells(node, "mote,weight") {
@@ -304,7 +348,8 @@ impl Check<'_> {
     }
 
     fn total(&mut self, domains: &[Domain], machine: Memory) {
-        let given = domains.iter().fold(0u64, |sum, domain| sum.saturating_add(domain.memory));
+        let more = self.control.memory.saturating_sub(Control::default().memory);
+        let given = domains.iter().fold(more, |sum, domain| sum.saturating_add(domain.memory));
         let free = machine.bytes().saturating_sub(RESERVED_MIB << 20);
         if given > free {
             let (given, free) = (given >> 20, free >> 20);
@@ -320,7 +365,7 @@ impl Check<'_> {
     }
 
     /// Reports every property of `node` that is not among `known`.
-    fn names(&mut self, path: &str, node: &DeviceTreeNode, known: &[(&str, Support)]) {
+    pub fn names(&mut self, path: &str, node: &DeviceTreeNode, known: &[(&str, Support)]) {
         for property in node.properties() {
             let name = property.name();
             match known.iter().find(|(known, _)| *known == name) {
@@ -336,11 +381,13 @@ impl Check<'_> {
         }
     }
 
-    fn node(&mut self, path: &str, what: impl Into<String>, help: impl Into<String>) {
+    /// Something is wrong with a node.
+    pub fn node(&mut self, path: &str, what: impl Into<String>, help: impl Into<String>) {
         self.mistakes.push(Mistake::in_node(path, what, help));
     }
 
-    fn property(&mut self, path: &str, name: &str, what: impl Into<String>, help: impl Into<String>) {
+    /// Something is wrong with a property.
+    pub fn property(&mut self, path: &str, name: &str, what: impl Into<String>, help: impl Into<String>) {
         let what = what.into();
         let what = if what.contains(name) { what } else { format!("{name}: {what}") };
         self.mistakes.push(Mistake::in_property(path, name, what, help));
@@ -371,7 +418,7 @@ fn cells<const N: usize>(node: &DeviceTreeNode, name: &str) -> Option<Result<[u3
 }
 
 /// The texts in the value of `name`; none if it is absent or no list of texts.
-fn strings(node: &DeviceTreeNode, name: &str) -> Vec<String> {
+pub fn strings(node: &DeviceTreeNode, name: &str) -> Vec<String> {
     let Some(property) = node.property(name) else { return Vec::new() };
     let value = property.value().strip_suffix(&[0]);
     let text = value.and_then(|value| std::str::from_utf8(value).ok());
@@ -379,6 +426,6 @@ fn strings(node: &DeviceTreeNode, name: &str) -> Vec<String> {
 }
 
 /// Whether `text` is among the node's `compatible` ones.
-fn is_compatible(node: &DeviceTreeNode, text: &str) -> bool {
+pub fn is_compatible(node: &DeviceTreeNode, text: &str) -> bool {
     strings(node, "compatible").iter().any(|compatible| compatible == text)
 }

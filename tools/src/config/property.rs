@@ -30,6 +30,8 @@ pub const DOMAIN: &[(&str, Support)] = &[
     ("memory", Both),
     ("max_grant_frames", Both),
     ("max_maptrack_frames", Both),
+    ("direct-map", Both),
+    ("mote,driver", Both),
     ("mote,peers", Both),
     ("mote,ready", Both),
     ("mote,shell", Both),
@@ -38,14 +40,37 @@ pub const DOMAIN: &[(&str, Support)] = &[
     ("phandle", Both),
     ("vpl011", Both),
     ("xen,enhanced", Both),
-    ("direct-map", XenOnly),
+    ("xen,passthrough", Both),
     ("domain-cpupool", XenOnly),
     ("llc-colors", XenOnly),
     ("max_grant_version", XenOnly),
     ("nr_spis", XenOnly),
     ("sve", XenOnly),
-    ("xen,passthrough", XenOnly),
     ("xen,static-mem", XenOnly),
+];
+
+/// What the control domain's node may say.
+pub const CONTROL: &[(&str, Support)] = &[
+    ("#address-cells", Both),
+    ("#size-cells", Both),
+    ("compatible", Both),
+    ("memory", Both),
+    ("mote,control", Both),
+    ("phandle", Both),
+];
+
+/// What a network interface's node may say.
+pub const VIF: &[(&str, Support)] =
+    &[("backend", Both), ("compatible", Both), ("local-mac-address", Both), ("mote,ip", Both), ("phandle", Both)];
+
+/// What a disk's node may say.
+pub const VBD: &[(&str, Support)] = &[
+    ("backend", Both),
+    ("compatible", Both),
+    ("mote,file", Both),
+    ("mote,vdev", Both),
+    ("phandle", Both),
+    ("read-only", Both),
 ];
 
 /// What a node of an event channel may say.

@@ -1,27 +1,19 @@
 //! The console on a terminal: everything as it comes, without the report lines.
 
-use super::REPORT;
+use super::reports::{Reports, Taken};
 
 /// Lets bytes through at once, except at the start of a line while they could still become a
 /// report.
 #[derive(Debug)]
 pub struct Screen {
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    /// At the start of a line; these bytes so far are the start of [`REPORT`].
-    Start(Vec<u8>),
-    /// In a line that is no report.
-    Line,
-    /// In a report; these are its bytes.
-    Report(Vec<u8>),
+    // At the start of a line that could be a report: its bytes so far.
+    held: Option<Vec<u8>>,
+    reports: Reports,
 }
 
 impl Default for Screen {
     fn default() -> Self {
-        Self { state: State::Start(Vec::new()) }
+        Self { held: Some(Vec::new()), reports: Reports::default() }
     }
 }
 
@@ -30,25 +22,25 @@ impl Screen {
     pub fn push(&mut self, bytes: &[u8]) -> (Vec<u8>, Vec<String>) {
         let (mut shown, mut reports) = (Vec::with_capacity(bytes.len()), Vec::new());
         for &byte in bytes {
-            match &mut self.state {
-                State::Start(held) => {
-                    held.push(byte);
-                    if held == REPORT.as_bytes() {
-                        self.state = State::Report(Vec::new());
-                    } else if !REPORT.as_bytes().starts_with(held) {
-                        shown.append(held);
-                        self.state = after(byte);
-                    }
+            let Some(mut held) = self.held.take() else {
+                shown.push(byte);
+                self.held = begins_line(byte).then(Vec::new);
+                continue;
+            };
+            held.push(byte);
+            let text = String::from_utf8_lossy(&held);
+            if byte == b'\n' {
+                match self.reports.take(text.trim_end()) {
+                    Taken::Nothing => shown.append(&mut held),
+                    Taken::Part => {}
+                    Taken::Report(json) => reports.push(json),
                 }
-                State::Line => {
-                    shown.push(byte);
-                    self.state = after(byte);
-                }
-                State::Report(json) if byte == b'\n' => {
-                    reports.push(String::from_utf8_lossy(json).trim_end().to_owned());
-                    self.state = after(byte);
-                }
-                State::Report(json) => json.push(byte),
+                self.held = Some(Vec::new());
+            } else if self.reports.may_begin(&text) {
+                self.held = Some(held);
+            } else {
+                shown.append(&mut held);
+                self.held = begins_line(byte).then(Vec::new);
             }
         }
         (shown, reports)
@@ -56,19 +48,13 @@ impl Screen {
 
     /// What is held back, at the end.
     pub fn rest(&mut self) -> Vec<u8> {
-        match &mut self.state {
-            State::Start(held) => std::mem::take(held),
-            State::Line | State::Report(_) => Vec::new(),
-        }
+        self.held.take().unwrap_or_default()
     }
 }
 
-/// The state after a byte that was shown.
-const fn after(byte: u8) -> State {
-    match byte {
-        b'\n' | b'\r' => State::Start(Vec::new()),
-        _ => State::Line,
-    }
+/// Whether a line begins after a byte that was shown.
+const fn begins_line(byte: u8) -> bool {
+    matches!(byte, b'\n' | b'\r')
 }
 
 #[cfg(test)]
@@ -77,7 +63,7 @@ mod tests {
 
     #[test]
     fn reports_vanish_however_the_bytes_are_cut() {
-        let text = b"~ # ls\r\n(mote) off\r\n(mote) report {\"a\":1}\r\n(mo";
+        let text = b"~ # ls\r\n(mote) off\r\n(mote) report {\"a\":1}\r\ncontrol: report {\"b\"\r\ncontrol: :2}\r\n(mo";
         for cut in 1..text.len() {
             let mut screen = Screen::default();
             let (mut shown, mut reports) = screen.push(&text[..cut]);
@@ -86,7 +72,7 @@ mod tests {
             shown.extend(screen.rest());
             reports.extend(later);
             assert_eq!(shown, b"~ # ls\r\n(mote) off\r\n(mo");
-            assert_eq!(reports, ["{\"a\":1}"]);
+            assert_eq!(reports, ["{\"a\":1}", "{\"b\":2}"]);
         }
     }
 

@@ -1,0 +1,140 @@
+//! A guest's network interfaces and disks: the nodes `mote,vif` and `mote,vbd`.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+
+use dtoolkit::model::{DeviceTree, DeviceTreeNode};
+use dtoolkit::{Node, Property};
+use mote_builder::config as binding;
+
+use super::Disk;
+use super::check::{Check, is_compatible, strings};
+use super::property::{self, did_you_mean};
+
+const VIF: &str = "mote,vif";
+const VBD: &str = "mote,vbd";
+/// Most devices of a kind.
+const MOST: usize = 16;
+/// Bytes that virtio's block devices have for their serial number.
+const SERIAL_MAX: usize = 20;
+
+/// Whether a node is a device of its guest.
+pub fn is_one(node: &DeviceTreeNode) -> bool {
+    is_compatible(node, VIF) || is_compatible(node, VBD)
+}
+
+/// Checks the devices of a guest; returns its disks.
+pub fn check(check: &mut Check<'_>, path: &str, guest: &DeviceTreeNode) -> Vec<Disk> {
+    let has_xenstore = match &strings(guest, "xen,enhanced")[..] {
+        [] => guest.property("xen,enhanced").is_some(),
+        [kind] => kind.is_empty() || kind == "enabled",
+        _ => false,
+    };
+    let mut disks = Vec::new();
+    let mut names = HashSet::new();
+    for node in guest.children().filter(|node| is_one(node)) {
+        let path = format!("{path}/{}", node.name());
+        if !has_xenstore {
+            check.node(&path, "the guest has no xenstore to find it in", "give the guest xen,enhanced;");
+        }
+        if is_compatible(node, VIF) {
+            vif(check, &path, node);
+        } else if let Some((vdev, disk)) = vbd(check, &path, guest.name(), node) {
+            if !names.insert(vdev.clone()) {
+                check.property(&path, "mote,vdev", format!("there is another disk {vdev}"), "call it otherwise");
+            }
+            disks.push(disk);
+        }
+    }
+    for kind in [VIF, VBD] {
+        if guest.children().filter(|node| is_compatible(node, kind)).count() > MOST {
+            check.node(path, format!("more than {MOST} nodes {kind}"), "remove some");
+        }
+    }
+    disks
+}
+
+/// Whoever serves a device must be there.
+pub fn backends(check: &mut Check<'_>, tree: &DeviceTree) {
+    let guests: Vec<_> = tree.find_node("/chosen").iter().flat_map(|node| node.children()).collect();
+    let has_driver = guests.iter().any(|guest| guest.property("mote,driver").is_some());
+    for guest in &guests {
+        for node in guest.children().filter(|node| is_one(node)) {
+            let path = format!("/chosen/{}/{}", guest.name(), node.name());
+            match &strings(node, "backend")[..] {
+                [] if node.property("backend").is_none() => {
+                    if !has_driver {
+                        let help = "add a guest with mote,driver; or name one that serves it: backend = \"name\";";
+                        check.node(&path, "there is no driver domain to serve it", help);
+                    }
+                }
+                [name] if guests.iter().any(|other| other.name() == name && name != guest.name()) => {}
+                [name] => {
+                    let others = guests.iter().map(|other| other.name()).filter(|other| *other != guest.name());
+                    let what = format!("there is no other guest `{name}`");
+                    check.property(&path, "backend", what, did_you_mean(name, others));
+                }
+                _ => check.property(&path, "backend", "is not one name", "write backend = \"name\";"),
+            }
+        }
+    }
+}
+
+fn vif(check: &mut Check<'_>, path: &str, node: &DeviceTreeNode) {
+    check.names(path, node, property::VIF);
+    if let Some(mac) = node.property("local-mac-address") {
+        let help = "write six bytes: local-mac-address = [00 16 3e 12 34 56];";
+        match mac.value() {
+            [0, 0, 0, 0, 0, 0] => check.property(path, "local-mac-address", "is no address", help),
+            [first, _, _, _, _, _] if first & 1 == 0 => {}
+            [_, _, _, _, _, _] => check.property(path, "local-mac-address", "is a group's address", help),
+            other => {
+                let what = format!("{} bytes instead of 6", other.len());
+                check.property(path, "local-mac-address", what, help);
+            }
+        }
+    }
+    let ip = strings(node, "mote,ip");
+    let is_address = matches!(&ip[..], [text] if text.parse::<Ipv4Addr>().is_ok());
+    if node.property("mote,ip").is_some() && !is_address {
+        check.property(path, "mote,ip", "is no IPv4 address", "write mote,ip = \"10.0.2.20\";");
+    }
+}
+
+fn vbd(check: &mut Check<'_>, path: &str, guest: &str, node: &DeviceTreeNode) -> Option<(String, Disk)> {
+    const VDEV_HELP: &str = "write mote,vdev = \"xvda\"; disks are xvda to xvdp, partitions xvda1 to xvda15";
+    check.names(path, node, property::VBD);
+    if node.property("read-only").is_some_and(|flag| !flag.value().is_empty()) {
+        check.property(path, "read-only", "takes no value", "write read-only;");
+    }
+    let vdev = match &strings(node, "mote,vdev")[..] {
+        [vdev] if binding::vdev_number(vdev).is_some() => Some(vdev.clone()),
+        [] if node.property("mote,vdev").is_none() => {
+            check.node(path, "it is not said what the disk is called in the guest", VDEV_HELP);
+            None
+        }
+        _ => {
+            check.property(path, "mote,vdev", "is not what a disk can be called", VDEV_HELP);
+            None
+        }
+    };
+    let file = match &strings(node, "mote,file")[..] {
+        [file] if check.directory.join(file).is_file() => Some(check.directory.join(file)),
+        [file] => {
+            let what = format!("there is no file {}", check.directory.join(file).display());
+            check.property(path, "mote,file", what, "make one: truncate -s 64M disk.img");
+            None
+        }
+        _ => {
+            check.node(path, "nothing says where the disk's bytes are", "add mote,file = \"path\";");
+            None
+        }
+    };
+    let (vdev, file) = (vdev?, file?);
+    let serial = binding::serial(guest, &vdev);
+    if serial.len() > SERIAL_MAX {
+        let help = format!("give the guest a name of at most {} characters", SERIAL_MAX - vdev.len() - 1);
+        check.node(path, format!("the disk's name {serial} is longer than {SERIAL_MAX} characters"), help);
+    }
+    Some((vdev, Disk { serial, file, read_only: node.property("read-only").is_some() }))
+}
