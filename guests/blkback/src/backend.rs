@@ -4,40 +4,12 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use mote_protocols::blkif::{RING_ENTRIES, Request, Response, status};
-<<<<<<< HEAD
 use mote_protocols::ring::{Back, Broken, Shared};
-=======
->>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
 
 use crate::pages::Pool;
 use crate::request::{self, Asked, Indirection, Kind, Refused, Transfer, Work};
 use crate::{Buffer, Command, Disk, Finished, Geometry, INDIRECT_SEGMENTS, Part};
 
-<<<<<<< HEAD
-=======
-/// The ring makes no sense: its frontend is not to be served any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Broken;
-
-/// The backend's end of a ring of requests.
-pub trait Ring {
-    /// The next request, as a copy.
-    ///
-    /// # Errors
-    /// If the indices say what cannot be.
-    fn next(&mut self) -> Result<Option<Request>, Broken>;
-
-    /// Asks for an event at the next request. True if one is there already.
-    fn arm(&mut self) -> bool;
-
-    /// Answers a request; the frontend sees it after [`Ring::publish`].
-    fn push(&mut self, response: Response);
-
-    /// Shows the answers. True if the frontend wants an event for them.
-    fn publish(&mut self) -> bool;
-}
-
->>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
 /// A grant that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoAccess;
@@ -77,6 +49,8 @@ pub struct Limits {
     pub pages: usize,
     /// The order of answers.
     pub order: Order,
+    /// Nothing may be written, whatever the disk can do.
+    pub read_only: bool,
 }
 
 /// What is to happen after a turn.
@@ -101,19 +75,14 @@ struct Slot {
 }
 
 /// A connection. Its fields are private because every slot that has not ended is known to the disk, to `waiting`, or is `stalled`: exactly one.
-<<<<<<< HEAD
 pub struct Backend<P, F, D> {
     ring: Back<P, Request, Response>,
-=======
-pub struct Backend<R, F, D> {
-    ring: R,
->>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
     frontend: F,
     disk: D,
     geometry: Geometry,
     order: Order,
     pool: Pool,
-    slots: [Option<Slot>; RING_ENTRIES as usize],
+    slots: Vec<Option<Slot>>,
     /// The slots in use, in the order of their requests.
     asked: VecDeque<u16>,
     /// What the disk has no room for.
@@ -127,25 +96,19 @@ pub struct Backend<R, F, D> {
     stopped: bool,
 }
 
-<<<<<<< HEAD
 impl<P: Shared, F: Frontend, D: Disk> Backend<P, F, D> {
     /// A connection whose ring lies in page `ring`. It begins with the first request that was not answered.
     pub fn new(ring: P, frontend: F, disk: D, limits: Limits) -> Self {
+        let geometry = disk.geometry();
+        let read_only = geometry.read_only || limits.read_only;
         Self {
             ring: Back::new(ring),
-=======
-impl<R: Ring, F: Frontend, D: Disk> Backend<R, F, D> {
-    /// A connection on which nothing was asked yet.
-    pub fn new(ring: R, frontend: F, disk: D, limits: Limits) -> Self {
-        Self {
-            ring,
->>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
             frontend,
-            geometry: disk.geometry(),
+            geometry: Geometry { read_only, ..geometry },
             disk,
             order: limits.order,
             pool: Pool::new(limits.pages.max(INDIRECT_SEGMENTS)),
-            slots: [const { None }; RING_ENTRIES as usize],
+            slots: (0..RING_ENTRIES).map(|_| None).collect(),
             asked: VecDeque::new(),
             waiting: VecDeque::new(),
             stalled: None,
@@ -186,10 +149,7 @@ impl<R: Ring, F: Frontend, D: Disk> Backend<R, F, D> {
     ///
     /// # Errors
     /// The connection, if the disk still has something of it.
-<<<<<<< HEAD
     #[expect(clippy::result_large_err, reason = "it is the connection itself, and moved once")]
-=======
->>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
     pub fn into_disk(self) -> Result<D, Self> {
         if self.started == 0 { Ok(self.disk) } else { Err(self) }
     }
@@ -336,11 +296,7 @@ impl<R: Ring, F: Frontend, D: Disk> Backend<R, F, D> {
             self.asked.remove(position);
             let Some(slot) = self.slots.get_mut(usize::from(token)).and_then(Option::take) else { continue };
             let status = slot.ended.unwrap_or(status::ERROR);
-<<<<<<< HEAD
             self.ring.push(&Response { id: slot.id, operation: slot.operation, status, ..Response::default() });
-=======
-            self.ring.push(Response { id: slot.id, operation: slot.operation, status, ..Response::default() });
->>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
         }
         if self.ring.publish() {
             self.frontend.notify();

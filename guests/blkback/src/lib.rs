@@ -5,15 +5,9 @@
 //! turns and never waits: who drives it waits, for the guest's event or the disk's interrupt, and gives it the next turn.
 //!
 //! The guest is hostile. A request that makes no sense is answered with an error; a ring that makes no sense ends the
-<<<<<<< HEAD
 //! connection ([`Broken`](mote_protocols::ring::Broken)). Memory is bounded by [`Limits`], and a turn by the size of the ring.
 //!
 //! This room knows no hypercall, no device and no xenstore: a page that is shared, [`Frontend`] and [`Disk`] are what it needs of the world.
-=======
-//! connection ([`Broken`]). Memory is bounded by [`Limits`], and a turn by the size of the ring.
-//!
-//! This room knows no hypercall, no device and no xenstore: [`Ring`], [`Frontend`] and [`Disk`] are what it needs of the world.
->>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -25,17 +19,15 @@ mod disk;
 mod features;
 mod pages;
 mod request;
+mod stage;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 
-<<<<<<< HEAD
 pub use backend::{Backend, Frontend, Limits, NoAccess, Order, Turn};
-=======
-pub use backend::{Backend, Broken, Frontend, Limits, NoAccess, Order, Ring, Turn};
->>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
 pub use disk::{Command, Discarding, Disk, Finished, Geometry};
 pub use features::{before_connection, on_connection, speaks_our_layouts};
 pub use pages::{Buffer, Page};
 pub use request::{INDIRECT_SEGMENTS, Part};
+pub use stage::{Next, next};

@@ -5,19 +5,12 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
-<<<<<<< HEAD
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use mote_protocols::blkif::{Request, Response, SECTOR};
 use mote_protocols::ring;
 
 use crate::{Buffer, Command, Discarding, Disk, Finished, Frontend, Geometry, NoAccess, Part};
-=======
-use mote_protocols::blkif::{Request, Response, SECTOR};
-use zerocopy::{FromBytes, IntoBytes};
-
-use crate::{Broken, Buffer, Command, Discarding, Disk, Finished, Frontend, Geometry, NoAccess, Part, Ring};
->>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
 
 pub const SECTORS: u64 = 512;
 pub const GEOMETRY: Geometry = Geometry {
@@ -28,7 +21,6 @@ pub const GEOMETRY: Geometry = Geometry {
     discard: Some(Discarding { granularity: 512, sectors_max: 40 }),
 };
 
-<<<<<<< HEAD
 /// The page of the ring, which both ends see.
 #[derive(Clone)]
 pub struct Shared(Rc<[AtomicU32; 1024]>);
@@ -46,142 +38,36 @@ impl Shared {
 impl ring::Shared for Shared {
     fn word(&self, offset: usize) -> &AtomicU32 {
         &self.0[offset / 4]
-=======
-const ENTRIES: u32 = 32;
-const REQ_PROD: usize = 0;
-const REQ_EVENT: usize = 4;
-const RSP_PROD: usize = 8;
-const RSP_EVENT: usize = 12;
-
-/// The page of the ring, which both ends see.
-#[derive(Clone)]
-pub struct Shared(Rc<RefCell<[u8; 4096]>>);
-
-impl Shared {
-    pub fn new() -> Self {
-        let shared = Self(Rc::new(RefCell::new([0; 4096])));
-        shared.set(REQ_EVENT, 1);
-        shared.set(RSP_EVENT, 1);
-        shared
-    }
-
-    fn get(&self, offset: usize) -> u32 {
-        u32::from_le_bytes(self.0.borrow()[offset..offset + 4].try_into().unwrap())
-    }
-
-    pub fn set(&self, offset: usize, value: u32) {
-        self.0.borrow_mut()[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
-    }
-
-    fn place(index: u32) -> usize {
-        64 + (index % ENTRIES) as usize * size_of::<Request>()
-    }
-}
-
-pub struct BackEnd {
-    shared: Shared,
-    requests: u32,
-    responses: u32,
-}
-
-impl BackEnd {
-    pub fn new(shared: &Shared) -> Self {
-        let responses = shared.get(RSP_PROD);
-        Self { shared: shared.clone(), requests: responses, responses }
-    }
-}
-
-impl Ring for BackEnd {
-    fn next(&mut self) -> Result<Option<Request>, Broken> {
-        let produced = self.shared.get(REQ_PROD);
-        if produced.wrapping_sub(self.responses) > ENTRIES {
-            return Err(Broken);
-        }
-        if produced == self.requests {
-            return Ok(None);
-        }
-        let place = Shared::place(self.requests);
-        self.requests = self.requests.wrapping_add(1);
-        Ok(Request::read_from_prefix(&self.shared.0.borrow()[place..]).ok().map(|(request, _)| request))
-    }
-
-    fn arm(&mut self) -> bool {
-        self.shared.set(REQ_EVENT, self.requests.wrapping_add(1));
-        self.shared.get(REQ_PROD) != self.requests
-    }
-
-    fn push(&mut self, response: Response) {
-        let place = Shared::place(self.responses);
-        self.shared.0.borrow_mut()[place..place + size_of::<Response>()].copy_from_slice(response.as_bytes());
-        self.responses = self.responses.wrapping_add(1);
-    }
-
-    fn publish(&mut self) -> bool {
-        let old = self.shared.get(RSP_PROD);
-        self.shared.set(RSP_PROD, self.responses);
-        let event = self.shared.get(RSP_EVENT);
-        self.responses.wrapping_sub(event) < self.responses.wrapping_sub(old)
->>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
     }
 }
 
 /// The frontend's end.
 pub struct FrontEnd {
     pub shared: Shared,
-<<<<<<< HEAD
     ring: ring::Front<Shared, Request, Response>,
-=======
-    pub requests: u32,
-    responses: u32,
->>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
 }
 
 impl FrontEnd {
     pub fn new(shared: &Shared) -> Self {
-<<<<<<< HEAD
         Self { shared: shared.clone(), ring: ring::Front::new(shared.clone()) }
     }
 
     pub fn is_full(&self) -> bool {
         self.ring.room() == 0
-=======
-        Self { shared: shared.clone(), requests: 0, responses: 0 }
-    }
-
-    pub fn is_full(&self) -> bool {
-        self.requests.wrapping_sub(self.responses) == ENTRIES
->>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
     }
 
     /// Asks. True if the backend wants an event for it.
     pub fn ask(&mut self, request: Request) -> bool {
-<<<<<<< HEAD
         assert!(self.ring.push(&request), "the ring is full");
         self.ring.publish()
-=======
-        let place = Shared::place(self.requests);
-        self.shared.0.borrow_mut()[place..place + size_of::<Request>()].copy_from_slice(request.as_bytes());
-        self.requests = self.requests.wrapping_add(1);
-        self.shared.set(REQ_PROD, self.requests);
-        self.shared.get(REQ_EVENT) == self.requests
->>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
     }
 
     pub fn answers(&mut self) -> Vec<Response> {
         let mut answers = Vec::new();
-<<<<<<< HEAD
         while let Some(answer) = self.ring.next().expect("a backend that makes sense") {
             answers.push(answer);
         }
         self.ring.arm();
-=======
-        while self.responses != self.shared.get(RSP_PROD) {
-            let place = Shared::place(self.responses);
-            answers.push(Response::read_from_prefix(&self.shared.0.borrow()[place..]).unwrap().0);
-            self.responses = self.responses.wrapping_add(1);
-        }
-        self.shared.set(RSP_EVENT, self.responses.wrapping_add(1));
->>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
         answers
     }
 }

@@ -3,38 +3,24 @@
 use std::collections::HashMap;
 
 use mote_protocols::blkif::{Discard, Indirect, Request, Response, SECTOR, Segment, operation, status};
-<<<<<<< HEAD
 use mote_protocols::ring::Broken;
 use proptest::prelude::*;
 
 use crate::testing::{FrontEnd, GEOMETRY, Memory, Model, SECTORS, Shared};
 use crate::{Backend, Geometry, Limits, Order, Turn};
-=======
-use proptest::prelude::*;
-
-use crate::testing::{BackEnd, FrontEnd, GEOMETRY, Memory, Model, SECTORS, Shared};
-use crate::{Backend, Broken, Geometry, Limits, Order, Turn};
->>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
 
 struct Machine {
     front: FrontEnd,
     memory: Memory,
     disk: Model,
-<<<<<<< HEAD
     backend: Backend<Shared, Memory, Model>,
-=======
-    backend: Backend<BackEnd, Memory, Model>,
->>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
 }
 
 impl Machine {
     fn new(geometry: Geometry, order: Order) -> Self {
         let (shared, memory, disk) = (Shared::new(), Memory::default(), Model::new(geometry));
-<<<<<<< HEAD
-        let backend = Backend::new(shared.clone(), memory.clone(), disk.clone(), Limits { pages: 0, order });
-=======
-        let backend = Backend::new(BackEnd::new(&shared), memory.clone(), disk.clone(), Limits { pages: 0, order });
->>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
+        let backend =
+            Backend::new(shared.clone(), memory.clone(), disk.clone(), Limits { pages: 0, order, read_only: false });
         Self { front: FrontEnd::new(&shared), memory, disk, backend }
     }
 
@@ -199,12 +185,8 @@ fn a_backend_that_takes_the_place_of_one_that_died_does_what_was_not_answered() 
     let disk = Model::new(GEOMETRY);
     disk.0.borrow_mut().now.clone_from(&machine.disk.0.borrow().now);
     machine.disk = disk.clone();
-    let limits = Limits { pages: 0, order: Order::AsAsked };
-<<<<<<< HEAD
+    let limits = Limits { pages: 0, order: Order::AsAsked, read_only: false };
     machine.backend = Backend::new(machine.front.shared.clone(), machine.memory.clone(), disk, limits);
-=======
-    machine.backend = Backend::new(BackEnd::new(&machine.front.shared), machine.memory.clone(), disk, limits);
->>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
     let answers = machine.settle();
     let ids: Vec<u64> = answers.iter().map(|answer| answer.id).collect();
     assert_eq!(ids, (answered as u64..20).collect::<Vec<_>>());
@@ -316,12 +298,8 @@ proptest! {
             machine.front.shared.set(place * 4, u32::from_le_bytes(byte.try_into().unwrap()));
         }
         machine.front.shared.set(8, behind);
-<<<<<<< HEAD
         let (ring, memory, disk) = (machine.front.shared.clone(), machine.memory.clone(), machine.disk.clone());
-=======
-        let (ring, memory, disk) = (BackEnd::new(&machine.front.shared), machine.memory.clone(), machine.disk.clone());
->>>>>>> 3e7eaeb (Serve Xen's block protocol: check every request, and answer it when the disk has done it)
-        machine.backend = Backend::new(ring, memory, disk, Limits { pages: 0, order: Order::AsDone });
+        machine.backend = Backend::new(ring, memory, disk, Limits { pages: 0, order: Order::AsDone, read_only: false });
         machine.front.shared.set(0, behind.wrapping_add(u32::from(page[0]) % 34));
         for _ in 0..50 {
             if machine.backend.turn().is_err() {
