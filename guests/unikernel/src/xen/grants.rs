@@ -1,10 +1,12 @@
 //! Grants: pages of this domain that another may use, and pages of others that are mapped here.
 
+use alloc::vec::Vec;
 use core::mem::ManuallyDrop;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use mote_protocols::ring::Shared;
-use spin::Once;
+use spin::{Mutex, Once};
 use xen_abi::errno::Errno;
 use xen_abi::grant_table::{Entry, GrantStatus, Map, RESERVED_ENTRIES, Unmap, flags, map, op};
 use xen_abi::memory::space;
@@ -12,6 +14,7 @@ use xen_abi::xen::hypercall;
 
 use super::call;
 use super::page::{Page, SIZE, refill};
+use crate::Machine;
 
 /// Grants that fit into the one frame that the library uses.
 const ENTRIES: u32 = (SIZE / size_of::<Entry>()) as u32;
@@ -90,7 +93,45 @@ impl Grant {
     }
 }
 
-/// A page of another domain, mapped in place of a page of this one. It is unmapped when it is dropped.
+/// Addresses for mappings, at which the domain has nothing: none is taken from its memory, which in a direct-mapped domain could not be
+/// put back.
+struct Places {
+    /// Where the next one is that was never used; they go downwards to `end`.
+    next: usize,
+    end: usize,
+    free: Vec<usize>,
+}
+
+impl Places {
+    /// Pages that can be mapped at a time.
+    const LIMIT: usize = 4096;
+
+    /// At the end of what the hypervisor names, as a control domain's window is at the beginning.
+    fn find() -> Option<Self> {
+        const ADDRESSES: Range<usize> = 1 << 30..1 << 36;
+        let usable = |range: Range<usize>| range.start.max(ADDRESSES.start)..range.end.min(ADDRESSES.end);
+        let fits = |range: &Range<usize>| range.len() >= 2 * Self::LIMIT * SIZE;
+        let range = Machine::get()?.unused().map(usable).find(fits)?;
+        Some(Self { next: range.end, end: range.end - Self::LIMIT * SIZE, free: Vec::new() })
+    }
+
+    fn take(&mut self) -> Option<usize> {
+        if self.free.is_empty() && self.next > self.end {
+            self.next -= SIZE;
+            return Some(self.next);
+        }
+        self.free.pop()
+    }
+}
+
+static PLACES: Once<Option<Mutex<Places>>> = Once::new();
+
+fn places() -> Option<&'static Mutex<Places>> {
+    PLACES.call_once(|| Places::find().map(Mutex::new)).as_ref()
+}
+
+/// A page of another domain, mapped where this one has nothing, or in place of a page of its own where the hypervisor names no such
+/// addresses. It is unmapped when it is dropped.
 pub struct Mapping {
     // Without memory of its own, so it must not go back to the heap as it is.
     page: ManuallyDrop<Page>,
@@ -103,8 +144,7 @@ impl Mapping {
     /// # Errors
     /// How the operation ended.
     pub fn new(granter: u16, reference: u32, writable: bool) -> Result<Self, GrantError> {
-        let page = Page::new();
-        page.release().map_err(|_| GrantError(GrantStatus::GeneralError as i16))?;
+        let page = Self::place().ok_or(GrantError(GrantStatus::NoDeviceSpace as i16))?;
         let flags = if writable { map::HOST } else { map::HOST | map::READ_ONLY };
         let mut argument = Map {
             host_addr: page.address() as u64,
@@ -118,9 +158,9 @@ impl Mapping {
         // SAFETY: the words of the page are atomic, so that another domain may change them.
         let called = unsafe { call(hypercall::GRANT_TABLE_OP, op::MAP, &mut argument) };
         if called.is_ok() && argument.status == 0 {
-            return Ok(Self { page: ManuallyDrop::new(page), handle: argument.handle });
+            return Ok(Self { page, handle: argument.handle });
         }
-        refill(page);
+        Self::leave(page);
         Err(GrantError(argument.status))
     }
 
@@ -128,6 +168,26 @@ impl Mapping {
     #[must_use]
     pub fn page(&self) -> &Page {
         &self.page
+    }
+
+    /// A page without memory.
+    fn place() -> Option<ManuallyDrop<Page>> {
+        if let Some(places) = places() {
+            let address = places.lock().take()?;
+            // SAFETY: the domain has nothing there, nobody else takes it, and it is never dropped as a page of the heap.
+            return Some(ManuallyDrop::new(unsafe { Page::at(address) }));
+        }
+        let page = Page::new();
+        page.release().ok()?;
+        Some(ManuallyDrop::new(page))
+    }
+
+    /// Takes a page without memory back to where it came from.
+    fn leave(page: ManuallyDrop<Page>) {
+        match places() {
+            Some(places) => places.lock().free.push(page.address()),
+            None => refill(ManuallyDrop::into_inner(page)),
+        }
     }
 }
 
@@ -141,11 +201,11 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         let mut argument =
             Unmap { host_addr: self.page.address() as u64, dev_bus_addr: 0, handle: self.handle, status: 0, pad: 0 };
-        // SAFETY: nobody looks at the page until it is populated.
+        // SAFETY: nobody looks at the page until there is memory again.
         let called = unsafe { call(hypercall::GRANT_TABLE_OP, op::UNMAP, &mut argument) };
         if called.is_ok() && argument.status == 0 {
             // SAFETY: taken once, because this is the end of what held it.
-            refill(unsafe { ManuallyDrop::take(&mut self.page) });
+            Self::leave(ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.page) }));
         }
     }
 }

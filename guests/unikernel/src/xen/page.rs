@@ -26,6 +26,16 @@ impl Page {
         Self(Box::new(Content([const { AtomicU64::new(0) }; SIZE / 8])))
     }
 
+    /// What is to be mapped at `address`, the beginning of a page.
+    ///
+    /// # Safety
+    ///
+    /// Nothing is there that Rust knows of, and the page is never dropped. It is looked at only while something is mapped.
+    pub(super) unsafe fn at(address: usize) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { Box::from_raw(core::ptr::with_exposed_provenance_mut(address)) })
+    }
+
     /// Its address, which is its IPA as well.
     #[must_use]
     pub fn address(&self) -> usize {
