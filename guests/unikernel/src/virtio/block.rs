@@ -141,9 +141,9 @@ impl Flight {
 /// A disk.
 pub struct Block {
     transport: MmioTransport<'static>,
-    queue: VirtQueue<Direct, QUEUE_SIZE>,
+    queue: Box<VirtQueue<Direct, QUEUE_SIZE>>,
     /// By their first descriptor. Boxed, because the device writes into them.
-    flights: [Option<Box<Flight>>; QUEUE_SIZE],
+    flights: Vec<Option<Box<Flight>>>,
     /// What the device cannot do.
     refused: Vec<Finished>,
     geometry: Geometry,
@@ -157,15 +157,15 @@ impl Block {
     ///
     /// # Errors
     /// If the device is not as virtio has it, or there is no memory.
-    pub fn new(device: Device) -> Result<Box<Self>> {
+    pub fn new(device: Device) -> Result<Self> {
         let Device { mut transport, interrupt } = device;
         let features = transport.begin_init(Feature::all());
         let geometry = transport.read_consistent(|| geometry(&transport, features))?;
-        let mut queue = VirtQueue::new(&mut transport, QUEUE, false, false)?;
+        let mut queue = Box::new(VirtQueue::new(&mut transport, QUEUE, false, false)?);
         transport.finish_init();
         let serial = serial(&mut queue, &mut transport)?;
-        let flights = [const { None }; QUEUE_SIZE];
-        Ok(Box::new(Self { transport, queue, flights, refused: Vec::new(), geometry, interrupt, serial }))
+        let flights = (0..QUEUE_SIZE).map(|_| None).collect();
+        Ok(Self { transport, queue, flights, refused: Vec::new(), geometry, interrupt, serial })
     }
 
     /// Its name, of 20 bytes at most.
@@ -203,7 +203,7 @@ fn serial(queue: &mut VirtQueue<Direct, QUEUE_SIZE>, transport: &mut MmioTranspo
     Ok(String::from_utf8_lossy(known).into_owned())
 }
 
-impl Disk for Box<Block> {
+impl Disk for Block {
     fn geometry(&self) -> Geometry {
         self.geometry
     }
