@@ -32,11 +32,11 @@ pub enum Relation {
     Peer,
     /// Any other.
     Stranger,
-    /// Any other, to the control domain.
+    /// Any, itself too, to the control domain.
     Controlled,
 }
 
-/// What a domain may do with itself, with a peer and with a stranger, and the control domain with any other.
+/// What a domain may do with itself, with a peer and with a stranger, and the control domain with any.
 pub const POLICY: [(Action, [bool; 4]); 8] = [
     (Action::JoinEvents, [true, true, false, true]),
     (Action::Manage, [true, false, false, true]),
@@ -44,7 +44,7 @@ pub const POLICY: [(Action, [bool; 4]); 8] = [
     (Action::ChangeMemory, [true, false, false, true]),
     (Action::MapForeign, [false, false, false, true]),
     (Action::Shutdown, [false, false, false, true]),
-    (Action::Console, [true, false, false, false]),
+    (Action::Console, [true, false, false, true]),
     (Action::Control, [false, false, false, true]),
 ];
 
@@ -89,7 +89,7 @@ mod tests {
     /// What is wanted, said a second time in another way.
     fn is_wanted(action: Action, relation: Relation) -> bool {
         match (action, relation) {
-            (action, Relation::Controlled) => action != Action::Console,
+            (_, Relation::Controlled) => true,
             (_, Relation::Stranger) | (Action::MapForeign | Action::Shutdown | Action::Control, _) => false,
             (Action::JoinEvents | Action::UseGrants, Relation::Itself | Relation::Peer) => true,
             (_, relation) => relation == Relation::Itself,

@@ -51,8 +51,8 @@ impl Domain {
     /// What another domain is to this one.
     pub fn relation(&self, other: &Self) -> Relation {
         match other {
-            _ if core::ptr::eq(self, other) => Relation::Itself,
             _ if self.id == DomainId::CONTROL => Relation::Controlled,
+            _ if core::ptr::eq(self, other) => Relation::Itself,
             _ if self.knows(other) || other.knows(self) => Relation::Peer,
             _ => Relation::Stranger,
         }
