@@ -140,18 +140,14 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// Maps memory that lies in one piece from `at` on. What cannot be mapped goes back to where it came from.
-    fn map_all(&mut self, mut at: Ipa, parts: impl IntoIterator<Item = Extent>, content: Content) -> Result {
-        let mut parts = parts.into_iter();
-        while let Some(part) = parts.next() {
-            let size = part.order().size();
-            if let Err((error, part)) = self.map.map(&mut self.tables, at, part, Access::Full, content) {
-                core::iter::once(part).chain(parts).for_each(|part| give_back(self.tables.owner, part, content));
-                return Err(error);
-            }
-            self.last = self.last.max(Ipa(at.0 + size - PAGE_SIZE));
-            at = Ipa(at.0 + size);
+    /// Maps new memory; what cannot be mapped goes back to where it came from.
+    fn map_new(&mut self, at: Ipa, extent: Extent) -> Result {
+        let last = Ipa(at.0 + extent.order().size() - PAGE_SIZE);
+        if let Err((error, extent)) = self.map.map(&mut self.tables, at, extent, Access::Full, Content::Stale) {
+            give_back(self.tables.owner, extent, Content::Stale);
+            return Err(error);
         }
+        self.last = self.last.max(last);
         Ok(())
     }
 
@@ -182,14 +178,11 @@ impl GuestMemory {
     /// If nothing is mapped there any more.
     #[inline(never)]
     pub fn touch(&mut self, ipa: Ipa) -> Result {
-        let leaf = self.map.lookup(&self.tables, ipa).ok_or(MemoryError::NotMapped)?;
-        if !leaf.touched {
-            self.touched += leaf.order.size();
-        }
-        self.make_ready(ipa, true)
+        self.touched += self.make_ready(ipa, true)?;
+        Ok(())
     }
 
-    fn make_ready(&mut self, ipa: Ipa, touch: bool) -> Result {
+    fn make_ready(&mut self, ipa: Ipa, touch: bool) -> Result<u64> {
         let scrub = |base: Pa, order: Order| memory::scrub(base.0, order.size() as usize).expect("frames are in RAM");
         self.map.make_ready(&mut self.tables, ipa, touch, scrub)
     }
@@ -252,9 +245,27 @@ impl GuestMemory {
             return Err(MemoryError::OutOfMemory);
         }
         let extent = with_pools(|pools| pools.frames.allocate(self.tables.owner, order))?;
-        let parts = if self.by_pages { Order::Page } else { order };
-        self.map_all(ipa, extent.split_into(parts), Content::Stale)?;
+        if self.by_pages {
+            return self.add_by_pages(ipa, extent);
+        }
+        self.map_new(ipa, extent)?;
         self.bytes += order.size();
+        Ok(())
+    }
+
+    /// Maps memory page by page, all of which goes to where it came from if not all of it can be.
+    #[cold]
+    fn add_by_pages(&mut self, ipa: Ipa, extent: Extent) -> Result {
+        let mut at = ipa;
+        let mut pages = extent.split_into(Order::Page);
+        while let Some(page) = pages.next() {
+            if let Err(error) = self.map_new(at, page) {
+                pages.for_each(|page| give_back(self.tables.owner, page, Content::Stale));
+                return Err(error);
+            }
+            self.bytes += PAGE_SIZE;
+            at = Ipa(at.0 + PAGE_SIZE);
+        }
         Ok(())
     }
 

@@ -349,8 +349,8 @@ impl FramePool {
 
     /// Whether all pages of an extent are its owner's alone, and freed at once.
     pub fn is_whole(&self, extent: &Extent) -> bool {
-        let block = self.index(extent.base).and_then(|index| self.blocks.get(index));
-        extent.order == Order::Block && matches!(block, Some(Block::Whole(_)))
+        let block = || self.index(extent.base).and_then(|index| self.blocks.get(index));
+        extent.order == Order::Block && matches!(block(), Some(Block::Whole(_)))
     }
 
     /// Makes of the page at `base` what `f` makes of its owner and its uses, and says what it is now.

@@ -217,7 +217,7 @@ impl P2m {
 
     /// Sees to it that the leaf at `ipa` holds what the guest is to find: what is stale in it `scrub` removes. If the guest is
     /// about to `touch` it, it may, and the leaf counts as touched from now on: leaves begin with their access flag clear, so a
-    /// first touch faults.
+    /// first touch faults. The answer is how many bytes it touches that it had not touched.
     ///
     /// # Errors
     /// If nothing is mapped there.
@@ -227,7 +227,7 @@ impl P2m {
         ipa: Ipa,
         touch: bool,
         scrub: impl FnOnce(Pa, Order),
-    ) -> Result {
+    ) -> Result<u64> {
         let Some(leaf) = self.find_leaf(memory, ipa) else { return Err(MemoryError::NotMapped) };
         if leaf.raw & STALE != 0 {
             scrub(leaf.output(), leaf.order);
@@ -236,7 +236,7 @@ impl P2m {
         if ready != leaf.raw {
             memory.write(leaf.table, leaf.index, ready);
         }
-        Ok(())
+        Ok(if (ready ^ leaf.raw) & ACCESSED != 0 { leaf.order.size() } else { 0 })
     }
 
     /// Takes memory of `order`, a page or a block that is a leaf, at `ipa` out of the map, splitting the block that a page is part of,
@@ -502,13 +502,16 @@ mod tests {
         }
         let both = [0, 0x20_0000];
         assert_eq!(touched_bytes(&p2m, memory, &both), 0);
-        assert_eq!(p2m.make_ready(memory, Ipa(0x20_0008), false, |_, _| panic!("it was ready")), Ok(()));
+        assert_eq!(p2m.make_ready(memory, Ipa(0x20_0008), false, |_, _| panic!("it was ready")), Ok(0));
         let mut scrubbed = None;
-        assert_eq!(p2m.make_ready(memory, Ipa(0x1234), false, |pa, order| scrubbed = Some((pa, order))), Ok(()));
+        assert_eq!(p2m.make_ready(memory, Ipa(0x1234), false, |pa, order| scrubbed = Some((pa, order))), Ok(0));
         assert_eq!(scrubbed, Some((Pa(0x20_0000), Order::Block)));
-        assert_eq!(p2m.make_ready(memory, Ipa(0x1234), false, |_, _| panic!("it was scrubbed")), Ok(()));
+        assert_eq!(p2m.make_ready(memory, Ipa(0x1234), false, |_, _| panic!("it was scrubbed")), Ok(0));
         assert_eq!(touched_bytes(&p2m, memory, &both), 0);
-        assert_eq!(p2m.make_ready(memory, Ipa(0x1234), true, |_, _| panic!("it was scrubbed")), Ok(()));
+        assert_eq!(
+            p2m.make_ready(memory, Ipa(0x1234), true, |_, _| panic!("it was scrubbed")),
+            Ok(Order::Block.size())
+        );
         assert_eq!(
             p2m.make_ready(memory, Ipa(0x4000_0000), true, |_, _| panic!("nothing is there")),
             Err(MemoryError::NotMapped)
