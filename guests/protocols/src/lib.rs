@@ -10,3 +10,4 @@ pub mod blkif;
 pub mod console;
 pub mod ring;
 pub mod xenbus;
+pub mod xs_wire;

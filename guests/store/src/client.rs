@@ -1,0 +1,166 @@
+//! A domain's end of its ring.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use mote_protocols::xs_wire::page::{CONNECTION, ERROR};
+use mote_protocols::xs_wire::{Header, PAYLOAD_MAX, connection, error, kind};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::error::Error;
+use crate::local::Event;
+use crate::ring::{Broken, REQUEST_RING, RESPONSE_RING, Words};
+
+/// Events that wait to be taken; more are not kept.
+const EVENTS_MAX: usize = 1024;
+
+/// A request does not fit into a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLong;
+
+/// Requests under way, and what has come.
+// Private: an answer is kept only if somebody waits for it, and the indices are this end's own.
+#[derive(Debug)]
+pub struct Client {
+    requests: u32,
+    responses: u32,
+    outgoing: VecDeque<u8>,
+    received: Vec<u8>,
+    number: u32,
+    awaited: BTreeSet<u32>,
+    answers: BTreeMap<u32, Result<Vec<u8>, Error>>,
+    events: VecDeque<Event>,
+}
+
+impl Client {
+    /// Goes on where the ring is: nothing is under way.
+    #[must_use]
+    pub fn new(page: &impl Words) -> Self {
+        let ((_, requests), (_, responses)) = (REQUEST_RING.indices(page), RESPONSE_RING.indices(page));
+        Self {
+            requests,
+            responses,
+            outgoing: VecDeque::new(),
+            received: Vec::new(),
+            number: 0,
+            awaited: BTreeSet::new(),
+            answers: BTreeMap::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Whether nobody serves the ring yet.
+    #[must_use]
+    pub fn is_unserved(page: &impl Words) -> bool {
+        page.load(CONNECTION) == connection::RECONNECT
+    }
+
+    /// Has a request sent, whose payload is `parts` one after the other. Returns its number.
+    ///
+    /// # Errors
+    /// [`TooLong`] if the payload does not fit.
+    pub fn send(&mut self, kind: u32, transaction: u32, parts: &[&[u8]]) -> Result<u32, TooLong> {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if length > PAYLOAD_MAX {
+            return Err(TooLong);
+        }
+        self.number = self.number.wrapping_add(1);
+        let header = Header { kind, request: self.number, transaction, length: length as u32 };
+        self.outgoing.extend(header.as_bytes());
+        parts.iter().for_each(|part| self.outgoing.extend(*part));
+        self.awaited.insert(self.number);
+        Ok(self.number)
+    }
+
+    /// Nobody waits for the answer to this request any more.
+    pub fn forget(&mut self, number: u32) {
+        self.awaited.remove(&number);
+        self.answers.remove(&number);
+    }
+
+    /// Takes the answer to a request, if it has come.
+    pub fn answer(&mut self, number: u32) -> Option<Result<Vec<u8>, Error>> {
+        self.answers.remove(&number)
+    }
+
+    /// Takes the next event of the watch that has this token.
+    pub fn event(&mut self, token: &[u8]) -> Option<Event> {
+        let index = self.events.iter().position(|event| event.token == token)?;
+        self.events.remove(index)
+    }
+
+    /// Forgets what waits for a watch that is no more.
+    pub fn forget_events(&mut self, token: &[u8]) {
+        self.events.retain(|event| event.token != token);
+    }
+
+    /// Moves bytes both ways. Returns whether the server is to be sent an event.
+    ///
+    /// # Errors
+    /// [`Broken`] if the server has given the connection up, or does not keep to the protocol.
+    pub fn turn(&mut self, page: &impl Words) -> Result<bool, Broken> {
+        if page.load(ERROR) != error::NONE {
+            return Err(Broken);
+        }
+        let before = (self.requests, self.responses);
+        while !self.outgoing.is_empty() {
+            let (front, _) = self.outgoing.as_slices();
+            let count = REQUEST_RING.put(page, &mut self.requests, front)?;
+            if count == 0 {
+                break;
+            }
+            self.outgoing.drain(..count);
+        }
+        while self.receive(page)? {}
+        Ok(before != (self.requests, self.responses))
+    }
+
+    /// Takes bytes of a message. Returns whether there may be more.
+    fn receive(&mut self, page: &impl Words) -> Result<bool, Broken> {
+        let Some((bytes, _)) = self.received.split_first_chunk::<{ size_of::<Header>() }>() else {
+            return self.take(page, size_of::<Header>());
+        };
+        let header = Header::read_from_bytes(bytes).map_err(|_| Broken)?;
+        let length = header.length as usize;
+        if length > PAYLOAD_MAX {
+            return Err(Broken);
+        }
+        let whole = size_of::<Header>() + length;
+        if self.received.len() < whole && !self.take(page, whole)? {
+            return Ok(false);
+        }
+        if self.received.len() == whole {
+            let message = core::mem::take(&mut self.received);
+            self.deliver(header, message.get(size_of::<Header>()..).unwrap_or_default());
+        }
+        Ok(true)
+    }
+
+    /// Takes bytes until `received` has as many as `whole`, or the ring is empty. Returns whether any came.
+    fn take(&mut self, page: &impl Words, whole: usize) -> Result<bool, Broken> {
+        let start = self.received.len();
+        self.received.resize(whole, 0);
+        let room = self.received.get_mut(start..).unwrap_or_default();
+        let count = RESPONSE_RING.take(page, &mut self.responses, room)?;
+        self.received.truncate(start + count);
+        Ok(count > 0)
+    }
+
+    fn deliver(&mut self, header: Header, payload: &[u8]) {
+        if header.kind == kind::WATCH_EVENT {
+            let mut strings = payload.split(|byte| *byte == 0);
+            let (Some(path), Some(token)) = (strings.next(), strings.next()) else { return };
+            let event = Event { path: String::from_utf8_lossy(path).into(), token: token.into() };
+            if self.events.len() < EVENTS_MAX && !self.events.contains(&event) {
+                self.events.push_back(event);
+            }
+        } else if self.awaited.remove(&header.request) {
+            let answer = match header.kind {
+                kind::ERROR => Err(Error::named(payload.split(|byte| *byte == 0).next().unwrap_or_default())),
+                _ => Ok(payload.to_vec()),
+            };
+            self.answers.insert(header.request, answer);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The server's end of a domain's ring.
+
+use alloc::vec::Vec;
+
+use mote_protocols::xs_wire::page::{CONNECTION, ERROR, SERVER_FEATURES};
+use mote_protocols::xs_wire::{Header, PAYLOAD_MAX, connection, error, feature};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::ring::{REQUEST_RING, RESPONSE_RING, Words};
+use crate::server::Server;
+
+/// Messages that a turn takes at most in either direction, so that others get theirs.
+const MESSAGES_PER_TURN: usize = 16;
+
+/// What a turn came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// The page has changed: the domain is to be sent an event.
+    pub notify: bool,
+    /// There is more to do at once.
+    pub again: bool,
+}
+
+/// A domain's ring as the server serves it.
+// Private: the indices are this end's own, never read back from the page.
+#[derive(Debug)]
+pub struct Connection {
+    domain: u16,
+    requests: u32,
+    responses: u32,
+    header: Header,
+    /// Bytes of the header that have come, then of the payload.
+    received: usize,
+    payload: Vec<u8>,
+    /// A message of which a part has been sent.
+    sending: Vec<u8>,
+    sent: usize,
+    broken: bool,
+}
+
+impl Connection {
+    /// Introduces the domain to the server, and begins with an empty ring.
+    #[must_use]
+    pub fn new(domain: u16, server: &mut Server, page: &impl Words) -> Self {
+        server.introduce(domain);
+        let mut fresh = Self::empty(domain);
+        fresh.begin(page);
+        fresh
+    }
+
+    const fn empty(domain: u16) -> Self {
+        Self {
+            domain,
+            requests: 0,
+            responses: 0,
+            header: Header { kind: 0, request: 0, transaction: 0, length: 0 },
+            received: 0,
+            payload: Vec::new(),
+            sending: Vec::new(),
+            sent: 0,
+            broken: false,
+        }
+    }
+
+    fn begin(&mut self, page: &impl Words) {
+        *self = Self::empty(self.domain);
+        REQUEST_RING.reset(page);
+        RESPONSE_RING.reset(page);
+        page.store(SERVER_FEATURES, feature::RECONNECTION | feature::ERROR);
+        page.store(ERROR, error::NONE);
+        page.store(CONNECTION, connection::CONNECTED);
+    }
+
+    /// Whether the domain broke the protocol: nothing more is done for it until it asks for a new beginning.
+    #[must_use]
+    pub const fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Sends what waits and takes requests, as far as the ring, the quotas and one turn go. To be called when the domain
+    /// sends an event, when the server has something for it, and while a turn asks for another.
+    pub fn turn(&mut self, server: &mut Server, page: &impl Words) -> Turn {
+        if page.load(CONNECTION) == connection::RECONNECT {
+            server.reset(self.domain);
+            self.begin(page);
+            return Turn { notify: true, again: true };
+        }
+        if self.broken {
+            return Turn::default();
+        }
+        let before = (self.requests, self.responses);
+        match self.exchange(server, page) {
+            Ok(again) => Turn { notify: before != (self.requests, self.responses), again },
+            Err(reason) => {
+                server.reset(self.domain);
+                self.broken = true;
+                self.payload = Vec::new();
+                self.sending = Vec::new();
+                page.store(ERROR, reason);
+                Turn { notify: true, again: false }
+            }
+        }
+    }
+
+    /// # Errors
+    /// One of [`error`].
+    fn exchange(&mut self, server: &mut Server, page: &impl Words) -> Result<bool, u32> {
+        for _ in 0..MESSAGES_PER_TURN {
+            if server.is_flooded(self.domain) {
+                return Err(error::COMMUNICATION);
+            }
+            let sent = self.send(server, page)?;
+            let handled = !server.is_behind(self.domain) && self.receive(server, page)?;
+            if !sent && !handled {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Sends a message or the rest of one. Returns whether one was completed.
+    fn send(&mut self, server: &mut Server, page: &impl Words) -> Result<bool, u32> {
+        if self.sent == self.sending.len() {
+            let Some(message) = server.take_message(self.domain) else { return Ok(false) };
+            (self.sending, self.sent) = (message, 0);
+        }
+        let rest = self.sending.get(self.sent..).unwrap_or_default();
+        self.sent += RESPONSE_RING.put(page, &mut self.responses, rest).map_err(|_| error::RING_INDEX)?;
+        Ok(self.sent == self.sending.len())
+    }
+
+    /// Takes bytes of a request. Returns whether one was handled.
+    fn receive(&mut self, server: &mut Server, page: &impl Words) -> Result<bool, u32> {
+        if self.received < size_of::<Header>() {
+            let mut bytes = [0; size_of::<Header>()];
+            bytes.copy_from_slice(self.header.as_bytes());
+            let room = bytes.get_mut(self.received..).unwrap_or_default();
+            self.received += take(page, &mut self.requests, room)?;
+            self.header = Header::read_from_bytes(&bytes).map_err(|_| error::PROTOCOL)?;
+            if self.received < size_of::<Header>() {
+                return Ok(false);
+            }
+            if self.header.length as usize > PAYLOAD_MAX {
+                return Err(error::PROTOCOL);
+            }
+            self.payload = alloc::vec![0; self.header.length as usize];
+        }
+        let start = self.received - size_of::<Header>();
+        let room = self.payload.get_mut(start..).unwrap_or_default();
+        self.received += take(page, &mut self.requests, room)?;
+        if self.received < size_of::<Header>() + self.payload.len() {
+            return Ok(false);
+        }
+        self.received = 0;
+        server.handle(self.domain, self.header, &core::mem::take(&mut self.payload));
+        Ok(true)
+    }
+}
+
+fn take(page: &impl Words, index: &mut u32, bytes: &mut [u8]) -> Result<usize, u32> {
+    REQUEST_RING.take(page, index, bytes).map_err(|_| error::RING_INDEX)
+}

@@ -1,0 +1,145 @@
+//! What each domain has used, and how much it may.
+
+use alloc::collections::BTreeMap;
+
+use crate::error::Error;
+use crate::node::Node;
+use crate::path::Path;
+
+/// How much an unprivileged domain may use. The defaults are those of Xen's xenstored, where it has them.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Nodes that it owns.
+    pub nodes: usize,
+    /// Watches.
+    pub watches: usize,
+    /// Transactions that are open.
+    pub transactions: usize,
+    /// Nodes that a transaction looks at or changes.
+    pub transaction_nodes: usize,
+    /// Entries in a node's permissions.
+    pub permissions: usize,
+    /// Bytes of a node: its value, its children's names, its permissions.
+    pub node_size: usize,
+    /// Bytes of its nodes, watches and transactions together.
+    pub memory: usize,
+    /// Messages that wait for it before its requests do.
+    pub outstanding: usize,
+    /// Bytes of messages that wait for it; one that lets more come loses its connection.
+    pub queue: usize,
+    /// Bytes that all domains use together: beyond it no unprivileged domain gets more.
+    pub total: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            nodes: 1000,
+            watches: 128,
+            transactions: 10,
+            transaction_nodes: 1024,
+            permissions: 5,
+            node_size: 2048,
+            memory: 2560 << 10,
+            outstanding: 20,
+            queue: 64 << 10,
+            total: 8 << 20,
+        }
+    }
+}
+
+/// What a domain has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Nodes that it owns.
+    pub nodes: usize,
+    /// Entries with its number in the permissions of nodes that it does not own.
+    pub mentions: usize,
+    /// Bytes.
+    pub memory: usize,
+    /// Watches.
+    pub watches: usize,
+    /// Open transactions.
+    pub transactions: usize,
+}
+
+/// The usage of every domain that there is.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    // Private: `total` is the sum of what is charged, also to domains that have gone.
+    accounts: BTreeMap<u16, Usage>,
+    total: usize,
+    limits: Limits,
+}
+
+impl Ledger {
+    pub const fn new(limits: Limits) -> Self {
+        Self { accounts: BTreeMap::new(), total: 0, limits }
+    }
+
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub fn open(&mut self, domain: u16) {
+        self.accounts.entry(domain).or_default();
+    }
+
+    pub fn close(&mut self, domain: u16) {
+        self.accounts.remove(&domain);
+    }
+
+    /// Whether there is such a domain.
+    pub fn knows(&self, domain: u16) -> bool {
+        self.accounts.contains_key(&domain)
+    }
+
+    pub fn usage(&self, domain: u16) -> Usage {
+        self.accounts.get(&domain).copied().unwrap_or_default()
+    }
+
+    pub const fn total(&self) -> usize {
+        self.total
+    }
+
+    pub fn account(&mut self, domain: u16) -> &mut Usage {
+        self.accounts.entry(domain).or_default()
+    }
+
+    /// Whether `domain` may use so many bytes more.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`] if not.
+    pub fn admit(&self, domain: u16, bytes: usize) -> Result<(), Error> {
+        let fits = |used: usize, limit| used.checked_add(bytes).is_some_and(|sum| sum <= limit);
+        let own = fits(self.usage(domain).memory, self.limits.memory);
+        if own && fits(self.total, self.limits.total) { Ok(()) } else { Err(Error::NoMemory) }
+    }
+
+    pub fn charge(&mut self, domain: u16, bytes: usize) {
+        self.total += bytes;
+        self.account(domain).memory += bytes;
+    }
+
+    pub fn refund(&mut self, domain: u16, bytes: usize) {
+        self.total = self.total.saturating_sub(bytes);
+        let account = self.account(domain);
+        account.memory = account.memory.saturating_sub(bytes);
+    }
+
+    /// A node is in the tree.
+    pub fn enter(&mut self, path: &Path, node: &Node) {
+        let owner = node.permissions.owner();
+        self.charge(owner, node.cost(path));
+        self.account(owner).nodes += 1;
+        node.permissions.others().for_each(|domain| self.account(domain).mentions += 1);
+    }
+
+    /// It is there no more.
+    pub fn leave(&mut self, path: &Path, node: &Node) {
+        let owner = node.permissions.owner();
+        self.refund(owner, node.cost(path));
+        self.account(owner).nodes -= 1;
+        node.permissions.others().for_each(|domain| self.account(domain).mentions -= 1);
+    }
+}

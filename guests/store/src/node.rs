@@ -1,0 +1,68 @@
+//! A node.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use crate::path::Path;
+use crate::permissions::Permissions;
+
+/// What real xenstored counts for a node besides its contents, in bytes: `struct node_hdr`, and each permission.
+const HEADER: usize = 16;
+const PERMISSION: usize = 8;
+/// What the tree needs for a node besides its contents and its path, in bytes, roughly.
+const OVERHEAD: usize = 160;
+
+/// A value, permissions and children.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub value: Vec<u8>,
+    pub permissions: Permissions,
+    // Private: `names` is what they come to.
+    children: BTreeSet<Box<str>>,
+    names: usize,
+    /// Differs whenever the node does.
+    pub generation: u64,
+}
+
+impl Node {
+    pub fn new(value: Vec<u8>, permissions: Permissions) -> Self {
+        Self { value, permissions, children: BTreeSet::new(), names: 0, generation: 0 }
+    }
+
+    pub fn children(&self) -> impl Iterator<Item = &str> {
+        self.children.iter().map(|name| &**name)
+    }
+
+    pub fn add_child(&mut self, name: &str) {
+        if self.children.insert(name.into()) {
+            self.names += name.len() + 1;
+        }
+    }
+
+    pub fn remove_child(&mut self, name: &str) {
+        if self.children.remove(name) {
+            self.names -= name.len() + 1;
+        }
+    }
+
+    /// Bytes of the children's names, each with a NUL.
+    pub const fn names(&self) -> usize {
+        self.names
+    }
+
+    /// Bytes, as the quota for a single node counts them.
+    pub fn size(&self) -> usize {
+        self.size_with(self.value.len(), &self.permissions)
+    }
+
+    /// Its size if it had a value of so many bytes and these permissions.
+    pub fn size_with(&self, value: usize, permissions: &Permissions) -> usize {
+        HEADER + PERMISSION * permissions.count() + value + self.names
+    }
+
+    /// Bytes, as they are charged to the owner.
+    pub fn cost(&self, path: &Path) -> usize {
+        OVERHEAD + path.as_str().len() + self.size()
+    }
+}

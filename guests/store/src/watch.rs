@@ -1,0 +1,94 @@
+//! Watches, and what makes them fire.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use crate::error::Error;
+use crate::path::Path;
+use crate::permissions::Permissions;
+use crate::session::Name;
+
+/// A node that has changed.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub path: Path,
+    /// Whether watches on what is above fire as well: not so for a node that went with one above it.
+    pub subtree: bool,
+    /// Permissions that it had, and those of its parent: who could see the node may know that it changed.
+    pub before: Option<Permissions>,
+    pub parent: Option<Permissions>,
+}
+
+/// A client's wish to know of changes at a path and below.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub client: Name,
+    pub token: Box<[u8]>,
+    /// Whether the client named the path relative to its home.
+    pub relative: bool,
+}
+
+/// What a watch needs besides path and token, in bytes, roughly.
+const OVERHEAD: usize = 128;
+
+/// Bytes that a watch is charged with.
+pub(crate) fn cost(path: &Path, token: &[u8]) -> usize {
+    OVERHEAD + path.as_str().len() + token.len()
+}
+
+/// All watches by path.
+#[derive(Debug, Default)]
+pub(crate) struct Watches(BTreeMap<Path, Vec<Watch>>);
+
+impl Watches {
+    /// # Errors
+    /// [`Error::Exists`] if the client has a watch with this path and token.
+    pub fn add(&mut self, path: &Path, watch: Watch) -> Result<(), Error> {
+        if self.contains(path, watch.client, &watch.token) {
+            return Err(Error::Exists);
+        }
+        self.0.entry(path.clone()).or_default().push(watch);
+        Ok(())
+    }
+
+    pub fn contains(&self, path: &Path, client: Name, token: &[u8]) -> bool {
+        let same = |watch: &Watch| watch.client == client && *watch.token == *token;
+        self.0.get(path).is_some_and(|watches| watches.iter().any(same))
+    }
+
+    /// # Errors
+    /// [`Error::Missing`] if there is no such watch.
+    pub fn remove(&mut self, path: &Path, client: Name, token: &[u8]) -> Result<(), Error> {
+        let watches = self.0.get_mut(path).ok_or(Error::Missing)?;
+        let same = |watch: &Watch| watch.client == client && *watch.token == *token;
+        let index = watches.iter().position(same).ok_or(Error::Missing)?;
+        watches.remove(index);
+        if watches.is_empty() {
+            self.0.remove(path);
+        }
+        Ok(())
+    }
+
+    /// Removes all watches of a client. Returns the bytes they were charged with, and how many they were.
+    pub fn remove_all(&mut self, client: Name) -> (usize, usize) {
+        let (mut bytes, mut count) = (0, 0);
+        self.0.retain(|path, watches| {
+            watches.retain(|watch| {
+                if watch.client == client {
+                    bytes += cost(path, &watch.token);
+                    count += 1;
+                }
+                watch.client != client
+            });
+            !watches.is_empty()
+        });
+        (bytes, count)
+    }
+
+    /// The watches that a change concerns.
+    pub fn matching(&self, change: &Change) -> impl Iterator<Item = &Watch> {
+        let levels = if change.subtree { usize::MAX } else { 1 };
+        change.path.and_above().take(levels).filter_map(|path| self.0.get(path)).flatten()
+    }
+}
