@@ -4,13 +4,14 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use mote_protocols::ring::{Broken, Shared};
 use mote_protocols::xs_wire::page::{CONNECTION, ERROR};
 use mote_protocols::xs_wire::{Header, PAYLOAD_MAX, connection, error, kind};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::error::Error;
 use crate::local::Event;
-use crate::ring::{Broken, REQUEST_RING, RESPONSE_RING, Words};
+use crate::ring::{REQUEST_RING, RESPONSE_RING, load};
 
 /// Events that wait to be taken; more are not kept.
 const EVENTS_MAX: usize = 1024;
@@ -36,7 +37,7 @@ pub struct Client {
 impl Client {
     /// Goes on where the ring is: nothing is under way.
     #[must_use]
-    pub fn new(page: &impl Words) -> Self {
+    pub fn new(page: &impl Shared) -> Self {
         let ((_, requests), (_, responses)) = (REQUEST_RING.indices(page), RESPONSE_RING.indices(page));
         Self {
             requests,
@@ -52,8 +53,8 @@ impl Client {
 
     /// Whether nobody serves the ring yet.
     #[must_use]
-    pub fn is_unserved(page: &impl Words) -> bool {
-        page.load(CONNECTION) == connection::RECONNECT
+    pub fn is_unserved(page: &impl Shared) -> bool {
+        load(page, CONNECTION) == connection::RECONNECT
     }
 
     /// Has a request sent, whose payload is `parts` one after the other. Returns its number.
@@ -99,8 +100,8 @@ impl Client {
     ///
     /// # Errors
     /// [`Broken`] if the server has given the connection up, or does not keep to the protocol.
-    pub fn turn(&mut self, page: &impl Words) -> Result<bool, Broken> {
-        if page.load(ERROR) != error::NONE {
+    pub fn turn(&mut self, page: &impl Shared) -> Result<bool, Broken> {
+        if load(page, ERROR) != error::NONE {
             return Err(Broken);
         }
         let before = (self.requests, self.responses);
@@ -117,7 +118,7 @@ impl Client {
     }
 
     /// Takes bytes of a message. Returns whether there may be more.
-    fn receive(&mut self, page: &impl Words) -> Result<bool, Broken> {
+    fn receive(&mut self, page: &impl Shared) -> Result<bool, Broken> {
         let Some((bytes, _)) = self.received.split_first_chunk::<{ size_of::<Header>() }>() else {
             return self.take(page, size_of::<Header>());
         };
@@ -138,7 +139,7 @@ impl Client {
     }
 
     /// Takes bytes until `received` has as many as `whole`, or the ring is empty. Returns whether any came.
-    fn take(&mut self, page: &impl Words, whole: usize) -> Result<bool, Broken> {
+    fn take(&mut self, page: &impl Shared, whole: usize) -> Result<bool, Broken> {
         let start = self.received.len();
         self.received.resize(whole, 0);
         let room = self.received.get_mut(start..).unwrap_or_default();

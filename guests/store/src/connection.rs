@@ -2,11 +2,12 @@
 
 use alloc::vec::Vec;
 
+use mote_protocols::ring::Shared;
 use mote_protocols::xs_wire::page::{CONNECTION, ERROR, SERVER_FEATURES};
 use mote_protocols::xs_wire::{Header, PAYLOAD_MAX, connection, error, feature};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::ring::{REQUEST_RING, RESPONSE_RING, Words};
+use crate::ring::{REQUEST_RING, RESPONSE_RING, load, store};
 use crate::server::Server;
 
 /// Messages that a turn takes at most in either direction, so that others get theirs.
@@ -41,7 +42,7 @@ pub struct Connection {
 impl Connection {
     /// Introduces the domain to the server, and begins with an empty ring.
     #[must_use]
-    pub fn new(domain: u16, server: &mut Server, page: &impl Words) -> Self {
+    pub fn new(domain: u16, server: &mut Server, page: &impl Shared) -> Self {
         server.introduce(domain);
         let mut fresh = Self::empty(domain);
         fresh.begin(page);
@@ -62,13 +63,19 @@ impl Connection {
         }
     }
 
-    fn begin(&mut self, page: &impl Words) {
+    fn begin(&mut self, page: &impl Shared) {
         *self = Self::empty(self.domain);
         REQUEST_RING.reset(page);
         RESPONSE_RING.reset(page);
-        page.store(SERVER_FEATURES, feature::RECONNECTION | feature::ERROR);
-        page.store(ERROR, error::NONE);
-        page.store(CONNECTION, connection::CONNECTED);
+        store(page, SERVER_FEATURES, feature::RECONNECTION | feature::ERROR);
+        store(page, ERROR, error::NONE);
+        store(page, CONNECTION, connection::CONNECTED);
+    }
+
+    /// As if so many bytes had passed both ways.
+    #[cfg(test)]
+    pub(crate) const fn pretend(&mut self, index: u32) {
+        (self.requests, self.responses) = (index, index);
     }
 
     /// Whether the domain broke the protocol: nothing more is done for it until it asks for a new beginning.
@@ -79,8 +86,8 @@ impl Connection {
 
     /// Sends what waits and takes requests, as far as the ring, the quotas and one turn go. To be called when the domain
     /// sends an event, when the server has something for it, and while a turn asks for another.
-    pub fn turn(&mut self, server: &mut Server, page: &impl Words) -> Turn {
-        if page.load(CONNECTION) == connection::RECONNECT {
+    pub fn turn(&mut self, server: &mut Server, page: &impl Shared) -> Turn {
+        if load(page, CONNECTION) == connection::RECONNECT {
             server.reset(self.domain);
             self.begin(page);
             return Turn { notify: true, again: true };
@@ -96,7 +103,7 @@ impl Connection {
                 self.broken = true;
                 self.payload = Vec::new();
                 self.sending = Vec::new();
-                page.store(ERROR, reason);
+                store(page, ERROR, reason);
                 Turn { notify: true, again: false }
             }
         }
@@ -104,7 +111,7 @@ impl Connection {
 
     /// # Errors
     /// One of [`error`].
-    fn exchange(&mut self, server: &mut Server, page: &impl Words) -> Result<bool, u32> {
+    fn exchange(&mut self, server: &mut Server, page: &impl Shared) -> Result<bool, u32> {
         for _ in 0..MESSAGES_PER_TURN {
             if server.is_flooded(self.domain) {
                 return Err(error::COMMUNICATION);
@@ -119,7 +126,7 @@ impl Connection {
     }
 
     /// Sends a message or the rest of one. Returns whether one was completed.
-    fn send(&mut self, server: &mut Server, page: &impl Words) -> Result<bool, u32> {
+    fn send(&mut self, server: &mut Server, page: &impl Shared) -> Result<bool, u32> {
         if self.sent == self.sending.len() {
             let Some(message) = server.take_message(self.domain) else { return Ok(false) };
             (self.sending, self.sent) = (message, 0);
@@ -130,7 +137,7 @@ impl Connection {
     }
 
     /// Takes bytes of a request. Returns whether one was handled.
-    fn receive(&mut self, server: &mut Server, page: &impl Words) -> Result<bool, u32> {
+    fn receive(&mut self, server: &mut Server, page: &impl Shared) -> Result<bool, u32> {
         if self.received < size_of::<Header>() {
             let mut bytes = [0; size_of::<Header>()];
             bytes.copy_from_slice(self.header.as_bytes());
@@ -157,6 +164,6 @@ impl Connection {
     }
 }
 
-fn take(page: &impl Words, index: &mut u32, bytes: &mut [u8]) -> Result<usize, u32> {
+fn take(page: &impl Shared, index: &mut u32, bytes: &mut [u8]) -> Result<usize, u32> {
     REQUEST_RING.take(page, index, bytes).map_err(|_| error::RING_INDEX)
 }

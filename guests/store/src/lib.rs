@@ -3,7 +3,7 @@
 //! This room holds the protocol's two ends as plain state machines: no hypercall, no clock, no page of its own. A guest that
 //! serves or uses a store ties them to pages and event channels; here, tests do.
 //!
-//! The path of a request: [`Connection`] takes its bytes from a domain's ring page ([`Words`]), [`Server::handle`] dispatches it
+//! The path of a request: [`Connection`] takes its bytes from a domain's ring page, [`Server::handle`] dispatches it
 //! (`requests`), a `View` asks permissions and quotas and changes the tree or a transaction, watches that match leave events for their
 //! clients, and [`Connection`] puts answers and events into rings, as far as there is room. [`Client`] is the other end.
 //!
@@ -39,7 +39,6 @@ pub use error::Error;
 pub use ledger::{Limits, Usage};
 pub use local::{Event, Local};
 pub use permissions::{Access, Permission, Permissions};
-pub use ring::{Broken, Words};
 pub use server::{Effect, INTRODUCED, RELEASED, Server};
 pub use session::Name;
 

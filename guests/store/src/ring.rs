@@ -1,20 +1,21 @@
 //! The two byte rings in a page.
 
+use core::sync::atomic::Ordering;
+
+use mote_protocols::ring::{Broken, Shared};
 use mote_protocols::xs_wire::page::{
     REQUEST_CONSUMER, REQUEST_PRODUCER, REQUESTS, RESPONSE_CONSUMER, RESPONSE_PRODUCER, RESPONSES, RING_SIZE,
 };
 
-/// A page that somebody else may change at any time, in words of 32 bits. Offsets are in bytes, a multiple of 4 below 4096.
-pub trait Words {
-    /// Loads a word; what is loaded afterwards is no older (acquire).
-    fn load(&self, offset: usize) -> u32;
-    /// Stores a word; what was stored before is seen by whoever sees it (release).
-    fn store(&self, offset: usize, value: u32);
+/// Loads a word; what is loaded afterwards is no older.
+pub(crate) fn load(page: &impl Shared, offset: usize) -> u32 {
+    page.word(offset).load(Ordering::Acquire)
 }
 
-/// The other end's index cannot be: more bytes were taken than put, or more put than fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Broken;
+/// Stores a word; what was stored before is seen by whoever sees it.
+pub(crate) fn store(page: &impl Shared, offset: usize, value: u32) {
+    page.word(offset).store(value, Ordering::Release);
+}
 
 /// One direction.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +34,8 @@ impl Ring {
     ///
     /// # Errors
     /// [`Broken`] if the producer's index cannot be.
-    pub fn take(self, page: &impl Words, index: &mut u32, bytes: &mut [u8]) -> Result<usize, Broken> {
-        let there = page.load(self.producer).wrapping_sub(*index);
+    pub fn take(self, page: &impl Shared, index: &mut u32, bytes: &mut [u8]) -> Result<usize, Broken> {
+        let there = load(page, self.producer).wrapping_sub(*index);
         if there > RING_SIZE {
             return Err(Broken);
         }
@@ -43,7 +44,7 @@ impl Ring {
         for (position, byte) in bytes.iter_mut().take(count).enumerate() {
             let (offset, place) = self.place(index.wrapping_add(position as u32));
             if place == 0 || position == 0 {
-                word = page.load(offset);
+                word = load(page, offset);
             }
             *byte = word.to_le_bytes()[place];
         }
@@ -55,18 +56,18 @@ impl Ring {
     ///
     /// # Errors
     /// [`Broken`] if the consumer's index cannot be.
-    pub fn put(self, page: &impl Words, index: &mut u32, bytes: &[u8]) -> Result<usize, Broken> {
-        let there = index.wrapping_sub(page.load(self.consumer));
+    pub fn put(self, page: &impl Shared, index: &mut u32, bytes: &[u8]) -> Result<usize, Broken> {
+        let there = index.wrapping_sub(load(page, self.consumer));
         let room = RING_SIZE.checked_sub(there).ok_or(Broken)?;
         let count = bytes.len().min(room as usize);
         let mut done = 0;
         while let Some(rest) = bytes.get(done..count).filter(|rest| !rest.is_empty()) {
             let (offset, place) = self.place(index.wrapping_add(done as u32));
             // Bytes beside those that are put belong to the same direction, which only this end writes.
-            let mut word = if place == 0 && rest.len() >= 4 { [0; 4] } else { page.load(offset).to_le_bytes() };
+            let mut word = if place == 0 && rest.len() >= 4 { [0; 4] } else { load(page, offset).to_le_bytes() };
             let part = (4 - place).min(rest.len());
             word.iter_mut().skip(place).zip(rest).for_each(|(to, from)| *to = *from);
-            page.store(offset, u32::from_le_bytes(word));
+            store(page, offset, u32::from_le_bytes(word));
             done += part;
         }
         self.advance(page, self.producer, index, count);
@@ -79,21 +80,21 @@ impl Ring {
         (self.data + offset / 4 * 4, offset % 4)
     }
 
-    fn advance(self, page: &impl Words, field: usize, index: &mut u32, count: usize) {
+    fn advance(self, page: &impl Shared, field: usize, index: &mut u32, count: usize) {
         if count > 0 {
             *index = index.wrapping_add(count as u32);
-            page.store(field, *index);
+            store(page, field, *index);
         }
     }
 
     /// Empties it.
-    pub fn reset(self, page: &impl Words) {
-        page.store(self.consumer, 0);
-        page.store(self.producer, 0);
+    pub fn reset(self, page: &impl Shared) {
+        store(page, self.consumer, 0);
+        store(page, self.producer, 0);
     }
 
     /// Where the consumer and the producer are.
-    pub fn indices(self, page: &impl Words) -> (u32, u32) {
-        (page.load(self.consumer), page.load(self.producer))
+    pub fn indices(self, page: &impl Shared) -> (u32, u32) {
+        (load(page, self.consumer), load(page, self.producer))
     }
 }

@@ -1,37 +1,45 @@
 //! The server and the client, driven as domains drive them.
 
+mod hostile;
 mod permissions;
 mod protocol;
 mod quotas;
+mod random;
+mod rings;
 mod transactions;
 mod watches;
 
-use std::cell::Cell;
+use core::sync::atomic::{AtomicU32, Ordering};
 use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
+use mote_protocols::ring::Shared;
 use mote_protocols::xs_wire::{Header, kind};
 use zerocopy::FromBytes;
 
-use crate::{Limits, Server, Words};
+use crate::{Limits, Server};
 
 /// A page for tests.
-struct Page(Vec<Cell<u32>>);
+struct Page(Vec<AtomicU32>);
 
 impl Page {
     fn new() -> Self {
-        Self(std::vec![Cell::new(0); 1024])
+        Self((0..1024).map(|_| AtomicU32::new(0)).collect())
     }
-}
 
-impl Words for Page {
     fn load(&self, offset: usize) -> u32 {
-        self.0[offset / 4].get()
+        self.0[offset / 4].load(Ordering::Relaxed)
     }
 
     fn store(&self, offset: usize, value: u32) {
-        self.0[offset / 4].set(value);
+        self.0[offset / 4].store(value, Ordering::Relaxed);
+    }
+}
+
+impl Shared for Page {
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        &self.0[offset / 4]
     }
 }
 

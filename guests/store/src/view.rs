@@ -223,14 +223,15 @@ impl View<'_> {
         let Some((top, _)) = nodes.last() else { return Err(Error::Broken) };
         self.admit_new(&nodes)?;
         self.admit(&parent, parent.size() + top.name().len() + 1)?;
-        let seen = parent.permissions.clone();
+        let above_it = if nodes.len() == 1 { parent.permissions.clone() } else { permissions };
+        // Not shared any longer, so that the tree changes it in place.
         drop(parent);
         let name = top.name();
         self.modify(&above, |parent| parent.add_child(name));
         for (path, node) in nodes.into_iter().rev() {
             self.put(&path, node);
         }
-        self.note(Change { path: path.clone(), subtree: true, before: None, parent: Some(seen) });
+        self.note(Change { path: path.clone(), subtree: true, before: None, parent: Some(above_it) });
         Ok(())
     }
 

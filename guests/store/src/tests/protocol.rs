@@ -107,7 +107,7 @@ fn only_domain_0_manages_domains() {
     assert_eq!(ask(&mut server, 1, kind::GET_DOMAIN_PATH, "07\0"), Ok("/local/domain/7".into()));
     assert_eq!(ask(&mut server, 0, kind::IS_DOMAIN_INTRODUCED, "4\0"), Ok("T".into()));
     assert_eq!(ask(&mut server, 0, kind::IS_DOMAIN_INTRODUCED, "5\0"), Ok("F".into()));
-    assert_eq!(ask(&mut server, 0, kind::INTRODUCE, "5\0233473\x003\0"), Ok("OK".into()));
+    assert_eq!(ask(&mut server, 0, kind::INTRODUCE, "5\x00233473\x003\0"), Ok("OK".into()));
     assert_eq!(ask(&mut server, 0, kind::IS_DOMAIN_INTRODUCED, "5\0"), Ok("T".into()));
     let effect = crate::Effect::Introduce { domain: 5, frame: 233_473, port: 3 };
     assert_eq!(server.take_effect(), Some(effect));
