@@ -104,8 +104,9 @@ impl Permissions {
         Ok(Self { owner: *owner, others: others.into() })
     }
 
-    /// As they are sent.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    /// As they are sent: each with a NUL behind it.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
         let mut text = String::new();
         for permission in self.all() {
             // Writing to a string cannot fail.

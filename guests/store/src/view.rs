@@ -302,7 +302,8 @@ impl View<'_> {
                 change(Arc::make_mut(&mut node));
                 transaction.put(path, Some(node), self.ledger);
             }
-            _ => transaction.fail(Error::Broken),
+            // Others changed what was looked at at different times: a child was there, its parent was not.
+            _ => transaction.fail(Error::Again),
         }
     }
 

@@ -6,7 +6,7 @@
 //! Should another loader put it elsewhere, the linked addresses are mapped to that place as well.
 //!
 //! Translation is an identity map of 64 GiB that never changes: devices in the first GiB, memory in
-//! the others. What a domain was not given, the hypervisor's own translation refuses. In the 2 MiB that
+//! the others; but the last GiB is the first again, as memory, for pages of the hypervisor's among the devices. What a domain was not given, the hypervisor's own translation refuses. In the 2 MiB that
 //! begin with the image pages are single: code executable, code and constants read-only, nothing both
 //! writable and executable, and no page at all below a stack.
 
@@ -78,6 +78,8 @@ primary_entry:
     mov     x2, #1 << 30
     mov     x3, #64
     bl      fill
+    ldr     x1, ={MEMORY_BLOCK}
+    str     x1, [x23, #{LOW_AGAIN}]
     ldr     x1, ={DEVICE_BLOCK}
     str     x1, [x23]
     orr     x1, x24, #{TABLE}
@@ -194,6 +196,7 @@ secondary_entry:
     .ltorg
     "#,
     MEMORY_BLOCK = const descriptor::MEMORY_BLOCK,
+    LOW_AGAIN = const (LOW_AGAIN >> 30) * 8,
     DEVICE_BLOCK = const descriptor::DEVICE_BLOCK,
     TEXT_PAGE = const descriptor::TEXT_PAGE,
     TABLE = const descriptor::TABLE,
@@ -208,6 +211,9 @@ secondary_entry:
     start = sym crate::start,
     start_secondary = sym crate::cpus::start_secondary,
 );
+
+/// Where the first GiB is seen as memory. What a domain is given at this address and above it cannot reach.
+pub(crate) const LOW_AGAIN: usize = 63 << 30;
 
 /// Bytes from the image's first that one level-3 table maps.
 pub(crate) const IMAGE_WINDOW: usize = 2 << 20;

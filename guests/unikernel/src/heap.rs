@@ -9,8 +9,8 @@ use talc::{DefaultBinning, base::Talc, base::binning::Binning, source::Source};
 
 use crate::{Machine, interrupts};
 
-/// The address space that stage 1 maps, in bytes.
-const MAPPED: usize = 1 << 36;
+/// Where the memory ends that stage 1 maps.
+const MAPPED: usize = crate::boot::LOW_AGAIN;
 
 #[global_allocator]
 static HEAP: Heap = Heap(Mutex::new(Talc::new(Unclaimed(true))));

@@ -13,7 +13,7 @@ use crate::arch;
 /// What lies at a physical address of the machine is seen so far behind it.
 const OFFSET: u64 = 0x8_0000_0000;
 /// Where the library's address space ends.
-const END: u64 = 1 << 36;
+const END: u64 = crate::boot::LOW_AGAIN as u64;
 /// Pages in a block, as a power of two.
 const BLOCK_ORDER: u32 = 9;
 

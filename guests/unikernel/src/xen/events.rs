@@ -6,7 +6,7 @@
 use core::future::poll_fn;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
-use core::task::{Poll, Waker};
+use core::task::{Context, Poll, Waker};
 
 use alloc::vec::Vec;
 use arm_gic::IntId;
@@ -178,20 +178,18 @@ impl Port {
 
     /// Waits for an event and takes it, while other tasks run.
     pub async fn event(&self) {
-        poll_fn(|context| {
-            interrupts::masked(|| {
-                if self.take() {
-                    return Poll::Ready(());
-                }
-                // A task that waits for other things as well looks here more often than events come.
-                let mut waiting = WAITING.lock();
-                if !waiting.iter().any(|(port, waker)| *port == self.0 && waker.will_wake(context.waker())) {
-                    waiting.push((self.0, context.waker().clone()));
-                }
-                Poll::Pending
-            })
+        poll_fn(|context| self.poll_event(context)).await;
+    }
+
+    /// Takes an event, or has the task woken by the next one.
+    pub fn poll_event(&self, context: &mut Context<'_>) -> Poll<()> {
+        interrupts::masked(|| {
+            if self.take() {
+                return Poll::Ready(());
+            }
+            wait_for(self.0, context.waker());
+            Poll::Pending
         })
-        .await;
     }
 
     /// Waits for an event and takes it; the vCPU is given up in the meantime.

@@ -29,7 +29,7 @@ impl Window {
     /// # Errors
     /// If the hypervisor names no such addresses.
     pub fn new(machine: &Machine) -> Result<Self, Errno> {
-        const END: usize = 1 << 36;
+        const END: usize = crate::boot::LOW_AGAIN;
         let fits = |range: &Range<usize>| range.start.saturating_add(PAGES * SIZE) <= range.end.min(END);
         let place = machine.unused().find(fits).ok_or(Errno::ENOSPC)?;
         Ok(Self { first_frame: (place.start / SIZE) as u64, mapped: 0 })

@@ -11,11 +11,14 @@ pub mod foreign;
 pub mod grants;
 mod hypercall;
 pub mod page;
+pub mod store;
 
 pub use hypercall::{Arguments, hypercall};
 pub use xen_abi::errno::Errno;
 
-use xen_abi::xen::hypercall::{SCHED_OP, XEN_VERSION};
+use xen_abi::hvm::{GET_PARAM, Param};
+use xen_abi::xen::domid;
+use xen_abi::xen::hypercall::{HVM_OP, SCHED_OP, XEN_VERSION};
 
 /// The version of Xen's ABI that there is, as (major, minor).
 ///
@@ -25,6 +28,17 @@ pub fn version() -> Result<(u32, u32), Errno> {
     // SAFETY: it changes no memory.
     let version = unsafe { hypercall(XEN_VERSION, [0; 5]) }?;
     Ok((version as u32 >> 16, version as u32 & 0xffff))
+}
+
+/// A parameter of this domain ([`xen_abi::hvm::param`]).
+///
+/// # Errors
+/// The hypervisor's.
+pub fn parameter(index: u32) -> Result<u64, Errno> {
+    let mut argument = Param { domid: domid::SELF, pad: 0, index, value: 0 };
+    // SAFETY: it changes the structure alone.
+    unsafe { call(HVM_OP, GET_PARAM, &mut argument) }?;
+    Ok(argument.value)
 }
 
 /// Lets other vCPUs run.

@@ -9,12 +9,21 @@ use xen_abi::memory::{AddToPhysmap, Reservation, op};
 use xen_abi::xen::{domid, hypercall};
 
 use super::call;
+use crate::boot::LOW_AGAIN;
 
 /// Bytes in a page.
 pub const SIZE: usize = 4096;
 
 #[repr(C, align(4096))]
 struct Content([AtomicU64; SIZE / 8]);
+
+impl Content {
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        let double = &self.0[offset / 8];
+        // SAFETY: half of an atomic, aligned, and there as long as the page is.
+        unsafe { AtomicU32::from_ptr(double.as_ptr().cast::<u32>().add(offset / 4 % 2)) }
+    }
+}
 
 /// A page, which somebody else may change at any time: its words are atomic.
 pub struct Page(Box<Content>);
@@ -63,9 +72,7 @@ impl Page {
     /// If they are not in the page.
     #[must_use]
     pub fn word(&self, offset: usize) -> &AtomicU32 {
-        let double = self.double(offset);
-        // SAFETY: half of an atomic, aligned, and there as long as the page is.
-        unsafe { AtomicU32::from_ptr(double.as_ptr().cast::<u32>().add(offset / 4 % 2)) }
+        self.0.word(offset)
     }
 
     /// Has the hypervisor put frame `index` of `space` in the page's place; what was in it is gone.
@@ -110,6 +117,33 @@ impl Page {
         // SAFETY: the list is one frame number. Whoever looks at a page without memory takes a fault, which is safe.
         let done = unsafe { call(hypercall::MEMORY_OP, op, &mut argument) }?;
         if done == 1 { Ok(()) } else { Err(Errno::ENOMEM) }
+    }
+}
+
+/// A page that the hypervisor or a toolstack gave the domain below its memory, and that stays there.
+#[derive(Clone, Copy)]
+pub struct Given(&'static Content);
+
+impl Given {
+    /// The page at frame `frame`, of which a parameter of the domain says that it is there.
+    ///
+    /// # Errors
+    /// `EINVAL` if it is not where such pages are.
+    pub fn new(frame: u64) -> Result<Self, Errno> {
+        const FRAMES: u64 = (1 << 30) / SIZE as u64;
+        if frame == 0 || frame >= FRAMES {
+            return Err(Errno::EINVAL);
+        }
+        let address = LOW_AGAIN + frame as usize * SIZE;
+        // SAFETY: mapped in stage 1 and in no one's use but as atomic words; where nothing is given, a look at it is a
+        // fault, which is safe.
+        Ok(Self(unsafe { &*core::ptr::with_exposed_provenance::<Content>(address) }))
+    }
+}
+
+impl Shared for Given {
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        self.0.word(offset)
     }
 }
 
