@@ -20,6 +20,7 @@ mod client;
 mod connection;
 mod error;
 mod ledger;
+pub mod libxl;
 mod local;
 mod node;
 mod path;

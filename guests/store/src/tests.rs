@@ -1,6 +1,7 @@
 //! The server and the client, driven as domains drive them.
 
 mod hostile;
+mod libxl;
 mod permissions;
 mod protocol;
 mod quotas;
