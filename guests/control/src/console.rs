@@ -79,6 +79,7 @@ pub fn typing() -> Result<Port, Errno> {
 /// Serves the consoles of all domains.
 pub async fn serve(typed: Port, toolstack: &RefCell<Toolstack>) {
     loop {
+        let seen = events::times();
         let is_typed = typed.take();
         let mut is_behind = false;
         for console in toolstack.borrow().domains.consoles() {
@@ -89,6 +90,6 @@ pub async fn serve(typed: Port, toolstack: &RefCell<Toolstack>) {
                 console.pass_on();
             }
         }
-        if is_behind { executor::yield_now().await } else { events::any().await }
+        if is_behind { executor::yield_now().await } else { events::any(seen).await }
     }
 }

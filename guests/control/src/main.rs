@@ -4,8 +4,8 @@
 //! and hypercalls, which the library makes.
 //!
 //! At start [`machine`] finds what the boot loader left, and [`toolstack`] builds what the configuration asks for into the table of
-//! [`domains`]. From then on tasks run by turns: [`reaper`] waits for domains that end, and reports them by [`report`]. More tasks, a
-//! xenstore or an interface for the network, go beside it and share the toolstack.
+//! [`domains`]. From then on tasks run by turns: [`reaper`] waits for domains that end, and reports them by [`report`]; [`console`]
+//! and [`store`] serve guests' rings. More tasks, an interface for the network, go beside them and share the toolstack.
 
 #![no_std]
 #![no_main]
@@ -19,6 +19,7 @@ mod domains;
 mod machine;
 mod reaper;
 mod report;
+mod store;
 mod toolstack;
 
 use core::cell::RefCell;
@@ -54,6 +55,7 @@ fn main(machine: Machine) {
     let toolstack = RefCell::new(toolstack);
     let mut executor = Executor::new();
     executor.spawn(console::serve(typing, &toolstack));
+    executor.spawn(store::serve(&toolstack));
     executor.spawn(async {
         reaper.run(&toolstack).await;
         power::shutdown()

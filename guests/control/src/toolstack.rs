@@ -16,11 +16,14 @@ use crate::console::Console;
 use crate::domains::{Domain, Domains};
 use crate::machine::module;
 use crate::report;
+use crate::store::Store;
 
 /// Everything that a change to domains needs.
 pub struct Toolstack {
     /// Who is there.
     pub domains: Domains,
+    /// What they find each other by.
+    pub store: Store,
     window: Window,
 }
 
@@ -30,7 +33,7 @@ impl Toolstack {
     /// # Errors
     /// If other domains' memory can be mapped nowhere.
     pub fn new(machine: &Machine) -> Result<Self, Errno> {
-        Ok(Self { domains: Domains::default(), window: Window::new(machine)? })
+        Ok(Self { domains: Domains::default(), store: Store::new(), window: Window::new(machine)? })
     }
 
     /// Builds every domain of the configuration, joins and connects them, and only then lets the first run. Whoever cannot be built
@@ -53,6 +56,7 @@ impl Toolstack {
             let [first, second] = ends.map(|(index, port)| (index as u16 + 1, port));
             self.connect(first, second);
         }
+        self.store.plug(&self.domains);
         for (id, _) in self.domains.iter() {
             // It was paused once, when it was made.
             let _ = hypervisor::unpause(id);
@@ -72,13 +76,21 @@ impl Toolstack {
                 println!("{} cannot be joined with domain {peer}", definition.name);
             }
         }
-        let console = definition.enhanced.then(|| Console::give(id)).transpose();
-        let console = console.map_err(|error| {
+        let console = self.give_rings(id, &definition).inspect_err(|_| {
             let _ = hypervisor::destroy(id);
-            BuildError::Refused("its console", error.number())
         })?;
         self.domains.insert(id, Domain { definition, console });
         Ok(id)
+    }
+
+    /// Gives a domain the rings that it is to have before it runs.
+    fn give_rings(&mut self, id: u16, definition: &Definition) -> Result<Option<Console>, BuildError> {
+        let refused = |what| move |error: Errno| BuildError::Refused(what, error.number());
+        let console = definition.enhanced.then(|| Console::give(id)).transpose().map_err(refused("its console"))?;
+        if definition.xenstore {
+            self.store.give(id, definition).map_err(refused("its xenstore"))?;
+        }
+        Ok(console)
     }
 
     /// Connects two ports, as the configuration asks for it. What cannot be, is said.
@@ -100,6 +112,7 @@ impl Toolstack {
 
     /// Destroys a domain, if it is there.
     pub fn destroy(&mut self, id: u16) {
+        self.store.release(id);
         if let Some(domain) = self.domains.remove(id)
             && let Err(error) = hypervisor::destroy(id)
         {

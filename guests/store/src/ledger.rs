@@ -21,13 +21,13 @@ pub struct Limits {
     pub permissions: usize,
     /// Bytes of a node: its value, its children's names, its permissions.
     pub node_size: usize,
-    /// Bytes of its nodes, watches and transactions together.
+    /// Bytes of its nodes, watches, transactions and messages that wait for it together.
     pub memory: usize,
     /// Messages that wait for it before its requests do.
     pub outstanding: usize,
     /// Bytes of messages that wait for it; one that lets more come loses its connection.
     pub queue: usize,
-    /// Bytes that all domains use together: beyond it no unprivileged domain gets more.
+    /// Bytes that all unprivileged domains use together: beyond it none of them gets more.
     pub total: usize,
 }
 
@@ -66,7 +66,7 @@ pub struct Usage {
 /// The usage of every domain that there is.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    // Private: `total` is the sum of what is charged, also to domains that have gone.
+    // Private: `total` is the sum of what is charged to all domains but domain 0.
     accounts: BTreeMap<u16, Usage>,
     total: usize,
     limits: Limits,
@@ -117,14 +117,18 @@ impl Ledger {
     }
 
     pub fn charge(&mut self, domain: u16, bytes: usize) {
-        self.total += bytes;
         self.account(domain).memory += bytes;
+        if domain != 0 {
+            self.total += bytes;
+        }
     }
 
     pub fn refund(&mut self, domain: u16, bytes: usize) {
-        self.total = self.total.saturating_sub(bytes);
         let account = self.account(domain);
         account.memory = account.memory.saturating_sub(bytes);
+        if domain != 0 {
+            self.total = self.total.saturating_sub(bytes);
+        }
     }
 
     /// A node is in the tree.

@@ -96,10 +96,16 @@ impl Server {
         self.domains.entry(domain).or_default();
     }
 
+    /// Whether there is such a domain.
+    #[must_use]
+    pub fn knows(&self, domain: u16) -> bool {
+        self.ledger.knows(domain)
+    }
+
     /// The domain becomes a client. If it is one, it begins anew.
     pub fn introduce(&mut self, domain: u16) {
         self.create(domain);
-        self.forget(Name::Domain(domain));
+        self.clear(Name::Domain(domain));
         self.sessions.insert(Name::Domain(domain), Session::default());
         let known = self.domains.entry(domain).or_default();
         if !core::mem::replace(&mut known.introduced, true) {
@@ -121,7 +127,7 @@ impl Server {
             return;
         }
         let name = Name::Domain(domain);
-        self.forget(name);
+        self.clear(name);
         self.sessions.remove(&name);
         self.disown(domain);
         for known in self.domains.values_mut() {
@@ -135,9 +141,13 @@ impl Server {
 
     /// The domain's connection begins anew or is broken: its watches and transactions go, and what waits for it.
     pub fn reset(&mut self, domain: u16) {
-        let name = Name::Domain(domain);
-        self.forget(name);
-        if let Some(session) = self.sessions.get_mut(&name) {
+        self.clear(Name::Domain(domain));
+    }
+
+    fn clear(&mut self, client: Name) {
+        self.forget(client);
+        while self.take(client).is_some() {}
+        if let Some(session) = self.sessions.get_mut(&client) {
             *session = Session::default();
         }
     }
@@ -170,14 +180,16 @@ impl Server {
         if outbox.len() == 0 {
             self.ready.remove(&client);
         }
-        message
+        let message = message?;
+        self.ledger.refund(client.domain(), message.size());
+        Some(message)
     }
 
     /// Whether the domain's requests are to wait until it has taken what waits for it.
     #[must_use]
     pub fn is_behind(&self, domain: u16) -> bool {
-        let session = self.sessions.get(&Name::Domain(domain));
-        session.is_none_or(|session| session.outbox.len() >= self.ledger.limits().outstanding)
+        let Some(session) = self.sessions.get(&Name::Domain(domain)) else { return true };
+        session.outbox.len() >= self.ledger.limits().outstanding || session.outbox.bytes() >= PAYLOAD_MAX
     }
 
     /// Whether the domain has let so much wait for it that its connection is to end.
@@ -197,7 +209,7 @@ impl Server {
         self.ledger.usage(domain)
     }
 
-    /// Bytes that all domains have used.
+    /// Bytes that all unprivileged domains have used.
     #[must_use]
     pub const fn total(&self) -> usize {
         self.ledger.total()
@@ -221,18 +233,13 @@ impl Server {
 
     fn push(&mut self, client: Name, message: Message) {
         let Some(session) = self.sessions.get_mut(&client) else { return };
+        self.ledger.charge(client.domain(), message.size());
         session.outbox.push(message);
         self.ready.insert(client);
     }
 
     pub(crate) fn effect(&mut self, effect: Effect) {
         self.effects.push_back(effect);
-    }
-
-    pub(crate) fn caller(&self, client: Name) -> Caller {
-        let domain = client.domain();
-        let target = self.domains.get(&domain).and_then(|known| known.target);
-        Caller { domain, target, privileged: client.privileged() }
     }
 
     /// Does something with the nodes as `client` sees them, and has watches fire.
@@ -242,7 +249,7 @@ impl Server {
         transaction: Option<&mut Transaction>,
         what: impl FnOnce(&mut View) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let caller = self.caller(client);
+        let caller = caller(&self.domains, client);
         let (tree, ledger) = (&mut self.tree, &mut self.ledger);
         let mut view = View { tree, ledger, caller, transaction, changes: Vec::new() };
         let result = what(&mut view);
@@ -308,7 +315,7 @@ impl Server {
         self.ledger.charge(domain, bytes);
         self.ledger.account(domain).watches += 1;
         let home = relative.then_some(domain);
-        tell(&mut self.sessions, &mut self.ready, self.ledger.limits(), client, path.seen_from(home), token);
+        tell(&mut self.sessions, &mut self.ready, &mut self.ledger, client, path.seen_from(home), token);
         Ok(())
     }
 
@@ -334,7 +341,6 @@ impl Server {
             self.ledger.account(domain).transactions -= 1;
             transaction.discard(&mut self.ledger);
         }
-        self.ready.remove(&client);
     }
 
     /// Removes the domain's nodes, and its number from all others' permissions, in transactions too: a domain that
@@ -367,22 +373,28 @@ impl Server {
             let after = self.tree.get(&change.path).map(|node| &node.permissions);
             let visible = [change.before.as_ref(), after, change.parent.as_ref()];
             for watch in self.watches.matching(change) {
-                let caller = self.caller(watch.client);
+                let caller = caller(&self.domains, watch.client);
                 if !visible.into_iter().flatten().any(|permissions| caller.access(permissions).read) {
                     continue;
                 }
                 let path = change.path.seen_from(watch.relative.then_some(watch.client.domain()));
-                tell(&mut self.sessions, &mut self.ready, self.ledger.limits(), watch.client, path, &watch.token);
+                tell(&mut self.sessions, &mut self.ready, &mut self.ledger, watch.client, path, &watch.token);
             }
         }
     }
+}
+
+fn caller(domains: &BTreeMap<u16, Domain>, client: Name) -> Caller {
+    let domain = client.domain();
+    let target = domains.get(&domain).and_then(|known| known.target);
+    Caller { domain, target, privileged: client.privileged() }
 }
 
 /// Has an event wait for a client, unless the same one does.
 fn tell(
     sessions: &mut BTreeMap<Name, Session>,
     ready: &mut BTreeSet<Name>,
-    limits: &Limits,
+    ledger: &mut Ledger,
     client: Name,
     path: &str,
     token: &[u8],
@@ -390,14 +402,18 @@ fn tell(
     let Some(session) = sessions.get_mut(&client) else { return };
     let message = Message::Event { path: path.into(), token: token.into() };
     let special = path.starts_with('@');
-    if message.size() > PAYLOAD_MAX + size_of::<Header>() || (!special && session.outbox.contains(&message)) {
+    let is_too_long = path.len() + token.len() + 2 > PAYLOAD_MAX;
+    if is_too_long || (!special && session.outbox.contains(&message)) {
         return;
     }
-    let limit = if client.privileged() { LOCAL_QUEUE } else { limits.queue };
-    if session.outbox.bytes() + message.size() > limit {
+    let (domain, size) = (client.domain(), message.size());
+    let limit = if client.privileged() { LOCAL_QUEUE } else { ledger.limits().queue };
+    let fits = session.outbox.bytes() + size <= limit && (client.privileged() || ledger.admit(domain, size).is_ok());
+    if !fits {
         session.flooded = true;
         return;
     }
+    ledger.charge(domain, size);
     session.outbox.push(message);
     ready.insert(client);
 }

@@ -35,6 +35,9 @@ impl Name {
     }
 }
 
+/// What a message needs besides its payload, in bytes, roughly.
+const OVERHEAD: usize = 96;
+
 /// Something that waits for a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
@@ -43,13 +46,13 @@ pub(crate) enum Message {
 }
 
 impl Message {
-    /// Bytes with its header.
+    /// Bytes that it takes up: as it is sent, and what it needs besides, roughly.
     pub fn size(&self) -> usize {
         let payload = match self {
             Self::Reply(_, payload) => payload.len(),
             Self::Event { path, token } => path.len() + token.len() + 2,
         };
-        size_of::<Header>() + payload
+        OVERHEAD + payload
     }
 
     /// As it is sent.

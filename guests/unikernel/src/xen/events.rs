@@ -33,6 +33,8 @@ const WORDS: usize = 16;
 static SHARED: Once<Page> = Once::new();
 /// Events that came and were not taken yet.
 static CAME: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
+/// How often something came.
+static TIMES: AtomicU64 = AtomicU64::new(0);
 /// Who waits for which port, and for any.
 static WAITING: Mutex<Vec<(u32, Waker)>> = Mutex::new(Vec::new());
 const ANY: u32 = 0;
@@ -73,6 +75,7 @@ fn collect() {
             }
         }
     }
+    TIMES.fetch_add(1, Ordering::AcqRel);
     let ready = |(port, _): &mut (u32, Waker)| *port == ANY || has_come(*port);
     WAITING.lock().extract_if(.., ready).for_each(|(_, waker)| waker.wake());
 }
@@ -85,16 +88,23 @@ fn wait_for(port: u32, waker: &Waker) {
     }
 }
 
-/// Waits for an event of any port, and takes none: for whoever looks at many ports.
-pub async fn any() {
+/// How often events have come, whichever they were. To be asked before looking at ports, for [`any`].
+#[must_use]
+pub fn times() -> u64 {
     start();
-    let mut waited = false;
+    TIMES.load(Ordering::Acquire)
+}
+
+/// Waits for an event of any port that came after [`times`] was `seen`, and takes none: for whoever looks at many ports.
+pub async fn any(seen: u64) {
     poll_fn(|context| {
-        if core::mem::replace(&mut waited, true) {
-            return Poll::Ready(());
-        }
-        interrupts::masked(|| wait_for(ANY, context.waker()));
-        Poll::Pending
+        interrupts::masked(|| {
+            if times() != seen {
+                return Poll::Ready(());
+            }
+            wait_for(ANY, context.waker());
+            Poll::Pending
+        })
     })
     .await;
 }

@@ -1,0 +1,186 @@
+//! Xenstore: the server, the rings of the guests that have one, and what is written there about each domain.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+
+use mote_builder::config::Definition;
+use mote_store::libxl::{Device, Guest, Kind};
+use mote_store::{Connection, Effect, Error, Limits, Local, Name, Server};
+use mote_unikernel::executor;
+use mote_unikernel::xen::events::{self, Port};
+use mote_unikernel::xen::{Errno, domains, foreign::Mapping};
+use xen_abi::hvm::param;
+
+use crate::console;
+use crate::domains::Domains;
+use crate::toolstack::Toolstack;
+
+/// The frame of a guest's ring, as a toolstack chooses it.
+const FRAME: u64 = console::FRAME + 1;
+/// What guests may use of this domain's memory, in bytes: each of them, and all together.
+const GUESTS_MEMORY: usize = 256 << 10;
+const ALL_MEMORY: usize = 1 << 20;
+
+/// A guest's ring.
+struct Ring {
+    connection: Connection,
+    page: Mapping,
+    port: Port,
+    // Whether there was more than could be done at once.
+    behind: bool,
+}
+
+/// The server and its rings.
+pub struct Store {
+    server: Server,
+    rings: BTreeMap<u16, Ring>,
+    // The toolstack's own number among the server's clients.
+    toolstack: u32,
+}
+
+impl Store {
+    /// A store with what is always there.
+    pub fn new() -> Self {
+        let mut server = Server::new(Limits { memory: GUESTS_MEMORY, total: ALL_MEMORY, ..Limits::default() });
+        let toolstack = server.open();
+        let mut store = Self { server, rings: BTreeMap::new(), toolstack };
+        // A new server refuses nothing.
+        let _ = store.local().describe_host();
+        store
+    }
+
+    fn local(&mut self) -> Local<'_> {
+        self.server.local(self.toolstack)
+    }
+
+    /// Does something in the store as the toolstack, and tells guests of it.
+    pub fn update<T>(&mut self, what: impl FnOnce(&mut Local) -> T) -> T {
+        let value = what(&mut self.local());
+        self.tell();
+        value
+    }
+
+    /// Gives a domain a ring at [`FRAME`] and writes what there is to say of it, before it runs.
+    ///
+    /// # Errors
+    /// The hypervisor's; then nothing is left of it.
+    pub fn give(&mut self, id: u16, definition: &Definition) -> Result<(), Errno> {
+        let given = self.try_to_give(id, definition);
+        given.inspect_err(|_| self.release(id))
+    }
+
+    fn try_to_give(&mut self, id: u16, definition: &Definition) -> Result<(), Errno> {
+        self.server.create(id);
+        let port = domains::offer_port(id, 0)?;
+        let guest = Guest {
+            id,
+            name: &definition.name,
+            memory: definition.memory / 1024,
+            vcpus: definition.vcpus,
+            store: (FRAME, port),
+            driver: definition.driver,
+        };
+        self.local().describe(&guest).map_err(|_| Errno::EINVAL)?;
+        domains::set_parameter(id, param::STORE_PFN, FRAME)?;
+        domains::set_parameter(id, param::STORE_EVTCHN, port.into())?;
+        self.introduce(id, FRAME, port)
+    }
+
+    fn introduce(&mut self, id: u16, frame: u64, port: u32) -> Result<(), Errno> {
+        let (page, port) = (Mapping::new(id, frame)?, Port::connect(id, port)?);
+        let connection = Connection::new(id, &mut self.server, &page);
+        self.rings.insert(id, Ring { connection, page, port, behind: true });
+        Ok(())
+    }
+
+    /// Writes the devices of all domains whose back ends are there, as far as that is not done.
+    pub fn plug(&mut self, domains: &Domains) {
+        let driver = domains.iter().find(|(_, domain)| domain.definition.driver).map(|(id, _)| id);
+        let named = |name: &str| domains.iter().find(|(_, domain)| domain.definition.name == name).map(|(id, _)| id);
+        let all = domains.iter().flat_map(|(id, domain)| devices(&domain.definition).map(move |device| (id, device)));
+        self.update(|local| {
+            for (id, (backend, kind, number)) in all {
+                let backend = backend.map_or(driver, named).filter(|backend| *backend != id);
+                if let (Some(backend), None) = (backend, local.backend(id, kind, number)) {
+                    // One of them may have no store; then there is no device.
+                    let _: Result<(), Error> = local.plug(&Device { kind, domain: id, number, backend });
+                }
+            }
+        });
+    }
+
+    /// Removes all there is of a domain, which can be destroyed then.
+    pub fn release(&mut self, id: u16) {
+        if !self.server.knows(id) {
+            return;
+        }
+        self.rings.remove(&id);
+        // No node can keep it from that.
+        let _ = self.local().undescribe(id);
+        self.server.release(id);
+        self.tell();
+    }
+
+    /// Serves the rings on which something has happened: whether there may be more to do.
+    fn serve(&mut self) -> bool {
+        for ring in self.rings.values_mut() {
+            ring.behind |= ring.port.take();
+        }
+        let due: Vec<u16> = self.rings.iter().filter(|(_, ring)| ring.behind).map(|(id, _)| *id).collect();
+        due.into_iter().for_each(|id| self.turn(id));
+        self.follow();
+        self.tell();
+        self.rings.values().any(|ring| ring.behind)
+    }
+
+    /// Sends guests what waits for them. If a ring is full, its guest sends an event when there is room.
+    fn tell(&mut self) {
+        let ready = self.server.ready().filter_map(|name| if let Name::Domain(id) = name { Some(id) } else { None });
+        let ready: Vec<u16> = ready.collect();
+        ready.into_iter().for_each(|id| self.turn(id));
+    }
+
+    fn turn(&mut self, id: u16) {
+        let Some(ring) = self.rings.get_mut(&id) else { return };
+        let turn = ring.connection.turn(&mut self.server, &ring.page);
+        ring.behind = turn.again;
+        if turn.notify {
+            // A guest that is gone needs none.
+            let _ = ring.port.notify();
+        }
+    }
+
+    /// Does what clients of domain 0 asked the server for and it cannot do itself. All of them are parts of this program, which
+    /// has better ways: so nothing is asked for.
+    fn follow(&mut self) {
+        while let Some(effect) = self.server.take_effect() {
+            match effect {
+                Effect::Introduce { domain, frame, port } => drop(self.introduce(domain, frame, port)),
+                Effect::Release { domain } => drop(self.rings.remove(&domain)),
+            }
+        }
+    }
+}
+
+/// A domain's devices: the name of the back end's domain if it is said, what they are, and their numbers.
+fn devices(definition: &Definition) -> impl Iterator<Item = (Option<&str>, Kind<'_>, u32)> {
+    let vifs = (0..).zip(&definition.vifs).map(|(number, vif)| {
+        let kind = Kind::Vif { mac: vif.mac, ip: vif.ip };
+        (vif.backend.as_deref(), kind, number)
+    });
+    let vbds = definition.vbds.iter().map(|vbd| {
+        let kind = Kind::Vbd { dev: &vbd.vdev, params: &vbd.serial, read_only: vbd.read_only };
+        (vbd.backend.as_deref(), kind, vbd.number)
+    });
+    vifs.chain(vbds)
+}
+
+/// Serves the rings of all domains.
+pub async fn serve(toolstack: &RefCell<Toolstack>) {
+    loop {
+        let seen = events::times();
+        let is_behind = toolstack.borrow_mut().store.serve();
+        if is_behind { executor::yield_now().await } else { events::any(seen).await }
+    }
+}
