@@ -1,0 +1,19 @@
+//! Xenstore, as guests use it: the control domain serves it, and describes guests and their devices there.
+
+use mote_tests::{Guest, Until, boot, machine};
+
+fn end(name: &str, properties: &str) -> Guest {
+    Guest::unikernel(name, "storetest").arguments(&format!("end={name}")).properties(properties)
+}
+
+#[test]
+fn the_two_ends_of_a_device_find_each_other() {
+    let front = end("front", "xen,enhanced; interface { compatible = \"mote,vif\"; };");
+    let back = end("back", "xen,enhanced; mote,driver;");
+    let run = boot(&[front, back], &machine(2, 512), Until::AllEnded);
+    run.assert_finished("front", "storetest: front ok");
+    run.assert_finished("back", "storetest: back ok");
+    for line in ["the front end says 4711", "the other end's state is refused", "another name is refused"] {
+        assert!(run.lines.iter().any(|heard| heard.text.contains(line)), "{line}\n{run}");
+    }
+}
