@@ -15,7 +15,9 @@ extern crate alloc;
 
 mod body;
 mod connection;
+pub mod files;
 mod head;
+pub mod json;
 mod limit;
 mod request;
 mod response;

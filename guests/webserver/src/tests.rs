@@ -13,6 +13,8 @@ use core::time::Duration;
 
 use embedded_io_async::{ErrorType, Read, Write};
 
+use crate::files::{self, File};
+use crate::json::Text;
 use crate::{Body, Clock, End, Handler, Limits, Request, Response, Source, serve};
 
 /// A client: what it sends, piece by piece, and what it was sent.
@@ -337,4 +339,27 @@ fn any_request_cut_anywhere_or_changed_anywhere_ends_in_bounded_time() {
         }
         run(&mut Client::new(&[&noise]));
     }
+}
+
+#[test]
+fn a_file_is_sent_once_to_whoever_remembers_it() {
+    const FILES: &[File] = &[File::new("/", "text/html", b"<html>"), File::new("/b", "text/css", b"")];
+    let ask = |method, target, known: Option<&str>| {
+        let header = known.map(|known| httparse::Header { name: "If-None-Match", value: known.as_bytes() });
+        let headers: Vec<_> = header.into_iter().collect();
+        files::answer(FILES, &Request::new(method, target, &headers, b""))
+    };
+    let first = ask("GET", "/?query", None).expect("a file");
+    assert_eq!((first.status(), first.bytes()), (200, Some(&b"<html>"[..])));
+    let tag = first.header("ETag").expect("a tag").to_string();
+    let second = ask("GET", "/", Some(&format!("\"other\", {tag}"))).expect("a file");
+    assert_eq!((second.status(), second.bytes()), (304, Some(&b""[..])));
+    assert_eq!(ask("GET", "/b", Some(&tag)).expect("a file").status(), 200);
+    assert_eq!(ask("POST", "/b", None).expect("a file").status(), 405);
+    assert!(ask("GET", "/c", None).is_none() && ask("GET", "/../b", None).is_none());
+}
+
+#[test]
+fn text_in_json_is_one_string() {
+    assert_eq!(Text("a\"b\\c\n\u{e9}").to_string(), "\"a\\\"b\\\\c\\u000a\u{e9}\"");
 }
