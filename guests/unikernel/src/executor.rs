@@ -111,12 +111,16 @@ pub fn run(future: impl Future<Output = ()>) {
 
 /// Waits for a length of time, while other tasks run.
 pub async fn sleep(length: Duration) {
-    let deadline = Instant::now() + length;
+    sleep_until(Instant::now() + length).await;
+}
+
+/// Waits until `deadline`, while other tasks run.
+pub async fn sleep_until(deadline: Instant) {
     poll_fn(|context| {
         if Instant::now() >= deadline {
             return Poll::Ready(());
         }
-        time::wake_at(deadline, context.waker().clone());
+        time::wake_at(deadline, context.waker());
         Poll::Pending
     })
     .await;

@@ -11,6 +11,9 @@ use crate::{boot, power, time::Timer};
 /// Cells of a GIC interrupt: kind, number, flags (binding `arm,gic-v3`).
 const INTERRUPT_CELLS: usize = 3;
 
+/// 2^64 divided by the golden ratio: multiplied by it, near numbers come to lie far apart.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// The domain that the guest runs in.
 #[derive(Clone, Copy)]
 pub struct Machine {
@@ -60,6 +63,16 @@ impl Machine {
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u64> {
         self.argument(name)?.parse().ok()
+    }
+
+    /// Bits that are this domain's own and that nobody can guess: from the tree's `rng-seed`, or, where there is none, from the
+    /// counter alone.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        let property = self.tree.find_node("/chosen").and_then(|node| node.property("rng-seed"));
+        let (words, _) = property.map_or(&[][..], |property| property.value).as_chunks::<8>();
+        let mix = |mixed: u64, word: &[u8; 8]| (mixed ^ u64::from_ne_bytes(*word)).wrapping_mul(GOLDEN).rotate_left(23);
+        words.iter().fold(Timer::Physical.count(), mix)
     }
 
     /// How many vCPUs the domain has.

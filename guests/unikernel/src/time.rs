@@ -57,6 +57,12 @@ impl Instant {
         self.0
     }
 
+    /// The point `ticks` after the domain was created.
+    #[must_use]
+    pub const fn at(ticks: u64) -> Self {
+        Self(ticks)
+    }
+
     /// How long ago it was.
     #[must_use]
     pub fn elapsed(self) -> Duration {
@@ -107,11 +113,17 @@ pub fn sleep_until(deadline: Instant) {
 /// Tasks that sleep, each until its time.
 static SLEEPERS: Mutex<Vec<(Instant, Waker)>> = Mutex::new(Vec::new());
 
-/// Has `waker` woken at `deadline`.
-pub(crate) fn wake_at(deadline: Instant, waker: Waker) {
+/// Has `waker` woken at `deadline`, or before: a task has one place here, however often it looks and whatever it waits for, so that those
+/// who give up waiting leave nothing behind.
+pub(crate) fn wake_at(deadline: Instant, waker: &Waker) {
     wake_on_virtual_timer();
     interrupts::masked(|| {
-        SLEEPERS.lock().push((deadline, waker));
+        let mut sleepers = SLEEPERS.lock();
+        match sleepers.iter_mut().find(|(_, known)| known.will_wake(waker)) {
+            Some((known, _)) => *known = deadline.min(*known),
+            None => sleepers.push((deadline, waker.clone())),
+        }
+        drop(sleepers);
         wake_sleepers();
     });
 }

@@ -36,10 +36,65 @@ const fn entry(reference: u32) -> usize {
 }
 const FRAME: usize = core::mem::offset_of!(Entry, frame);
 
-/// A page of this domain that another may use.
+/// An entry of the grant table, by which another domain may use a frame of this one.
+///
+/// Private: whoever holds one keeps the frame as it is until [`Reference::end`] has succeeded.
+#[derive(Debug)]
+pub(super) struct Reference(u32);
+
+/// Entries that were used and are free again. No interrupt handler takes it.
+static FREE: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+impl Reference {
+    pub(super) fn new(user: u16, frame: u64, writable: bool) -> Result<Self, Errno> {
+        let table = table();
+        let number = free_entry()?;
+        let mut access = flags::PERMIT_ACCESS;
+        if !writable {
+            access |= flags::READ_ONLY;
+        }
+        table.word(entry(number) + FRAME).store(frame as u32, Ordering::Relaxed);
+        let header = u32::from(user) << 16 | u32::from(access);
+        table.word(entry(number)).store(header, Ordering::Release);
+        Ok(Self(number))
+    }
+
+    pub(super) const fn number(&self) -> u32 {
+        self.0
+    }
+
+    /// Ends it, unless the other domain has the frame in use.
+    pub(super) fn end(self) -> Result<(), Self> {
+        let used = u32::from(flags::READING | flags::WRITING);
+        let word = table().word(entry(self.0));
+        let mut header = word.load(Ordering::Acquire);
+        while header & used == 0 {
+            match word.compare_exchange(header, 0, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    FREE.lock().push(self.0);
+                    return Ok(());
+                }
+                Err(now) => header = now,
+            }
+        }
+        Err(self)
+    }
+}
+
+fn free_entry() -> Result<u32, Errno> {
+    if let Some(number) = FREE.lock().pop() {
+        return Ok(number);
+    }
+    let fresh = |next: u32| (next < ENTRIES).then_some(next + 1);
+    NEXT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fresh).map_err(|_| Errno::ENOSPC)
+}
+
+/// A page of this domain that another may use. Dropped, it is lost if the other domain still has it in use.
 pub struct Grant {
-    reference: u32,
-    page: Page,
+    // None of both only while it ends.
+    reference: Option<Reference>,
+    page: Option<Page>,
+    number: u32,
 }
 
 impl Grant {
@@ -48,48 +103,51 @@ impl Grant {
     /// # Errors
     /// If all grants are in use: the library has 504.
     pub fn new(user: u16, page: Page, writable: bool) -> Result<Self, Errno> {
-        let reference = NEXT.fetch_add(1, Ordering::Relaxed);
-        if reference >= ENTRIES {
-            return Err(Errno::ENOSPC);
-        }
-        let mut access = flags::PERMIT_ACCESS;
-        if !writable {
-            access |= flags::READ_ONLY;
-        }
-        let table = table();
-        table.word(entry(reference) + FRAME).store(page.frame() as u32, Ordering::Relaxed);
-        let header = u32::from(user) << 16 | u32::from(access);
-        table.word(entry(reference)).store(header, Ordering::Release);
-        Ok(Self { reference, page })
+        let reference = Reference::new(user, page.frame(), writable)?;
+        let number = reference.number();
+        Ok(Self { reference: Some(reference), page: Some(page), number })
     }
 
     /// By this number the other domain uses it.
     #[must_use]
     pub const fn reference(&self) -> u32 {
-        self.reference
+        self.number
     }
 
     /// The page.
     #[must_use]
     pub const fn page(&self) -> &Page {
-        &self.page
+        self.page.as_ref().expect("it has not ended")
     }
 
     /// Ends it; the page comes back.
     ///
     /// # Errors
     /// If the other domain has it in use; then it stays as it is.
-    pub fn end(self) -> Result<Page, Self> {
-        let used = u32::from(flags::READING | flags::WRITING);
-        let word = table().word(entry(self.reference));
-        let mut header = word.load(Ordering::Acquire);
-        while header & used == 0 {
-            match word.compare_exchange(header, 0, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Ok(self.page),
-                Err(now) => header = now,
+    pub fn end(mut self) -> Result<Page, Self> {
+        match self.reference.take().map(Reference::end) {
+            Some(Err(still_used)) => {
+                self.reference = Some(still_used);
+                Err(self)
             }
+            _ => Ok(self.page.take().expect("it has not ended")),
         }
-        Err(self)
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        let used = self.reference.take().is_some_and(|reference| reference.end().is_err());
+        if used {
+            // The other domain may still write to it.
+            core::mem::forget(self.page.take());
+        }
+    }
+}
+
+impl Shared for Grant {
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        self.page().word(offset)
     }
 }
 

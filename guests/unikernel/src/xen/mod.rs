@@ -12,6 +12,7 @@ pub mod grants;
 mod hypercall;
 pub mod page;
 pub mod store;
+pub mod pool;
 
 pub use hypercall::{Arguments, hypercall};
 pub use xen_abi::errno::Errno;
