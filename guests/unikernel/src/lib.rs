@@ -36,6 +36,8 @@ pub mod executor;
 mod heap;
 pub mod interrupts;
 mod machine;
+#[cfg(feature = "net")]
+pub mod net;
 pub mod power;
 pub mod time;
 mod vectors;

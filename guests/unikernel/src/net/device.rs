@@ -1,0 +1,219 @@
+//! The interface as smoltcp sees it: frames to and from pages that a back end uses.
+
+use alloc::rc::Rc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::mem;
+
+use mote_net::offload;
+use mote_net::smoltcp::phy::{self, Checksum, Device, DeviceCapabilities, Medium};
+use mote_net::smoltcp::time::Instant;
+use mote_netfront::rx::Receiver;
+use mote_netfront::tx::{Offload, Sender};
+use mote_netfront::{Fault, PAGE};
+use xen_abi::errno::Errno;
+
+use crate::xen::events::Port;
+use crate::xen::grants::Grant;
+use crate::xen::page::Page;
+use crate::xen::pool::{Access, Pool};
+
+/// Bytes of an Ethernet frame without its checksum, as long as nobody says anything else.
+const FRAME: usize = 1514;
+/// Bytes of the largest packet that is taken in: what IP's length can say, behind Ethernet's header.
+const PACKET_MAX: usize = 14 + 65535;
+/// Pages for what comes in and what goes out.
+const RX_PAGES: usize = 48;
+const TX_PAGES: usize = 16;
+
+/// What connects the interface to a back end.
+pub struct Link {
+    sender: Sender<Grant>,
+    receiver: Receiver<Grant>,
+    outgoing: Pool,
+    incoming: Pool,
+    port: Rc<Port>,
+    /// The rings' grants, which the back end is told.
+    references: [u32; 2],
+    broken: Option<Fault>,
+}
+
+impl Link {
+    /// Rings and buffers for domain `backend`.
+    ///
+    /// # Errors
+    /// There are too few grants or ports.
+    pub fn new(backend: u16) -> Result<Self, Errno> {
+        let port = Rc::new(Port::offer(backend)?);
+        let outgoing = Pool::new(backend, TX_PAGES, Access::Read)?;
+        let incoming = Pool::new(backend, RX_PAGES, Access::Write)?;
+        let ring = || Grant::new(backend, Page::new(), true);
+        let (tx, rx) = (ring()?, ring()?);
+        let references = [tx.reference(), rx.reference()];
+        let sender = Sender::new(tx, TX_PAGES);
+        let mut receiver = Receiver::new(rx, RX_PAGES, |page| incoming.reference(page));
+        // Whoever connects looks at the ring without being told.
+        receiver.publish();
+        Ok(Self { sender, receiver, outgoing, incoming, port, references, broken: None })
+    }
+
+    /// By which the back end says that there is something.
+    pub fn port(&self) -> Rc<Port> {
+        self.port.clone()
+    }
+
+    /// The grants of the rings, for sending and for receiving.
+    pub const fn references(&self) -> [u32; 2] {
+        self.references
+    }
+
+    /// Ends what can be ended of the buffers' grants, and says whether that was all.
+    pub fn end(&mut self) -> bool {
+        let (outgoing, incoming) = (self.outgoing.end(), self.incoming.end());
+        outgoing && incoming
+    }
+
+    /// Puts the next packet in `packet`, and says whether there was one.
+    fn receive(&mut self, packet: &mut Vec<u8>) -> Result<bool, Fault> {
+        let mut good = true;
+        let mut trusted = false;
+        while let Some(fragment) = self.receiver.take(|page| self.incoming.reference(page))? {
+            if fragment.first {
+                packet.clear();
+                (good, trusted) = (true, fragment.trusted);
+            }
+            good &= !fragment.failed && packet.len() + fragment.length <= PACKET_MAX;
+            if good {
+                self.incoming.copy_to(fragment.page * PAGE + fragment.offset, fragment.length, packet);
+            }
+            self.receiver.give(fragment.page, self.incoming.reference(fragment.page));
+            if fragment.last && good && (trusted || offload::is_intact(packet)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a frame can be sent, after what was sent before is taken back.
+    fn can_send(&mut self) -> bool {
+        if !self.sender.has_room(FRAME) {
+            let collected = self.sender.collect();
+            self.note(collected);
+        }
+        self.sender.has_room(FRAME) && self.broken.is_none()
+    }
+
+    fn note(&mut self, done: Result<(), Fault>) {
+        if let Err(fault) = done {
+            self.broken = Some(fault);
+        }
+    }
+
+    /// Has `fill` write a frame, and sends it.
+    fn send<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        let room = self.sender.reserve(length);
+        let place = room.and_then(|room| Some((room, self.outgoing.bytes_mut(room.first * PAGE, length)?)));
+        let Some((room, frame)) = place else {
+            // Lost, as on any network: a frame has room whenever a token was given.
+            return fill(&mut vec![0; length]);
+        };
+        let result = fill(frame);
+        let offload = Offload { checksum: offload::leave_checksum(frame), segment: 0 };
+        self.sender.send(room, length, offload, |page| self.outgoing.reference(page));
+        result
+    }
+
+    /// Lets the back end see what was put on the rings, and asks for an event if there is more. Says whether there is already.
+    fn settle(&mut self) -> bool {
+        let wanted = [self.sender.publish(), self.receiver.publish()];
+        if wanted.contains(&true) {
+            // It is connected, or will look when it is.
+            let _ = self.port.notify();
+        }
+        let is_full = !self.sender.has_room(FRAME);
+        let has_more = self.receiver.ask();
+        has_more || is_full && self.sender.ask()
+    }
+}
+
+/// What became of the last poll.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settled {
+    /// There is something to do already.
+    pub has_more: bool,
+    /// The back end did what it must not do.
+    pub is_broken: bool,
+}
+
+/// The interface. Without a back end it sends and receives nothing.
+#[derive(Default)]
+pub struct NetFront {
+    link: Option<Link>,
+    packet: Vec<u8>,
+}
+
+impl NetFront {
+    pub(super) fn replace(&mut self, link: Option<Link>) -> Option<Link> {
+        mem::replace(&mut self.link, link)
+    }
+
+    pub(super) fn settle(&mut self) -> Settled {
+        let Some(link) = &mut self.link else { return Settled::default() };
+        if link.broken.is_some() {
+            return Settled { has_more: false, is_broken: true };
+        }
+        Settled { has_more: link.settle(), is_broken: false }
+    }
+}
+
+impl Device for NetFront {
+    type RxToken<'a> = Received<'a>;
+    type TxToken<'a> = Room<'a>;
+
+    fn receive(&mut self, _: Instant) -> Option<(Received<'_>, Room<'_>)> {
+        let link = self.link.as_mut().filter(|link| link.broken.is_none())?;
+        if !link.can_send() {
+            return None;
+        }
+        match link.receive(&mut self.packet) {
+            Ok(true) => Some((Received(&self.packet), Room(link))),
+            Ok(false) => None,
+            Err(fault) => {
+                link.note(Err(fault));
+                None
+            }
+        }
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<Room<'_>> {
+        let link = self.link.as_mut()?;
+        link.can_send().then_some(Room(link))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ethernet;
+        capabilities.max_transmission_unit = FRAME;
+        capabilities.checksum.tcp = Checksum::None;
+        capabilities.checksum.udp = Checksum::None;
+        capabilities
+    }
+}
+
+/// A packet that came.
+pub struct Received<'a>(&'a [u8]);
+
+impl phy::RxToken for Received<'_> {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, take: F) -> R {
+        take(self.0)
+    }
+}
+
+/// Room for a packet that goes.
+pub struct Room<'a>(&'a mut Link);
+
+impl phy::TxToken for Room<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
+        self.0.send(length, fill)
+    }
+}

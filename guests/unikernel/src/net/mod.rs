@@ -1,0 +1,123 @@
+//! A network: the domain's first network interface (`device/vif/0`), and on it a TCP/IP stack whose connections are futures.
+//!
+//! ```ignore
+//! let network = Network::open(&store, &machine, Address::Dhcp).await?;
+//! let network = async { either(network.run(), network.follow()).await };
+//! let listener = Listener::bind(network.stack(), 80, BUFFERS, 8)?;
+//! let connection = listener.accept().await;
+//! ```
+//!
+//! [`mote_net`] is the stack and [`mote_netfront`] the protocol, both of them without a hypervisor; here are the pages and the events
+//! (`device`), the agreement with the back end (`front`) and the task that moves packets. A back end may go and
+//! another come: connections wait in the meantime.
+
+mod device;
+mod front;
+
+pub use mote_net::*;
+
+use core::cell::RefCell;
+
+use alloc::rc::Rc;
+
+use crate::Machine;
+use crate::executor::{either, sleep_until, yield_now};
+use crate::time::{self, Instant};
+use crate::xen::events::Port;
+use crate::xen::store::Store;
+
+pub use device::NetFront;
+pub use front::Trouble;
+
+/// The stack on the domain's network interface.
+pub type Stack = mote_net::Stack<NetFront>;
+/// A port of it at which connections come in.
+pub type Listener<'s> = tcp::Listener<'s, NetFront>;
+/// A connection.
+pub type Stream<'s> = tcp::Stream<'s, NetFront>;
+
+/// The domain's network interface and the stack on it.
+pub struct Network {
+    stack: Stack,
+    front: front::Front,
+    /// By which the back end says that there is something, while there is one.
+    port: RefCell<Option<Rc<Port>>>,
+}
+
+impl Network {
+    /// The interface `device/vif/0`, as soon as there is one. Nothing moves before [`Network::run`] and
+    /// [`Network::follow`] do.
+    ///
+    /// # Errors
+    /// There is no xenstore, or nothing in it that makes sense.
+    pub async fn open(store: &Store, machine: &Machine, address: Address) -> Result<Self, Trouble> {
+        let front = front::Front::find(store).await?;
+        let configuration = Configuration { mac: front.mac(), seed: machine.seed(), address };
+        let stack = Stack::new(NetFront::default(), &configuration, now());
+        Ok(Self { stack, front, port: RefCell::new(None) })
+    }
+
+    /// The stack.
+    #[must_use]
+    pub const fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
+    /// Keeps to the back end that xenstore names. For ever: this and [`Network::run`] are a task each.
+    pub async fn follow(&self) {
+        self.front.follow(self).await;
+    }
+
+    /// Moves packets. For ever.
+    pub async fn run(&self) {
+        loop {
+            let next = self.stack.poll(now());
+            let settled = self.stack.device(NetFront::settle);
+            if settled.is_broken {
+                self.front.part();
+            }
+            if settled.has_more || next.is_some_and(|next| next <= now()) {
+                yield_now().await;
+                continue;
+            }
+            let deadline = next.map(|next| Instant::at(ticks(next)));
+            either(either(self.event(), self.stack.work()), wait_until(deadline)).await;
+        }
+    }
+
+    /// Waits for the back end. One that comes has the stack poll by [`Network::link`].
+    async fn event(&self) {
+        let port = self.port.borrow().clone();
+        match port {
+            Some(port) => port.event().await,
+            None => core::future::pending().await,
+        }
+    }
+
+    /// Uses `link` from now on, in place of what was there before, which comes back.
+    fn link(&self, link: Option<device::Link>) -> Option<device::Link> {
+        *self.port.borrow_mut() = link.as_ref().map(device::Link::port);
+        let before = self.stack.device(|device| device.replace(link));
+        self.stack.relink(now());
+        before
+    }
+}
+
+async fn wait_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => core::future::pending().await,
+    }
+}
+
+/// The time as the stack counts it, in microseconds.
+fn now() -> smoltcp::time::Instant {
+    let uptime = time::uptime();
+    smoltcp::time::Instant::from_micros(uptime.as_secs() as i64 * 1_000_000 + i64::from(uptime.subsec_micros()))
+}
+
+/// A point in the stack's time as ticks, rounded up: the stack is not to be woken before.
+fn ticks(instant: smoltcp::time::Instant) -> u64 {
+    let micros = core::time::Duration::from_micros(instant.total_micros().unsigned_abs() + 1);
+    time::ticks(micros)
+}
