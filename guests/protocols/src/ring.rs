@@ -88,11 +88,11 @@ impl<P: Shared, Request: Entry, Response: Entry> Ring<P, Request, Response> {
         new.wrapping_sub(self.index(event)) < new.wrapping_sub(old)
     }
 
-    /// Asks for an event at the first one after `consumed`. True if it is there already.
-    fn arm(&self, producer: usize, event: usize, consumed: u32) -> bool {
-        self.set_index(event, consumed.wrapping_add(1));
+    /// Asks for an event at the `number`th one after `consumed`. True if it is there already.
+    fn arm(&self, producer: usize, event: usize, consumed: u32, number: u32) -> bool {
+        self.set_index(event, consumed.wrapping_add(number));
         fence(Ordering::SeqCst);
-        self.index(producer) != consumed
+        self.index(producer).wrapping_sub(consumed) >= number
     }
 }
 
@@ -148,7 +148,12 @@ impl<P: Shared, Request: Entry, Response: Entry> Back<P, Request, Response> {
 
     /// Asks for an event at the next request. True if it is there already.
     pub fn arm(&mut self) -> bool {
-        self.ring.arm(REQ_PROD, REQ_EVENT, self.taken)
+        self.arm_for(1)
+    }
+
+    /// Asks for an event when `number` requests are waiting, which must fit into the ring. True if they are there already.
+    pub fn arm_for(&mut self, number: u32) -> bool {
+        self.ring.arm(REQ_PROD, REQ_EVENT, self.taken, number)
     }
 
     /// Answers one of the requests taken; there must be one. Seen after [`Back::publish`].
@@ -236,7 +241,12 @@ impl<P: Shared, Request: Entry, Response: Entry> Front<P, Request, Response> {
 
     /// Asks for an event at the next response. True if it is there already.
     pub fn arm(&mut self) -> bool {
-        self.ring.arm(RSP_PROD, RSP_EVENT, self.taken)
+        self.arm_for(1)
+    }
+
+    /// Asks for an event when `number` responses are waiting. True if they are there already.
+    pub fn arm_for(&mut self, number: u32) -> bool {
+        self.ring.arm(RSP_PROD, RSP_EVENT, self.taken, number)
     }
 }
 
