@@ -1,0 +1,315 @@
+//! All ports, and the way of frames from one to others.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::mem;
+
+use mote_protocols::ring::{Broken, Shared};
+
+use crate::packet::{self, flow};
+use crate::switch::Verdict;
+use crate::{Abilities, Checksum, Counters, Frame, Frontend, Identity, Page, Pool, Queue, Switch, segments};
+
+/// Frames that are taken from an uplink by one turn.
+const BATCH: usize = 32;
+
+/// What is to happen after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Another turn, when others had theirs.
+    Again,
+    /// Another turn after the next event.
+    Wait,
+}
+
+/// A network device. It is trusted to do what it says.
+pub trait Uplink {
+    /// What it does itself.
+    fn abilities(&self) -> Abilities;
+
+    /// Sends a frame.
+    ///
+    /// # Errors
+    /// The frame, if there is no room; then there is an interrupt when there is some again.
+    fn send(&mut self, frame: Frame) -> Result<(), Frame>;
+
+    /// Has it look at what it is to send.
+    fn kick(&mut self);
+
+    /// A frame that was sent.
+    fn sent(&mut self) -> Option<Frame>;
+
+    /// A frame that came.
+    fn received(&mut self) -> Option<Frame>;
+
+    /// Gives it a page for a frame that comes.
+    ///
+    /// # Errors
+    /// The page, if it has enough.
+    fn provide(&mut self, page: Box<Page>) -> Result<(), Box<Page>>;
+}
+
+/// A port's number. It may become another's when it is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortId(usize);
+
+enum Way<P, F, U> {
+    Guest(Vec<Queue<P, F>>),
+    Uplink { device: U, backlog: VecDeque<Frame>, backlog_pages: usize },
+}
+
+struct Port<P, F, U> {
+    way: Way<P, F, U>,
+    counters: Counters,
+    /// Whether it is in the list of those that got something in this turn.
+    listed: bool,
+}
+
+/// The ports. Fields are private because the switch knows the same ports.
+pub struct Lan<P, F, U> {
+    switch: Switch,
+    pool: Pool,
+    ports: Vec<Option<Port<P, F, U>>>,
+    /// For a batch of frames, and for the ports that got something.
+    frames: Vec<Frame>,
+    listed: Vec<usize>,
+}
+
+impl<P: Shared, F: Frontend, U: Uplink> Lan<P, F, U> {
+    /// Without ports. Frames on their way have `pages` in all.
+    #[must_use]
+    pub fn new(pages: usize) -> Self {
+        let (switch, pool) = (Switch::new(), Pool::new(pages));
+        Self { switch, pool, ports: Vec::new(), frames: Vec::new(), listed: Vec::new() }
+    }
+
+    /// Connects a guest. `None` if its address is in use or none.
+    pub fn add_guest(&mut self, identity: Identity, queues: Vec<Queue<P, F>>) -> Option<PortId> {
+        let port = self.switch.add_guest(identity)?;
+        Some(self.add(port, Way::Guest(queues)))
+    }
+
+    /// Connects a device, to which pages are given.
+    pub fn add_uplink(&mut self, mut device: U) -> Option<PortId> {
+        let port = self.switch.add_uplink()?;
+        while let Some(page) = self.pool.page() {
+            if let Err(page) = device.provide(page) {
+                self.pool.give_page(page);
+                break;
+            }
+        }
+        device.kick();
+        Some(self.add(port, Way::Uplink { device, backlog: VecDeque::new(), backlog_pages: 0 }))
+    }
+
+    fn add(&mut self, number: usize, way: Way<P, F, U>) -> PortId {
+        if self.ports.len() <= number {
+            self.ports.resize_with(number + 1, || None);
+        }
+        if let Some(place) = self.ports.get_mut(number) {
+            *place = Some(Port { way, counters: Counters::default(), listed: false });
+        }
+        PortId(number)
+    }
+
+    /// Ends a guest's connection; its rings and its frontend are dropped.
+    pub fn remove(&mut self, port: PortId) {
+        self.switch.remove(port.0);
+        if let Some(Port { way: Way::Guest(mut queues), .. }) = self.ports.get_mut(port.0).and_then(Option::take) {
+            queues.iter_mut().for_each(|queue| queue.empty(&mut self.pool));
+        }
+    }
+
+    /// What went through a port.
+    #[must_use]
+    pub fn counters(&self, port: PortId) -> Counters {
+        self.ports.get(port.0).and_then(Option::as_ref).map_or_else(Counters::default, |port| port.counters)
+    }
+
+    /// A guest's turn, at `now` seconds: takes what it transmits on queue `queue`, and gives it what waited.
+    ///
+    /// # Errors
+    /// If its rings make no sense. Then it is to be removed.
+    pub fn serve(&mut self, port: PortId, queue: usize, now: u32) -> Result<Turn, Broken> {
+        let mut frames = mem::take(&mut self.frames);
+        let turn = match self.queue(port, queue) {
+            Some((queue, pool)) => queue.take(pool, &mut frames).and_then(|turn| queue.deliver(pool).map(|()| turn)),
+            None => Ok(Turn::Wait),
+        };
+        self.forward(port.0, &mut frames, now);
+        self.frames = frames;
+        turn
+    }
+
+    fn queue(&mut self, port: PortId, queue: usize) -> Option<(&mut Queue<P, F>, &mut Pool)> {
+        let Some(Port { way: Way::Guest(queues), .. }) = self.ports.get_mut(port.0)? else { return None };
+        Some((queues.get_mut(queue)?, &mut self.pool))
+    }
+
+    /// A device's turn, at `now` seconds: takes what has come, and sends what waited.
+    pub fn serve_uplink(&mut self, port: PortId, now: u32) -> Turn {
+        let mut frames = mem::take(&mut self.frames);
+        if let Some(Port { way: Way::Uplink { device, .. }, .. }) = self.ports.get_mut(port.0).and_then(Option::as_mut)
+        {
+            receive(device, &mut frames, &mut self.pool);
+        }
+        let turn = if frames.len() == BATCH { Turn::Again } else { Turn::Wait };
+        self.list(port.0);
+        self.forward(port.0, &mut frames, now);
+        self.frames = frames;
+        turn
+    }
+
+    /// Sends frames that came in at port `from` on their way, and has all ports to which they went take them.
+    fn forward(&mut self, from: usize, frames: &mut Vec<Frame>, now: u32) {
+        for frame in frames.drain(..) {
+            let verdict = self.switch.judge(from, frame.head(), now);
+            self.count(from, |counters| match verdict {
+                Verdict::Refuse => counters.refused += 1,
+                _ => {
+                    counters.frames_in += 1;
+                    counters.bytes_in += frame.len() as u64;
+                }
+            });
+            match verdict {
+                Verdict::To(port) => self.send(port, frame),
+                Verdict::All | Verdict::Uplinks => self.send_to_all(verdict, from, frame),
+                Verdict::Nowhere | Verdict::Refuse => self.pool.give(frame),
+            }
+        }
+        let mut listed = mem::take(&mut self.listed);
+        listed.drain(..).for_each(|port| self.flush(port));
+        self.listed = listed;
+    }
+
+    fn send_to_all(&mut self, verdict: Verdict, from: usize, frame: Frame) {
+        let mut next = self.switch.target(verdict, from, 0);
+        while let Some(port) = next {
+            next = self.switch.target(verdict, from, port + 1);
+            if next.is_none() {
+                return self.send(port, frame);
+            }
+            if let Some(copy) = frame.duplicate(&mut self.pool) {
+                self.send(port, copy);
+            }
+        }
+        self.pool.give(frame);
+    }
+
+    /// Has port `number` take `frame`, in a form that it can take.
+    fn send(&mut self, number: usize, mut frame: Frame) {
+        self.list(number);
+        let Some(Some(port)) = self.ports.get_mut(number) else { return self.pool.give(frame) };
+        let able = port.abilities();
+        let pool = &mut self.pool;
+        if frame.segment != 0 && !able.segments {
+            return segments::cut(frame, !able.checksum, pool, |segment, pool| port.enqueue(segment, pool));
+        }
+        if frame.checksum == Checksum::Blank && !able.checksum {
+            if !packet::complete(&mut frame) {
+                port.counters.dropped += 1;
+                return pool.give(frame);
+            }
+            frame.checksum = Checksum::Valid;
+        }
+        port.enqueue(frame, pool);
+    }
+
+    fn list(&mut self, number: usize) {
+        if let Some(Some(port)) = self.ports.get_mut(number)
+            && !mem::replace(&mut port.listed, true)
+        {
+            self.listed.push(number);
+        }
+    }
+
+    fn flush(&mut self, number: usize) {
+        if let Some(Some(port)) = self.ports.get_mut(number) {
+            port.listed = false;
+            port.flush(&mut self.pool);
+        }
+    }
+
+    fn count(&mut self, port: usize, how: impl FnOnce(&mut Counters)) {
+        if let Some(Some(port)) = self.ports.get_mut(port) {
+            how(&mut port.counters);
+        }
+    }
+}
+
+impl<P: Shared, F: Frontend, U: Uplink> Port<P, F, U> {
+    fn abilities(&self) -> Abilities {
+        match &self.way {
+            Way::Guest(queues) => queues.first().map_or_else(Abilities::default, |queue| queue.agreement().abilities),
+            Way::Uplink { device, .. } => device.abilities(),
+        }
+    }
+
+    /// Has a frame wait, if it may.
+    fn enqueue(&mut self, frame: Frame, pool: &mut Pool) {
+        let len = frame.len() as u64;
+        let refused = match &mut self.way {
+            Way::Guest(queues) => {
+                let number = if queues.len() > 1 { flow(frame.head()) as usize % queues.len() } else { 0 };
+                match queues.get_mut(number) {
+                    Some(queue) => queue.enqueue(frame, pool).err(),
+                    None => Some(frame),
+                }
+            }
+            Way::Uplink { backlog_pages, .. } if !pool.may_wait(*backlog_pages, frame.pages()) => Some(frame),
+            Way::Uplink { backlog, backlog_pages, .. } => {
+                *backlog_pages += frame.pages();
+                backlog.push_back(frame);
+                None
+            }
+        };
+        if let Some(frame) = refused {
+            self.counters.dropped += 1;
+            return pool.give(frame);
+        }
+        self.counters.frames_out += 1;
+        self.counters.bytes_out += len;
+    }
+
+    /// Passes on what waits, as far as it goes.
+    fn flush(&mut self, pool: &mut Pool) {
+        match &mut self.way {
+            Way::Guest(queues) => queues.iter_mut().for_each(|queue| {
+                // One that is broken says so to its own.
+                let _ = queue.deliver(pool);
+            }),
+            Way::Uplink { device, backlog, backlog_pages } => {
+                while let Some(frame) = device.sent() {
+                    pool.give(frame);
+                }
+                while let Some(frame) = backlog.pop_front() {
+                    let pages = frame.pages();
+                    if let Err(frame) = device.send(frame) {
+                        backlog.push_front(frame);
+                        break;
+                    }
+                    *backlog_pages = backlog_pages.saturating_sub(pages);
+                }
+                device.kick();
+            }
+        }
+    }
+}
+
+/// Takes a batch of frames that have come, and gives the device a page for each. Without one to give, a frame is dropped for its own.
+fn receive<U: Uplink>(device: &mut U, frames: &mut Vec<Frame>, pool: &mut Pool) {
+    while frames.len() < BATCH {
+        let Some(frame) = device.received() else { return };
+        let page = match pool.page() {
+            Some(page) => {
+                frames.push(frame);
+                page
+            }
+            None => frame.into_pages().0,
+        };
+        if let Err(page) = device.provide(page) {
+            pool.give_page(page);
+        }
+    }
+}

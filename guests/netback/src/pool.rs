@@ -1,0 +1,98 @@
+//! Pages of the backend's own, through which frames pass.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use zerocopy::FromZeros;
+
+use crate::Frame;
+use crate::frame::pages;
+
+/// Bytes in a page.
+pub(crate) const PAGE: usize = 4096;
+
+/// Pages that no backlog may have, so that a batch of frames always finds room.
+const RESERVE: usize = 64;
+
+/// A page.
+#[derive(FromZeros)]
+#[repr(C, align(4096))]
+pub struct Page([u8; PAGE]);
+
+impl Page {
+    /// Its bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8; PAGE] {
+        &self.0
+    }
+
+    /// Its bytes, to be changed.
+    #[must_use]
+    pub const fn bytes_mut(&mut self) -> &mut [u8; PAGE] {
+        &mut self.0
+    }
+}
+
+/// Pages that wait to be used again; what is in them is old, so no byte leaves that was not written since.
+pub struct Pool {
+    free: Vec<Box<Page>>,
+    /// How many there may still be.
+    unmade: usize,
+}
+
+impl Pool {
+    /// None yet, and never more than `limit`.
+    #[must_use]
+    pub const fn new(limit: usize) -> Self {
+        Self { free: Vec::new(), unmade: limit }
+    }
+
+    /// A page, if one is left.
+    pub fn page(&mut self) -> Option<Box<Page>> {
+        if let Some(page) = self.free.pop() {
+            return Some(page);
+        }
+        self.unmade = self.unmade.checked_sub(1)?;
+        let page = Page::new_box_zeroed().ok();
+        self.unmade += usize::from(page.is_none());
+        page
+    }
+
+    /// A frame of `len` bytes, which have yet to be written, if there are pages for it.
+    pub fn frame(&mut self, len: usize) -> Option<Frame> {
+        let mut frame = Frame::new(self.page()?, len);
+        for _ in 1..pages(len) {
+            let Some(page) = self.page() else {
+                self.give(frame);
+                return None;
+            };
+            frame.add(page);
+        }
+        Some(frame)
+    }
+
+    /// Takes a frame's pages back.
+    pub fn give(&mut self, frame: Frame) {
+        let (first, rest) = frame.into_pages();
+        self.free.push(first);
+        self.free.extend(rest);
+    }
+
+    /// Takes a page back.
+    pub fn give_page(&mut self, page: Box<Page>) {
+        self.free.push(page);
+    }
+
+    /// How many pages are left.
+    #[must_use]
+    pub const fn left(&self) -> usize {
+        self.free.len() + self.unmade
+    }
+
+    /// Whether somebody for whom frames of `waiting` pages wait may have one of `more` pages. The fewer are left, the less may wait for
+    /// each: however many there are for whom frames wait, others find some.
+    #[must_use]
+    pub const fn may_wait(&self, waiting: usize, more: usize) -> bool {
+        waiting + more + RESERVE <= self.left()
+    }
+}
