@@ -28,6 +28,8 @@
 extern crate alloc;
 
 pub mod arch;
+#[cfg(feature = "block")]
+pub mod block;
 mod boot;
 pub mod console;
 pub mod cpus;
