@@ -9,6 +9,8 @@ use crate::pool::{PAGE, Pool};
 
 /// Bytes in front of the frame in its first page: a device's header fits there, and what follows Ethernet's is aligned no worse than the page.
 pub const HEADROOM: usize = 16;
+/// Bytes of a frame that fit into its first page.
+pub(crate) const FIRST_MAX: usize = PAGE - HEADROOM;
 
 /// What is known of a frame's TCP or UDP checksum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,10 +24,17 @@ pub enum Checksum {
     Blank,
 }
 
-/// A frame. Its fields are private because the pages are as many as the length needs.
+/// A part of a frame: the beginning of a page.
+struct Fragment {
+    page: Box<Page>,
+    len: usize,
+}
+
+/// A frame. Its fields are private because the fragments' lengths fit into their pages and come to that of the frame.
 pub struct Frame {
     first: Box<Page>,
-    rest: Vec<Box<Page>>,
+    first_len: usize,
+    rest: Vec<Fragment>,
     len: usize,
     /// Its checksum.
     pub checksum: Checksum,
@@ -33,31 +42,24 @@ pub struct Frame {
     pub segment: u16,
 }
 
-/// How many pages a frame of `len` bytes needs.
-pub(crate) const fn pages(len: usize) -> usize {
-    (len + HEADROOM).div_ceil(PAGE)
-}
-
 impl Frame {
-    /// A frame of `len` bytes, for which [`Frame::add`] must add pages if one is too small.
-    pub(crate) const fn new(first: Box<Page>, len: usize) -> Self {
-        Self { first, rest: Vec::new(), len, checksum: Checksum::Unknown, segment: 0 }
-    }
-
-    /// A frame of `len` bytes that a device has put behind the headroom of `page`. If it does not fit there, it is cut.
+    /// A frame that a device has put behind the headroom of `page`. What of `len` bytes does not fit there is cut.
     #[must_use]
     pub fn received(page: Box<Page>, len: usize) -> Self {
-        Self::new(page, len.min(PAGE - HEADROOM))
+        let len = len.min(FIRST_MAX);
+        Self { first: page, first_len: len, rest: Vec::new(), len, checksum: Checksum::Unknown, segment: 0 }
     }
 
-    pub(crate) fn add(&mut self, page: Box<Page>) {
-        self.rest.push(page);
+    /// Makes it longer by up to `len` bytes in a page of their own.
+    pub(crate) fn add(&mut self, page: Box<Page>, len: usize) {
+        let len = len.min(PAGE);
+        self.len += len;
+        self.rest.push(Fragment { page, len });
     }
 
     /// Its pages.
-    #[must_use]
-    pub fn into_pages(self) -> (Box<Page>, Vec<Box<Page>>) {
-        (self.first, self.rest)
+    pub fn into_pages(self) -> impl Iterator<Item = Box<Page>> {
+        core::iter::once(self.first).chain(self.rest.into_iter().map(|fragment| fragment.page))
     }
 
     /// Its length in bytes.
@@ -73,18 +75,21 @@ impl Frame {
         1 + self.rest.len()
     }
 
+    /// The lengths of its parts, each in a page.
+    pub(crate) fn fragments(&self) -> impl Iterator<Item = usize> {
+        core::iter::once(self.first_len).chain(self.rest.iter().map(|fragment| fragment.len))
+    }
+
     /// What of it is in its first page: at least all headers that matter here.
     #[must_use]
     pub fn head(&self) -> &[u8] {
-        let end = HEADROOM + self.len;
-        self.first.bytes().get(HEADROOM..end.min(PAGE)).unwrap_or_default()
+        self.first.bytes().get(HEADROOM..HEADROOM + self.first_len).unwrap_or_default()
     }
 
     /// The same, to be changed.
     #[must_use]
     pub fn head_mut(&mut self) -> &mut [u8] {
-        let end = HEADROOM + self.len;
-        self.first.bytes_mut().get_mut(HEADROOM..end.min(PAGE)).unwrap_or_default()
+        self.first.bytes_mut().get_mut(HEADROOM..HEADROOM + self.first_len).unwrap_or_default()
     }
 
     /// The headroom.
@@ -93,32 +98,22 @@ impl Frame {
         self.first.bytes_mut().get_mut(..HEADROOM).unwrap_or_default()
     }
 
-    /// Its bytes from `start` on, page by page. With `headroom` bytes of what is before it, if `start` is 0.
-    pub fn bytes_from(&self, start: usize, headroom: usize) -> impl Iterator<Item = &[u8]> {
-        let mut position = HEADROOM + start - headroom.min(HEADROOM);
-        let end = HEADROOM + self.len;
-        core::iter::from_fn(move || {
-            let page = match position / PAGE {
-                0 => &self.first,
-                number => self.rest.get(number - 1)?,
-            };
-            let (begin, stop) = (position % PAGE, PAGE.min(end - position / PAGE * PAGE));
-            let bytes = page.bytes().get(begin..stop)?;
-            position += bytes.len();
-            (!bytes.is_empty()).then_some(bytes)
-        })
+    /// Its parts, the first one with the last `headroom` bytes of the headroom before it.
+    pub fn parts(&self, headroom: usize) -> impl Iterator<Item = &[u8]> {
+        let start = HEADROOM.saturating_sub(headroom);
+        let first = self.first.bytes().get(start..HEADROOM + self.first_len).unwrap_or_default();
+        core::iter::once(first).chain(self.rest.iter().map(Fragment::bytes))
     }
 
     /// For writing it from its beginning to its end.
     pub(crate) fn writer(&mut self) -> Writer<'_> {
-        let here = self.first.bytes_mut().get_mut(HEADROOM..).unwrap_or_default();
+        let here = self.first.bytes_mut().get_mut(HEADROOM..HEADROOM + self.first_len).unwrap_or_default();
         Writer { here, rest: self.rest.iter_mut() }
     }
 
     /// For reading it from byte `start` on.
     pub(crate) fn reader(&self, start: usize) -> Reader<'_> {
-        let first = self.first.bytes().get(HEADROOM..).unwrap_or_default();
-        let mut reader = Reader { here: first, rest: self.rest.iter(), left: self.len };
+        let mut reader = Reader { here: self.head(), rest: self.rest.iter() };
         let mut skip = start;
         while skip > 0 {
             let skipped = reader.take(skip).len();
@@ -139,20 +134,30 @@ impl Frame {
     }
 }
 
+impl Fragment {
+    fn bytes(&self) -> &[u8] {
+        self.page.bytes().get(..self.len).unwrap_or_default()
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.page.bytes_mut().get_mut(..self.len).unwrap_or_default()
+    }
+}
+
 /// Room of a frame that was not written yet.
 #[derive(Default)]
 pub(crate) struct Writer<'a> {
     here: &'a mut [u8],
-    rest: core::slice::IterMut<'a, Box<Page>>,
+    rest: core::slice::IterMut<'a, Fragment>,
 }
 
 impl<'a> Writer<'a> {
     /// The next bytes, which lie in one page: `wanted` or fewer, and none at the end.
     pub(crate) fn take(&mut self, wanted: usize) -> &'a mut [u8] {
         if self.here.is_empty()
-            && let Some(page) = self.rest.next()
+            && let Some(fragment) = self.rest.next()
         {
-            self.here = page.bytes_mut();
+            self.here = fragment.bytes_mut();
         }
         let here = mem::take(&mut self.here);
         let len = wanted.min(here.len());
@@ -189,22 +194,20 @@ impl<'a> Writer<'a> {
 #[derive(Default)]
 pub(crate) struct Reader<'a> {
     here: &'a [u8],
-    rest: core::slice::Iter<'a, Box<Page>>,
-    left: usize,
+    rest: core::slice::Iter<'a, Fragment>,
 }
 
 impl<'a> Reader<'a> {
     /// The next bytes, which lie in one page: `wanted` or fewer, and none at the end.
     pub(crate) fn take(&mut self, wanted: usize) -> &'a [u8] {
         if self.here.is_empty()
-            && let Some(page) = self.rest.next()
+            && let Some(fragment) = self.rest.next()
         {
-            self.here = page.bytes();
+            self.here = fragment.bytes();
         }
         let here = mem::take(&mut self.here);
-        let (taken, here) = here.split_at(wanted.min(self.left).min(here.len()));
+        let (taken, here) = here.split_at(wanted.min(here.len()));
         self.here = here;
-        self.left -= taken.len();
         taken
     }
 }

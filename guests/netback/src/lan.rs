@@ -280,13 +280,15 @@ impl<P: Shared, F: Frontend, U: Uplink> Port<P, F, U> {
                 let _ = queue.deliver(pool);
             }),
             Way::Uplink { device, backlog, backlog_pages } => {
-                while let Some(frame) = device.sent() {
-                    pool.give(frame);
-                }
+                reclaim(device, pool);
                 while let Some(frame) = backlog.pop_front() {
                     let pages = frame.pages();
                     if let Err(frame) = device.send(frame) {
                         backlog.push_front(frame);
+                        // What was sent before the device knew that an interrupt is wanted.
+                        if reclaim(device, pool) {
+                            continue;
+                        }
                         break;
                     }
                     *backlog_pages = backlog_pages.saturating_sub(pages);
@@ -301,15 +303,28 @@ impl<P: Shared, F: Frontend, U: Uplink> Port<P, F, U> {
 fn receive<U: Uplink>(device: &mut U, frames: &mut Vec<Frame>, pool: &mut Pool) {
     while frames.len() < BATCH {
         let Some(frame) = device.received() else { return };
-        let page = match pool.page() {
+        match pool.page() {
             Some(page) => {
                 frames.push(frame);
-                page
+                provide(device, page, pool);
             }
-            None => frame.into_pages().0,
-        };
-        if let Err(page) = device.provide(page) {
-            pool.give_page(page);
+            None => frame.into_pages().for_each(|page| provide(device, page, pool)),
         }
     }
+}
+
+fn provide<U: Uplink>(device: &mut U, page: Box<Page>, pool: &mut Pool) {
+    if let Err(page) = device.provide(page) {
+        pool.give_page(page);
+    }
+}
+
+/// Takes back what was sent. False if there was nothing.
+fn reclaim<U: Uplink>(device: &mut U, pool: &mut Pool) -> bool {
+    let mut any = false;
+    while let Some(frame) = device.sent() {
+        pool.give(frame);
+        any = true;
+    }
+    any
 }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use zerocopy::FromZeros;
 
 use crate::Frame;
-use crate::frame::pages;
+use crate::frame::FIRST_MAX;
 
 /// Bytes in a page.
 pub(crate) const PAGE: usize = 4096;
@@ -58,24 +58,29 @@ impl Pool {
         page
     }
 
-    /// A frame of `len` bytes, which have yet to be written, if there are pages for it.
+    /// A frame of `len` bytes, which have yet to be written, in as few pages as can be, if there are so many.
     pub fn frame(&mut self, len: usize) -> Option<Frame> {
-        let mut frame = Frame::new(self.page()?, len);
-        for _ in 1..pages(len) {
+        let first = len.min(FIRST_MAX);
+        let rest = (first..len).step_by(PAGE).map(|start| PAGE.min(len - start));
+        self.frame_of(first, rest)
+    }
+
+    /// A frame whose first page has `first` bytes, and one page more for each of `rest`.
+    pub(crate) fn frame_of(&mut self, first: usize, rest: impl Iterator<Item = usize>) -> Option<Frame> {
+        let mut frame = Frame::received(self.page()?, first);
+        for len in rest {
             let Some(page) = self.page() else {
                 self.give(frame);
                 return None;
             };
-            frame.add(page);
+            frame.add(page, len);
         }
         Some(frame)
     }
 
     /// Takes a frame's pages back.
     pub fn give(&mut self, frame: Frame) {
-        let (first, rest) = frame.into_pages();
-        self.free.push(first);
-        self.free.extend(rest);
+        self.free.extend(frame.into_pages());
     }
 
     /// Takes a page back.

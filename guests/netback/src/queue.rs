@@ -10,11 +10,10 @@ use arrayvec::ArrayVec;
 use mote_protocols::netif::{RxBack, TxBack};
 use mote_protocols::ring::{Broken, Shared};
 
-use crate::pool::PAGE;
 use crate::{Agreement, Frame, Pool, Turn};
 
 /// Copies that are made by one call.
-const COPIES: usize = 32;
+const COPIES: usize = 64;
 
 /// A list of copies.
 type Copies<'a> = ArrayVec<Transfer<'a>, COPIES>;
@@ -111,7 +110,7 @@ impl<P: Shared, F: Frontend> Queue<P, F> {
     /// # Errors
     /// The frame.
     pub fn enqueue(&mut self, frame: Frame, pool: &Pool) -> Result<(), Frame> {
-        let fits = frame.len() <= PAGE || self.agreement.scatter_gather;
+        let fits = frame.pages() == 1 || self.agreement.scatter_gather;
         if self.broken || !fits || !pool.may_wait(self.backlog_pages, frame.pages()) {
             return Err(frame);
         }

@@ -115,7 +115,7 @@ impl Uplink for SharedWire {
         if wire.kept.len() >= wire.room {
             return Err(frame);
         }
-        wire.sent.push(frame.bytes_from(0, 0).flatten().copied().collect());
+        wire.sent.push(frame.parts(0).flatten().copied().collect());
         wire.kept.push_back(frame);
         Ok(())
     }

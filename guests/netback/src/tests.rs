@@ -55,6 +55,20 @@ fn a_batch_costs_one_call_at_each_end_and_one_event() {
 }
 
 #[test]
+fn a_part_that_is_a_page_costs_one_copy_at_each_end() {
+    let (mut lan, mut first, mut second) = two(ABLE);
+    let frame = frame(first.mac, second.mac, 66 + 14 * 4096);
+    let (head, rest) = frame.split_at(66);
+    let parts: Vec<_> = std::iter::once((0, head)).chain(rest.chunks(4096).map(|part| (0, part))).collect();
+    let requests = first.requests(&parts);
+    first.push(&requests);
+    assert!(first.serve(&mut lan));
+    assert_eq!((first.memory.calls.get(), first.memory.copies.get()), (1, 15));
+    assert_eq!((second.memory.calls.get(), second.memory.copies.get()), (1, 15));
+    assert_eq!(second.received(), [plain(frame)]);
+}
+
+#[test]
 fn a_checksum_is_completed_for_those_who_cannot_only() {
     for able in [true, false] {
         let abilities = Abilities { checksum: able, segments: false };

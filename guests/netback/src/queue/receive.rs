@@ -5,7 +5,6 @@ use mote_protocols::ring::{Broken, Shared};
 
 use super::{Copies, Frontend, Local, Queue, Transfer};
 use crate::frame::Reader;
-use crate::pool::PAGE;
 use crate::{Checksum, Frame, Pool};
 
 /// A request that was taken and is not answered.
@@ -24,7 +23,7 @@ pub(super) struct Slot {
 
 /// How many requests a frame needs.
 const fn needs(frame: &Frame) -> u32 {
-    (frame.len().div_ceil(PAGE) + (frame.segment != 0) as usize) as u32
+    (frame.pages() + (frame.segment != 0) as usize) as u32
 }
 
 impl<P: Shared, F: Frontend> Queue<P, F> {
@@ -71,10 +70,9 @@ impl<P: Shared, F: Frontend> Queue<P, F> {
         if frame.segment != 0 {
             flags |= receive::EXTRA_INFO;
         }
-        let (mut left, mut first) = (frame.len(), true);
-        while left > 0 {
-            let len = left.min(PAGE);
-            left -= len;
+        let (mut left, mut first) = (frame.pages(), true);
+        for len in frame.fragments() {
+            left -= 1;
             if left > 0 {
                 flags |= receive::MORE_DATA;
             }
@@ -82,7 +80,7 @@ impl<P: Shared, F: Frontend> Queue<P, F> {
             let (reference, id) = (request.gref, request.id);
             self.slots.push(Slot { reference, id, flags, status: len as i16, first, extra: None });
             if first && frame.segment != 0 {
-                // Its page is not needed.
+                // Its page is not used.
                 self.receive.next()?.ok_or(Broken)?;
                 let extra = Some(frame.segment);
                 self.slots.push(Slot { reference: 0, id: 0, flags: 0, status: 0, first: false, extra });

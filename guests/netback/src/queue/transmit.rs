@@ -2,11 +2,12 @@
 
 use alloc::vec::Vec;
 
+use arrayvec::ArrayVec;
 use mote_protocols::netif::{Extra, RING_ENTRIES, SLOTS_MIN, TxRequest, TxResponse, extra, status, transmit};
 use mote_protocols::ring::{Broken, Shared};
 
 use super::{Copies, Frontend, Local, Queue, Transfer};
-use crate::frame::Writer;
+use crate::frame::{FIRST_MAX, Writer};
 use crate::packet::ETHERNET_HEADER;
 use crate::pool::PAGE;
 use crate::{Checksum, Frame, Pool, Turn};
@@ -17,6 +18,9 @@ const BATCH: usize = 32;
 const SLOTS_MAX: usize = 20;
 /// Extras of a frame: no more than one of each type.
 const EXTRAS_MAX: u8 = 4;
+
+/// Bytes that a frame's first page has, if there are so many: the headers of Ethernet, IPv4 and TCP without options.
+const HEAD_MIN: usize = 54;
 
 /// A request that was taken and is not answered.
 #[derive(Debug)]
@@ -106,7 +110,7 @@ impl<P: Shared, F: Frontend> Queue<P, F> {
         if parts.iter().any(|part| usize::from(part.offset) + usize::from(part.len) > PAGE) {
             return Err(Broken);
         }
-        let Some(mut frame) = pool.frame(len) else {
+        let Some(mut frame) = frame_for(parts, pool) else {
             parts.iter_mut().for_each(|part| part.status = status::DROPPED);
             return Ok(());
         };
@@ -218,6 +222,30 @@ const fn part(request: &TxRequest, extras: u8) -> Part {
         first: false,
         status: status::OKAY,
     }
+}
+
+/// A frame in which each part lies in one page, so that one copy is enough for it; small ones share a page.
+fn frame_for(parts: &[Part], pool: &mut Pool) -> Option<Frame> {
+    let mut fragments: ArrayVec<usize, { SLOTS_MIN + 1 }> = ArrayVec::new();
+    let (mut here, mut room) = (0, FIRST_MAX);
+    for part in parts {
+        let mut len = usize::from(part.len);
+        if here + len > room {
+            // Headers must not be apart.
+            let split = if fragments.is_empty() && here < HEAD_MIN { room - here } else { 0 };
+            fragments.push(here + split);
+            len -= split;
+            (here, room) = (0, PAGE);
+        }
+        here += len;
+    }
+    fragments.push(here);
+    if fragments.len() > SLOTS_MIN {
+        // More than a frontend must take.
+        return pool.frame(fragments.iter().sum());
+    }
+    let (first, rest) = fragments.split_first()?;
+    pool.frame_of(*first, rest.iter().copied())
 }
 
 /// Makes copies and notes which requests failed.

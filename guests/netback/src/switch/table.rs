@@ -1,5 +1,7 @@
 //! Addresses that were seen behind ports: as many as fit, and for a while.
 
+use alloc::vec::Vec;
+
 use crate::packet::Mac;
 
 /// Sets of places, and places in a set. An address has its place in one set, by its hash.
@@ -15,18 +17,14 @@ struct Entry {
     seen: u32,
 }
 
-/// The table.
-pub(super) struct Table([[Option<Entry>; WAYS]; SETS]);
-
-impl Default for Table {
-    fn default() -> Self {
-        Self([[None; WAYS]; SETS])
-    }
-}
+/// The table. It has no sets before it has an entry.
+#[derive(Default)]
+pub(super) struct Table(Vec<[Option<Entry>; WAYS]>);
 
 impl Table {
     /// `mac` is behind `port`. In a set that is full it takes the place of the one that was not seen for longest.
     pub(super) fn learn(&mut self, mac: Mac, port: usize, now: u32) {
+        self.0.resize(SETS, [None; WAYS]);
         let Some(set) = self.0.get_mut(set(mac)) else { return };
         let rank = |entry: &Option<Entry>| match entry {
             Some(entry) if entry.mac == mac => (0, 0),

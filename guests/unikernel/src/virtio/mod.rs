@@ -4,6 +4,7 @@
 //! machine's.
 
 mod block;
+mod net;
 
 use alloc::alloc::{alloc_zeroed, dealloc};
 use alloc::vec::Vec;
@@ -21,6 +22,7 @@ use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 use crate::{Machine, interrupts};
 
 pub use block::Block;
+pub use net::Net;
 pub use virtio_drivers;
 
 /// Offsets of registers (virtio 1.2, 4.2.2).
@@ -109,7 +111,7 @@ struct Line {
 static LINES: Mutex<Vec<Line>> = Mutex::new(Vec::new());
 
 /// A device's interrupt.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Interrupt(IntId);
 
 impl Interrupt {

@@ -2,8 +2,8 @@
 //! them changes the caller's own memory.
 
 use xen_abi::domctl::{
-    BindPtIrq, CreateDomain, Domctl, GetDomainInfo, INTERFACE_VERSION, IomemPermission, IrqPermission, MaxMem,
-    MemoryMapping, PT_IRQ_TYPE_SPI, SchedulerOp, VcpuContext, VcpuContextOp, op, sched,
+    BindPtIrq, CreateDomain, Domctl, GetDomainInfo, INTERFACE_VERSION, IomemPermission, MaxMem, MemoryMapping,
+    PT_IRQ_TYPE_SPI, SchedulerOp, VcpuContext, VcpuContextOp, op, sched,
 };
 use xen_abi::event_channel::{self, AllocUnbound};
 use xen_abi::hvm::{Param, SET_PARAM};
@@ -15,6 +15,9 @@ use xen_abi::xen::{domid, hypercall};
 use xen_abi::{Wire, Zeroed};
 
 use super::{Errno, call, hypercall as raw};
+
+/// Pages of devices that one call maps at most.
+const MAPPED_AT_ONCE: u64 = 64;
 
 /// Makes an empty domain, paused once. The answer is its number: `wanted` if that is free, or one that is.
 ///
@@ -136,16 +139,20 @@ pub fn connect((domain, port): (u16, u32), (other, other_port): (u16, u32)) -> R
 pub fn give_pages(domain: u16, gfn: u64, mfn: u64, count: u64) -> Result<(), Errno> {
     let mut permission = IomemPermission { first_mfn: mfn, nr_mfns: count, allow_access: 1, pad: [0; 7] };
     domctl(op::IOMEM_PERMISSION, domain, &mut permission)?;
-    let mut mapping = MemoryMapping { first_gfn: gfn, first_mfn: mfn, nr_mfns: count, add_mapping: 1, padding: 0 };
-    domctl(op::MEMORY_MAPPING, domain, &mut mapping)
+    for done in (0..count).step_by(MAPPED_AT_ONCE as usize) {
+        let (first_gfn, first_mfn) = (gfn + done, mfn + done);
+        let nr_mfns = (count - done).min(MAPPED_AT_ONCE);
+        let mut mapping = MemoryMapping { first_gfn, first_mfn, nr_mfns, add_mapping: 1, padding: 0 };
+        domctl(op::MEMORY_MAPPING, domain, &mut mapping)?;
+    }
+    Ok(())
 }
 
-/// Gives a domain a shared interrupt of the machine, under the same number.
+/// Gives a domain a shared interrupt of the machine, under the same number. On Arm that needs no permission before it.
 ///
 /// # Errors
 /// The hypervisor's.
 pub fn give_interrupt(domain: u16, intid: u32) -> Result<(), Errno> {
-    domctl(op::IRQ_PERMISSION, domain, &mut IrqPermission { pirq: intid, allow_access: 1, pad: [0; 3] })?;
     let spi = u16::try_from(intid).map_err(|_| Errno::EINVAL)?;
     let (irq_type, pad, pad2) = (PT_IRQ_TYPE_SPI, [0; 3], 0);
     domctl(op::BIND_PT_IRQ, domain, &mut BindPtIrq { machine_irq: intid, irq_type, spi, pad, pad2 })

@@ -11,8 +11,10 @@ pub mod foreign;
 pub mod grants;
 mod hypercall;
 pub mod page;
-pub mod store;
 pub mod pool;
+pub mod store;
+#[cfg(feature = "virtio")]
+pub mod transfers;
 
 pub use hypercall::{Arguments, hypercall};
 pub use xen_abi::errno::Errno;

@@ -1,6 +1,8 @@
 //! Pages of the domain's memory that others see, or in whose place others' memory is.
 
+use alloc::alloc::{alloc_zeroed, handle_alloc_error};
 use alloc::boxed::Box;
+use core::alloc::Layout;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use mote_protocols::ring::Shared;
@@ -32,7 +34,14 @@ impl Page {
     /// A page of zeroes.
     #[must_use]
     pub fn new() -> Self {
-        Self(Box::new(Content([const { AtomicU64::new(0) }; SIZE / 8])))
+        let layout = Layout::new::<Content>();
+        // SAFETY: a layout of 4 KiB. Made in place: a page, let alone two, is more than a stack has to spare.
+        let content = unsafe { alloc_zeroed(layout) }.cast::<Content>();
+        if content.is_null() {
+            handle_alloc_error(layout);
+        }
+        // SAFETY: it comes from the allocator with this layout, and zeroes are what it consists of.
+        Self(unsafe { Box::from_raw(content) })
     }
 
     /// What is to be mapped at `address`, the beginning of a page.

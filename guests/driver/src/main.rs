@@ -1,0 +1,31 @@
+//! The driver domain: owns the machine's devices and serves them to guests.
+//!
+//! What it has comes from its device tree, what it is to do from xenstore ([`offers`]). Disks ([`block`]) and networks ([`net`]) know nothing of each
+//! other; each device of a guest's is served by a task of its own, and a guest that misbehaves loses its connection and nobody else anything.
+
+#![no_std]
+#![no_main]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod block;
+mod net;
+mod offers;
+
+use mote_unikernel::executor::Executor;
+use mote_unikernel::xen::store::Store;
+use mote_unikernel::{Machine, println};
+
+mote_unikernel::entry!(main);
+
+fn main(machine: Machine) {
+    let mut executor = Executor::new();
+    let spawner = executor.spawner();
+    executor.spawn(async move {
+        let Ok(store) = Store::connect().await else { return println!("no xenstore") };
+        spawner.spawn(block::serve(machine, store.clone(), spawner.clone()));
+        spawner.spawn(net::serve(machine, store, spawner.clone()));
+    });
+    executor.run();
+}

@@ -1,0 +1,74 @@
+//! Networks: every `backend/vif` node that the toolstack makes for this domain is a port of one switch, whose way out is each virtio network
+//! card that the domain was given.
+
+mod connection;
+mod interface;
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use core::cell::RefCell;
+
+use mote_netback::{Lan, PortId, Turn};
+use mote_unikernel::executor::{Spawner, yield_now};
+use mote_unikernel::time::Instant;
+use mote_unikernel::virtio::virtio_drivers::transport::DeviceType;
+use mote_unikernel::virtio::{Interrupt, Net, devices};
+use mote_unikernel::xen::grants::Mapping;
+use mote_unikernel::xen::store::Store;
+use mote_unikernel::{Machine, println};
+
+use crate::offers;
+use connection::Guest;
+use interface::Interface;
+
+/// Where the toolstack puts interfaces that this domain is to serve, below its own node.
+const DIRECTORY: &str = "backend/vif";
+/// Interfaces that are served at most, of all guests together.
+const INTERFACES_MAX: usize = 1024;
+/// Pages for frames on their way: 1.25 MiB, made when they are needed first.
+const PAGES: usize = 320;
+
+/// The switch. It is borrowed for a turn, never while a task waits.
+type SharedLan = Rc<RefCell<Lan<Mapping, Guest, Box<Net>>>>;
+
+/// Serves interfaces for as long as there is a xenstore.
+pub async fn serve(machine: Machine, store: Store, spawner: Spawner<'static>) {
+    let lan: SharedLan = Rc::new(RefCell::new(Lan::new(PAGES)));
+    for device in devices(&machine, DeviceType::Network) {
+        match Net::new(device) {
+            Ok(card) => add_uplink(&lan, card, &spawner),
+            Err(error) => println!("a network card cannot be used: {error:?}"),
+        }
+    }
+    let serve_one = |purpose| {
+        let (lan, store, spawner) = (lan.clone(), store.clone(), spawner.clone());
+        async move {
+            if Interface::serve(&lan, &store, &spawner, purpose).await.is_err() {
+                println!("network interface {} of domain {}: gone", purpose.1, purpose.0);
+            }
+        }
+    };
+    offers::follow(&store, &spawner, DIRECTORY, INTERFACES_MAX, serve_one).await;
+}
+
+fn add_uplink(lan: &SharedLan, card: Box<Net>, spawner: &Spawner<'static>) {
+    let interrupt = card.interrupt();
+    if let Some(port) = lan.borrow_mut().add_uplink(card) {
+        spawner.spawn(serve_uplink(lan.clone(), port, interrupt));
+    }
+}
+
+async fn serve_uplink(lan: SharedLan, port: PortId, interrupt: Interrupt) {
+    loop {
+        let turn = lan.borrow_mut().serve_uplink(port, seconds());
+        match turn {
+            Turn::Again => yield_now().await,
+            Turn::Wait => interrupt.event().await,
+        }
+    }
+}
+
+/// The time in seconds, for what is forgotten after a while.
+fn seconds() -> u32 {
+    (Instant::now().ticks() / mote_unikernel::time::frequency()) as u32
+}

@@ -1,0 +1,216 @@
+//! One interface of one guest, from its offer to its end.
+
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use mote_blkback::{Next, next};
+use mote_netback::{Agreement, Events, Identity, PortId, Queue, QueueKeys, before_connection};
+use mote_protocols::xenbus::State;
+use mote_unikernel::executor::{Either, Spawner, either};
+use mote_unikernel::println;
+use mote_unikernel::xen::events::Port;
+use mote_unikernel::xen::grants::Mapping;
+use mote_unikernel::xen::store::{Store, Watch};
+
+use super::connection::{self, Fate, Guest, Ports};
+use super::{DIRECTORY, SharedLan};
+use crate::offers::Purpose;
+
+/// The interface cannot be served: the toolstack took it away, or xenstore is gone.
+pub struct Gone;
+
+/// A connection that is being served.
+struct Serving {
+    port: PortId,
+    fate: Rc<Fate>,
+}
+
+/// What is known of an interface.
+pub struct Interface<'a> {
+    lan: &'a SharedLan,
+    store: &'a Store,
+    spawner: &'a Spawner<'static>,
+    guest: u16,
+    identity: Identity,
+    /// Its directory, and the frontend's.
+    own: String,
+    frontend: String,
+}
+
+impl Interface<'_> {
+    /// Serves the interface until the toolstack takes it away.
+    ///
+    /// # Errors
+    /// If it cannot be served.
+    pub async fn serve(
+        lan: &SharedLan,
+        store: &Store,
+        spawner: &Spawner<'static>,
+        purpose: Purpose,
+    ) -> Result<(), Gone> {
+        let own = format!("{DIRECTORY}/{}/{}", purpose.0, purpose.1);
+        let node = async |name: &str| store.read_text(&format!("{own}/{name}")).await.ok();
+        let frontend = node("frontend").await.ok_or(Gone)?;
+        let mac = node("mac").await.and_then(|mac| mac.trim().parse().ok()).ok_or(Gone)?;
+        let ip = match node("ip").await {
+            // What is no address must not be taken for none.
+            Some(ip) if !ip.trim().is_empty() => Some(address(ip.trim()).ok_or(Gone)?),
+            _ => None,
+        };
+        let identity = Identity { mac, ip };
+        let interface = Interface { lan, store, spawner, guest: purpose.0, identity, own, frontend };
+        interface.follow().await
+    }
+
+    /// Does what the two ends' states ask for, until the interface is to be forgotten.
+    async fn follow(&self) -> Result<(), Gone> {
+        let state = self.watch(&format!("{}/state", self.frontend)).await?;
+        let existence = self.watch(&format!("{}/frontend", self.own)).await?;
+        let mut serving = None;
+        loop {
+            match self.next(serving.is_some()).await {
+                Next::Wait => {}
+                Next::Offer => {
+                    self.disconnect(&mut serving);
+                    self.offer().await;
+                }
+                Next::Connect => serving = self.connect().await,
+                Next::Close => self.end(&mut serving, State::Closing).await,
+                Next::Shut => self.end(&mut serving, State::Closed).await,
+                Next::Forget => {
+                    self.disconnect(&mut serving);
+                    return Ok(());
+                }
+            }
+            let changed = match &serving {
+                None => Either::First(change(&state, &existence).await),
+                Some(Serving { fate, .. }) => either(change(&state, &existence), fate.failure()).await,
+            };
+            match changed {
+                Either::First(Ok(())) => {}
+                Either::First(Err(gone)) => {
+                    self.disconnect(&mut serving);
+                    return Err(gone);
+                }
+                Either::Second(()) => {
+                    println!("domain {} broke the rings of its interface {}", self.guest, self.own);
+                    self.end(&mut serving, State::Closing).await;
+                }
+            }
+        }
+    }
+
+    async fn watch(&self, path: &str) -> Result<Watch, Gone> {
+        self.store.watch(path).await.map_err(|_| Gone)
+    }
+
+    async fn next(&self, serving: bool) -> Next {
+        let there = self.store.read_text(&format!("{}/frontend", self.own)).await.is_ok();
+        let [own, frontend] = [self.state(&self.own).await, self.state(&self.frontend).await];
+        next(own, frontend, serving, there)
+    }
+
+    async fn state(&self, end: &str) -> State {
+        self.store.state(end).await.unwrap_or(State::Unknown)
+    }
+
+    async fn enter(&self, state: State) {
+        let _ = self.store.switch_state(&self.own, state).await;
+    }
+
+    async fn offer(&self) {
+        for (name, value) in before_connection() {
+            // What cannot be written is missed by the frontend, which then does without.
+            let _ = self.store.write(&format!("{}/{name}", self.own), value).await;
+        }
+        self.enter(State::InitWait).await;
+    }
+
+    /// Serves the rings that the frontend has written; if there are none that can be, it is told to begin again.
+    async fn connect(&self) -> Option<Serving> {
+        match self.reach().await {
+            Ok(serving) => {
+                self.enter(State::Connected).await;
+                Some(serving)
+            }
+            Err(why) => {
+                println!("domain {} cannot be reached for its interface {}: {why}", self.guest, self.own);
+                if self.state(&self.own).await != State::InitWait {
+                    // After a backend that is no more: a frontend that knows how makes new rings.
+                    self.offer().await;
+                }
+                None
+            }
+        }
+    }
+
+    async fn reach(&self) -> Result<Serving, &'static str> {
+        let values = self.read("", &Agreement::NODES).await;
+        let agreement = Agreement::new(|name| value(&values, name)).map_err(|unfit| unfit.0)?;
+        let fate = Rc::new(Fate::default());
+        let (mut queues, mut ports) = (Vec::new(), Vec::new());
+        for number in 0..agreement.queues {
+            let values = self.read(&agreement.queue_directory(number), &QueueKeys::NODES).await;
+            let keys = QueueKeys::new(|name| value(&values, name)).ok_or("it names no rings")?;
+            let ours = Rc::new(self.bind(keys.events).ok_or("its ports are not offered")?);
+            let ring = |reference| Mapping::new(self.guest, reference, true).map_err(|_| "its rings are not granted");
+            let guest = Guest::new(self.guest, ours.clone(), fate.clone());
+            queues.push(Queue::new(ring(keys.transmit)?, ring(keys.receive)?, guest, agreement));
+            ports.push(ours);
+        }
+        let port = self.lan.borrow_mut().add_guest(self.identity, queues).ok_or("its address is in use")?;
+        for (number, ours) in ports.into_iter().enumerate() {
+            self.spawner.spawn(connection::serve(self.lan.clone(), port, number, ours, fate.clone()));
+        }
+        Ok(Serving { port, fate })
+    }
+
+    /// The values of `names` in a directory of the frontend's.
+    async fn read<const N: usize>(&self, directory: &str, names: &[&'static str; N]) -> Vec<(&'static str, String)> {
+        let mut values = Vec::new();
+        for name in names {
+            if let Ok(value) = self.store.read_text(&format!("{}/{directory}{name}", self.frontend)).await {
+                values.push((*name, value));
+            }
+        }
+        values
+    }
+
+    fn bind(&self, events: Events) -> Option<Ports> {
+        let connect = |port| Port::connect(self.guest, port).ok();
+        Some(match events {
+            Events::One(both) => Ports { transmit: connect(both)?, receive: None },
+            Events::Two(transmit, receive) => Ports { transmit: connect(transmit)?, receive: Some(connect(receive)?) },
+        })
+    }
+
+    async fn end(&self, serving: &mut Option<Serving>, state: State) {
+        self.disconnect(serving);
+        self.enter(state).await;
+    }
+
+    /// Ends the connection, if there is one: from here on nothing of the guest's is touched.
+    fn disconnect(&self, serving: &mut Option<Serving>) {
+        if let Some(Serving { port, fate }) = serving.take() {
+            fate.end();
+            self.lan.borrow_mut().remove(port);
+        }
+    }
+}
+
+fn value<'a>(values: &'a [(&'static str, String)], name: &str) -> Option<&'a str> {
+    values.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+}
+
+/// Reads an IPv4 address.
+fn address(text: &str) -> Option<[u8; 4]> {
+    text.parse::<core::net::Ipv4Addr>().ok().map(|address| address.octets())
+}
+
+/// Waits until one of the two changes.
+async fn change(state: &Watch, existence: &Watch) -> Result<(), Gone> {
+    let (Either::First(event) | Either::Second(event)) = either(state.next(), existence.next()).await;
+    event.map(drop).map_err(|_| Gone)
+}
