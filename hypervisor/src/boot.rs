@@ -11,7 +11,7 @@ use mote_platform::{boot_tree, cpu, firmware, gic, heap, image, memory as ram, t
 use crate::builder::Control;
 use crate::machine::Machine;
 use crate::pcpu::{Pcpu, Wiring};
-use crate::{console, memory};
+use crate::{console, memory, passthrough};
 
 /// Where the boot CPU begins.
 pub fn main(device_tree: u64) -> ! {
@@ -50,8 +50,9 @@ fn prepare(device_tree: u64, entered: u64) {
     let wiring = Wiring::new(&description, uart.and_then(|uart| uart.intid));
     let machine = start_machine(&description, wiring, control, [ram_bytes, entered]);
     heap::grow();
+    passthrough::KEPT.call_once(|| description.kept(uart));
     if let Some(intid) = wiring.console
-        && gic::enable_shared(intid).is_ok()
+        && gic::set_shared(intid, true, false).is_ok()
     {
         uart::enable_input();
     }

@@ -24,6 +24,7 @@ use xen_abi::sched::reason;
 use crate::console::{self, Wire};
 use crate::machine::machine;
 use crate::memory::{FrameRef, GuestMemory, Promise};
+use crate::passthrough;
 use crate::stats::{Exits, Milestones};
 use crate::vcpu::{Start, Vcpu};
 pub use pv::Extras;
@@ -212,6 +213,7 @@ impl Domain {
             return false;
         }
         if !self.gone.swap(true, Ordering::AcqRel) {
+            passthrough::release(self);
             console::lock().detach(self.id, &mut Wire);
             machine().bury(self);
         }

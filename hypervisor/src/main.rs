@@ -24,6 +24,7 @@ mod fault;
 mod interface;
 mod machine;
 mod memory;
+mod passthrough;
 mod pcpu;
 mod report;
 mod stats;

@@ -9,6 +9,7 @@ use mote_core::p2m::{Access, Content, P2m, TableMemory};
 use mote_core::vmid::Vmid;
 use mote_platform::memory;
 use mote_platform::stage2::{self, Stage2Root};
+use xen_abi::arch_arm::RAM0;
 
 pub use mote_core::frames::MemoryError;
 pub use pools::{FrameRef, Promise, heap_for, init, pool_bytes};
@@ -69,6 +70,8 @@ pub struct GuestMemory {
     touched: u64,
     /// Whether it is mapped page by page, so that exactly the pages that are touched are counted.
     pub by_pages: bool,
+    /// Whether its blocks are where the machine has them.
+    pub direct: bool,
     /// The last page that anything was ever mapped at.
     last: Ipa,
 }
@@ -102,7 +105,8 @@ impl GuestMemory {
         };
         let root = Stage2Root::new(map.root().0, vmid.get());
         tables.root = Some(root);
-        Ok(Self { map, root, vmid: Some(vmid), tables, bytes: 0, most: 0, touched: 0, by_pages: false, last: Ipa(0) })
+        let (by_pages, direct, last) = (false, false, Ipa(0));
+        Ok(Self { map, root, vmid: Some(vmid), tables, bytes: 0, most: 0, touched: 0, by_pages, direct, last })
     }
 
     /// What to load so that a vCPU sees this memory.
@@ -239,18 +243,40 @@ impl GuestMemory {
     ///
     /// # Errors
     /// If it has as much as it may have, there is none, or it cannot be there.
-    #[inline(never)]
     pub fn add(&mut self, ipa: Ipa, order: Order) -> Result {
+        self.add_at(Some(ipa), order).map(drop)
+    }
+
+    /// The same at the address that it has in the machine, for a guest that tells it to devices; answers where. It is scrubbed at
+    /// once, because devices touch it unseen.
+    ///
+    /// # Errors
+    /// As above; also if it lies where guests have devices.
+    pub fn add_direct(&mut self, order: Order) -> Result<Ipa> {
+        let ipa = self.add_at(None, order)?;
+        if ipa.0 < RAM0.base {
+            self.remove(ipa, order)?;
+            return Err(MemoryError::Occupied);
+        }
+        for page in (0..order.size()).step_by(PAGE_SIZE as usize) {
+            self.make_ready(Ipa(ipa.0 + page), false)?;
+        }
+        Ok(ipa)
+    }
+
+    #[inline(never)]
+    fn add_at(&mut self, ipa: Option<Ipa>, order: Order) -> Result<Ipa> {
         if self.bytes + order.size() > self.most {
             return Err(MemoryError::OutOfMemory);
         }
         let extent = with_pools(|pools| pools.frames.allocate(self.tables.owner, order))?;
+        let ipa = ipa.unwrap_or(Ipa(extent.base().0));
         if self.by_pages {
-            return self.add_by_pages(ipa, extent);
+            return self.add_by_pages(ipa, extent).map(|()| ipa);
         }
         self.map_new(ipa, extent)?;
         self.bytes += order.size();
-        Ok(())
+        Ok(ipa)
     }
 
     /// Maps memory page by page, all of which goes to where it came from if not all of it can be.
@@ -297,16 +323,28 @@ impl GuestMemory {
     ///
     /// # Errors
     /// If it cannot be there, or there is no memory for tables.
-    #[inline(never)]
     pub fn map_shared(&mut self, ipa: Ipa, page: FrameRef, access: Access) -> Result {
-        match self.remove(ipa, Order::Page) {
-            Ok(_) | Err(MemoryError::NotMapped) => {}
-            Err(error) => return Err(error),
-        }
+        self.replace(ipa, page.into_extent(), access, Content::Foreign)
+    }
+
+    /// Maps the page of a device at `ipa`, in place of what is there. The caller has made sure that it may be passed on. It is
+    /// for [`Self::remove_shared`] to take it away again.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn map_device(&mut self, ipa: Ipa, page: Pa) -> Result {
+        self.replace(ipa, Extent::of_table(page), Access::Full, Content::Device)
+    }
+
+    #[inline(never)]
+    fn replace(&mut self, ipa: Ipa, page: Extent, access: Access, content: Content) -> Result {
+        let mapped = match self.remove(ipa, Order::Page) {
+            Ok(_) | Err(MemoryError::NotMapped) => self.map.map(&mut self.tables, ipa, page, access, content),
+            Err(error) => Err((error, page)),
+        };
         self.last = self.last.max(ipa);
-        let mapped = self.map.map(&mut self.tables, ipa, page.into_extent(), access, Content::Foreign);
         mapped.map_err(|(error, page)| {
-            give_back(self.tables.owner, page, Content::Foreign);
+            give_back(self.tables.owner, page, content);
             error
         })
     }
@@ -318,7 +356,7 @@ impl GuestMemory {
     #[inline(never)]
     pub fn remove(&mut self, ipa: Ipa, order: Order) -> Result<bool> {
         let (extent, content) = self.map.unmap(&mut self.tables, ipa, order)?;
-        let own = content != Content::Foreign;
+        let own = content.is_own();
         if own {
             self.bytes -= order.size();
         }

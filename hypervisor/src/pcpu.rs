@@ -17,6 +17,7 @@ use crate::domain::Domain;
 use crate::exits::Session;
 use crate::interface::Live;
 use crate::machine::machine;
+use crate::passthrough;
 use crate::stats::MILESTONE_NEVER;
 use crate::vcpu::{Vcpu, VcpuState};
 
@@ -62,7 +63,7 @@ impl Wiring {
             intid if intid == self.alarm => Cause::Alarm,
             intid if intid == self.maintenance => Cause::Maintenance,
             intid if Some(intid) == self.console => Cause::Console,
-            _ => Cause::Stray,
+            intid => IntId::new(intid).filter(|intid| !intid.is_private()).map_or(Cause::Stray, Cause::Device),
         }
     }
 }
@@ -80,6 +81,8 @@ pub enum Cause {
     Maintenance,
     /// Somebody typed.
     Console,
+    /// Some domain's device. The interrupt stays active.
+    Device(IntId),
     /// Nothing that EL2 asked for.
     Stray,
 }
@@ -88,7 +91,8 @@ pub enum Cause {
 pub struct Pcpu {
     /// Its number.
     pub id: PcpuId,
-    wiring: Wiring,
+    /// The interrupts that it takes.
+    pub wiring: Wiring,
     redistributor: Redistributor,
     // Whether the vCPU that left last has the virtual timer's interrupt in hand, so that it is active here.
     timer_active: bool,
@@ -151,19 +155,20 @@ impl Pcpu {
             match cause {
                 Cause::Console => machine().read_console(),
                 // No vCPU is here whose it could be.
-                Cause::VirtualTimer => self.release_timer(),
+                Cause::VirtualTimer => self.release(VIRTUAL_TIMER),
+                Cause::Device(intid) => passthrough::deliver(intid, |domain, set| domain.wake_all(set)),
                 _ => {}
             }
         }
     }
 
-    /// Takes the pending physical interrupt of highest priority. Only the virtual timer's is left active.
+    /// Takes the pending physical interrupt of highest priority. Only the virtual timer's and devices' are left active.
     pub fn acknowledge(&mut self) -> Option<Cause> {
         let intid = gic::acknowledge()?;
         gic::drop_priority(intid);
         let cause = self.wiring.cause(intid);
         match cause {
-            Cause::VirtualTimer => return Some(cause),
+            Cause::VirtualTimer | Cause::Device(_) => return Some(cause),
             // It is asserted until it is set anew.
             Cause::Alarm => self.program(None),
             _ => {}
@@ -172,14 +177,13 @@ impl Pcpu {
         Some(cause)
     }
 
-    /// The virtual timer's physical interrupt.
-    pub fn virtual_timer(&self) -> IntId {
-        self.wiring.virtual_timer
-    }
-
-    /// Lets the virtual timer's interrupt come again: nobody will end the one that is in hand.
-    pub fn release_timer(&mut self) {
-        self.redistributor.set_active(u32::from(self.wiring.virtual_timer.get()), false);
+    /// Lets the physical interrupt of the virtual timer or of a device come again: nobody will end the one that is in hand.
+    pub fn release(&mut self, intid: IntId) {
+        if intid == VIRTUAL_TIMER {
+            self.redistributor.set_active(u32::from(self.wiring.virtual_timer.get()), false);
+        } else {
+            gic::deactivate(intid.get().into());
+        }
     }
 
     /// Sets the alarm for the scheduler.

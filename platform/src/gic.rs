@@ -11,7 +11,7 @@ use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{
     GicCpuInterface, GicDistributor, GicRedistributor, GicRedistributorIterator, SgiTarget, SgiTargetGroup,
 };
-use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
+use arm_gic::{IntId, InterruptGroup, Trigger, UniqueMmioPointer};
 use spin::Once;
 
 use crate::lock::Mutex;
@@ -127,16 +127,22 @@ impl Redistributor {
     }
 }
 
-/// Lets a shared interrupt through to the calling CPU.
+/// Lets a shared interrupt through to the calling CPU, taken for an edge or a level, or none of it.
 ///
 /// # Errors
-/// If `intid` is not an SPI of this machine, or the distributor was never set up.
-pub fn enable_shared(intid: u32) -> Result<(), GicError> {
+/// If `intid` is not an SPI, or the distributor was never set up.
+pub fn set_shared(intid: u32, enabled: bool, edge: bool) -> Result<(), GicError> {
     let mut distributor = DISTRIBUTOR.lock();
     let distributor = distributor.as_mut().ok_or(GicError::Map)?;
     let intid = IntId::try_from(intid).map_err(|_| GicError::NoRedistributor)?;
-    distributor.set_routing(intid, Some(cpu::this_affinity())).map_err(GicError::Driver)?;
-    distributor.enable_interrupt(intid, true).map_err(GicError::Driver)
+    let mut set = || {
+        distributor.set_routing(intid, Some(cpu::this_affinity()))?;
+        distributor.enable_interrupt(intid, false)?;
+        distributor.wait_for_pending_write();
+        distributor.set_trigger(intid, if edge { Trigger::Edge } else { Trigger::Level })?;
+        if enabled { distributor.enable_interrupt(intid, true) } else { Ok(()) }
+    };
+    set().map_err(GicError::Driver)
 }
 
 /// Acknowledges the pending interrupt of highest priority and gives its INTID.

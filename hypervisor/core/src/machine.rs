@@ -32,6 +32,8 @@ pub struct Gic {
     pub distributor: PaRange,
     /// The redistributors' registers.
     pub redistributors: Vec<PaRange>,
+    /// These and all other registers of it, those of its translation services among them.
+    pub all: Vec<PaRange>,
     /// The interrupt of its virtual CPU interfaces, as an INTID.
     pub maintenance: u32,
 }
@@ -104,6 +106,12 @@ impl Machine {
             gic: gic(tree)?,
             timers: timers(tree).ok_or(Unusable::Timer)?,
         })
+    }
+
+    /// What no domain may have as a device: memory, and what EL2 uses itself.
+    pub fn kept(&self, console: Option<Uart>) -> Vec<PaRange> {
+        let all = [&self.ram, &self.reserved, &self.gic.all].into_iter().flatten().copied();
+        all.chain(console.map(|uart| uart.registers)).collect()
     }
 }
 
@@ -193,10 +201,11 @@ fn gic(tree: &Tree<'_>) -> Result<Gic, Unusable> {
     let is_v2 = || find("arm,gic-400").or_else(|| find("arm,cortex-a15-gic")).is_some();
     let node = find("arm,gic-v3").ok_or_else(|| if is_v2() { Unusable::GicV2 } else { Unusable::Gic })?;
     let regions = node.number("#redistributor-regions").unwrap_or(1) as usize;
-    let mut reg = node.ranges().into_iter();
+    let reg = node.ranges();
     Ok(Gic {
-        distributor: reg.next().ok_or(Unusable::Gic)?,
-        redistributors: any(reg.take(regions).collect()).ok_or(Unusable::Gic)?,
+        distributor: *reg.first().ok_or(Unusable::Gic)?,
+        redistributors: any(reg.iter().copied().skip(1).take(regions).collect()).ok_or(Unusable::Gic)?,
+        all: reg.into_iter().chain(node.children().flat_map(Node::ranges)).collect(),
         maintenance: interrupts(node).next().ok_or(Unusable::Gic)?,
     })
 }

@@ -33,6 +33,7 @@ const VALID: u64 = 1;
 const TABLE_OR_PAGE: u64 = 1 << 1;
 const TABLE: u64 = VALID | TABLE_OR_PAGE;
 const MEMORY_NORMAL_WRITE_BACK: u64 = 0b1111 << 2;
+const MEMORY_DEVICE_NGNRE: u64 = 0b0001 << 2;
 const READ: u64 = 1 << 6;
 const WRITE: u64 = 1 << 7;
 const INNER_SHAREABLE: u64 = 0b11 << 8;
@@ -40,7 +41,7 @@ const ACCESSED: u64 = 1 << 10;
 const EXECUTE_NEVER: u64 = 1 << 54;
 /// For software: the memory is still to be scrubbed. Only where the access flag is clear, so that no guest sees it.
 const STALE: u64 = 1 << 55;
-/// For software: the page is another's, and the map holds a reference to it.
+/// For software: the page is not the domain's own.
 const FOREIGN: u64 = 1 << 56;
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 
@@ -71,23 +72,32 @@ pub enum Content {
     Stale,
     /// What somebody else has in it: the page is not the domain's own, and the map holds a reference to it.
     Foreign,
+    /// A device's registers: no memory at all.
+    Device,
 }
 
 impl Content {
+    /// Whether it is memory of the domain's own.
+    pub const fn is_own(self) -> bool {
+        matches!(self, Self::Ready | Self::Stale)
+    }
+
     const fn bits(self) -> u64 {
         match self {
-            Self::Ready => 0,
-            Self::Stale => STALE,
-            // Its touches are not counted.
-            Self::Foreign => FOREIGN | ACCESSED,
+            Self::Ready => MEMORY_NORMAL_WRITE_BACK,
+            Self::Stale => MEMORY_NORMAL_WRITE_BACK | STALE,
+            // Touches of these are not counted.
+            Self::Foreign => MEMORY_NORMAL_WRITE_BACK | FOREIGN | ACCESSED,
+            Self::Device => MEMORY_DEVICE_NGNRE | EXECUTE_NEVER | FOREIGN | ACCESSED,
         }
     }
 
     const fn of(raw: u64) -> Self {
-        match (raw & FOREIGN != 0, raw & STALE != 0) {
-            (true, _) => Self::Foreign,
-            (false, true) => Self::Stale,
-            (false, false) => Self::Ready,
+        match (raw & MEMORY_NORMAL_WRITE_BACK, raw & FOREIGN != 0, raw & STALE != 0) {
+            (MEMORY_DEVICE_NGNRE, ..) => Self::Device,
+            (_, true, _) => Self::Foreign,
+            (_, false, true) => Self::Stale,
+            (_, false, false) => Self::Ready,
         }
     }
 }
@@ -101,7 +111,7 @@ pub struct Leaf {
     pub order: Order,
     /// Whether the guest may write.
     pub writable: bool,
-    /// Whether it is another's.
+    /// Whether it is another's, or a device.
     pub foreign: bool,
     /// Whether the guest has touched it.
     pub touched: bool,
@@ -183,7 +193,7 @@ impl P2m {
         self.tables * PAGE_SIZE
     }
 
-    /// Maps memory that the domain now owns at `ipa`.
+    /// Maps memory that the domain now owns, or has the use of, at `ipa`.
     ///
     /// # Errors
     /// If it cannot; the memory comes back with the reason, and the map says what it said.
@@ -197,7 +207,7 @@ impl P2m {
     ) -> core::result::Result<(), (MemoryError, Extent)> {
         let (order, base) = (extent.order(), extent.base());
         let (table, index) = self.make_path(memory, ipa, order).map_err(|error| (error, extent))?;
-        let attributes = MEMORY_NORMAL_WRITE_BACK | INNER_SHAREABLE | access.bits() | content.bits();
+        let attributes = INNER_SHAREABLE | access.bits() | content.bits();
         memory.write(table, index, base.0 | attributes | leaf_bits(order));
         Ok(())
     }
@@ -517,6 +527,23 @@ mod tests {
             Err(MemoryError::NotMapped)
         );
         assert_eq!(touched_bytes(&p2m, memory, &both), Order::Block.size());
+    }
+
+    #[test]
+    fn a_devices_page_is_nobodys_memory() {
+        let memory = &mut Checker::default();
+        let mut p2m = P2m::new(memory).expect("memory");
+        let (ipa, page) = (Ipa(0xa00_0000), || extent(0xa00_3000, Order::Page));
+        p2m.map(memory, ipa, page(), Access::Full, Content::Device).expect("room");
+        let leaf = p2m.lookup(memory, ipa).expect("mapped");
+        assert_eq!((leaf.pa, leaf.writable, leaf.foreign, leaf.touched), (Pa(0xa00_3000), true, true, true));
+        let raw = p2m.find_leaf(memory, ipa).expect("mapped").raw;
+        assert_eq!(raw >> 2 & 0xf, 0b0001, "Device-nGnRE (Arm ARM D8.6.5)");
+        assert_eq!(raw & (EXECUTE_NEVER | ACCESSED), EXECUTE_NEVER | ACCESSED);
+        assert_eq!(p2m.make_ready(memory, ipa, true, |_, _| panic!("a device is scrubbed")).map(drop), Ok(()));
+        assert_eq!(p2m.unmap(memory, ipa, Order::Page), Ok((page(), Content::Device)));
+        p2m.map(memory, ipa, page(), Access::Full, Content::Device).expect("room");
+        assert!(p2m.clear(memory, 9, |extent, content| assert_eq!((extent, content), (page(), Content::Device))));
     }
 
     #[test]

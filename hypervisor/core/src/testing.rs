@@ -105,6 +105,11 @@ fn write(domains: &[Node]) -> Result<Vec<u8>, vm_fdt::Error> {
     tree.property_string("compatible", "arm,gic-v3")?;
     tree.property_array_u64("reg", &[0x800_0000, 0x1_0000, 0x80a_0000, 0xf6_0000])?;
     tree.property_array_u32("interrupts", &[1, 9, 4])?;
+    tree.property_u32("#address-cells", 2)?;
+    tree.property_u32("#size-cells", 2)?;
+    let its = tree.begin_node("its@8080000")?;
+    tree.property_array_u64("reg", &[0x808_0000, 0x2_0000])?;
+    tree.end_node(its)?;
     tree.end_node(node)?;
     let node = tree.begin_node("timer")?;
     tree.property_string("compatible", "arm,armv8-timer")?;

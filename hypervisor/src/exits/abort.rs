@@ -10,6 +10,7 @@ use xen_abi::arch_arm::{GICV3_DISTRIBUTOR, GICV3_REDISTRIBUTOR_STRIDE, GICV3_RED
 
 use super::{Session, origin, take_exception};
 use crate::interface::Live;
+use crate::passthrough;
 use crate::stats::ExitReason;
 
 /// `HPFAR_EL2.FIPA` holds bits 47:12 of the IPA from bit 4 up (Arm ARM D24.2.58).
@@ -73,7 +74,12 @@ impl Session<'_> {
         };
         let at = |offset: u64| Access { offset: offset as u32, width: access.width(), operation };
         let outcome = if let Some(offset) = offset_in(GICV3_DISTRIBUTOR, ipa) {
-            self.domain.vgic.lock().distributor_access(self.vcpu.id, at(offset), &Live)
+            let outcome = self.domain.vgic.lock().distributor_access(self.vcpu.id, at(offset), &Live);
+            // `GICD_ISENABLER`, `GICD_ICENABLER` and `GICD_ICFGR` (IHI0069 §12.8).
+            if access.is_write() && matches!(offset, 0x100..0x200 | 0xc00..0xd00) {
+                passthrough::follow(self.domain);
+            }
+            outcome
         } else if let Some(offset) = offset_in(GICV3_REDISTRIBUTORS, ipa) {
             let frame = VcpuId((offset / GICV3_REDISTRIBUTOR_STRIDE) as u8);
             let access = at(offset % GICV3_REDISTRIBUTOR_STRIDE);

@@ -1,5 +1,7 @@
 //! Physical interrupts while a guest runs, what reaches it of them, and its waiting for them.
 
+use alloc::sync::Arc;
+
 use mote_core::esr::Wait;
 use mote_core::id::VcpuId;
 use mote_core::sched::Leaving;
@@ -12,6 +14,7 @@ use super::Session;
 use crate::domain::Domain;
 use crate::interface::Live;
 use crate::machine::machine;
+use crate::passthrough;
 use crate::pcpu::{Cause, PHYSICAL_TIMER, VIRTUAL_TIMER};
 use crate::stats::ExitReason;
 
@@ -27,12 +30,12 @@ impl Session<'_> {
     pub(super) fn physical_interrupt(&mut self) -> After {
         match self.pcpu.acknowledge() {
             Some(Cause::VirtualTimer) => {
-                let physical = self.pcpu.virtual_timer();
-                self.with_vgic(|vgic, vcpu| {
-                    vgic.raise_hw(vcpu, VIRTUAL_TIMER, physical);
-                    VcpuSet::EMPTY
-                });
+                let physical = self.pcpu.wiring.virtual_timer;
+                self.with_vgic(|vgic, vcpu| vgic.raise_hw(vcpu, VIRTUAL_TIMER, physical));
             }
+            Some(Cause::Device(intid)) => passthrough::deliver(intid, |domain, set| {
+                if Arc::ptr_eq(domain, self.domain) { self.notify(set) } else { self.wake(domain, set) }
+            }),
             Some(Cause::Maintenance) => self.with_vgic(|vgic, vcpu| vgic.sync(vcpu, &mut Live)),
             Some(Cause::Console) => machine().read_console(),
             Some(Cause::Kick | Cause::Alarm) => return self.look(),
@@ -74,8 +77,8 @@ impl Session<'_> {
     fn flush(&mut self, vgic: &mut VGic) -> VcpuSet {
         let Flushed { control, release, notify } = vgic.flush(self.vcpu.id, &mut Live);
         list_registers::set_control(control.0);
-        if release != 0 {
-            self.pcpu.release_timer();
+        while release && let Some(intid) = vgic.take_released(self.vcpu.id) {
+            self.pcpu.release(intid);
         }
         notify
     }

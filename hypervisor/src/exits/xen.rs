@@ -10,6 +10,7 @@ mod events;
 mod grants;
 mod hvm_op;
 mod memory_op;
+mod passthrough;
 mod sched_op;
 mod sysctl;
 mod vcpu_op;

@@ -83,8 +83,10 @@ impl Drop for Promise {
 /// Takes what a domain no longer has: what it saw of it is scrubbed, and what others use stays until they do not.
 #[inline(never)]
 pub(super) fn give_back(owner: DomainId, extent: Extent, content: Content) {
-    if content == Content::Foreign {
-        return drop(FrameRef::kept(extent.base()));
+    match content {
+        Content::Foreign => return drop(FrameRef::kept(extent.base())),
+        Content::Device => return,
+        Content::Ready | Content::Stale => {}
     }
     if with_pools(|pools| pools.frames.is_whole(&extent)) {
         return scrub_and_free(Some(owner), extent, content);

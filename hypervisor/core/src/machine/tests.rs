@@ -1,4 +1,5 @@
 use super::*;
+use crate::addr::Pa;
 use crate::testing::machine_tree;
 
 #[test]
@@ -15,6 +16,18 @@ fn everything_that_is_needed_is_found() {
     assert_eq!(machine.timers, Timers { virtual_timer: 27, hypervisor: 26 });
     let console = console(&tree).expect("a console");
     assert_eq!((console.registers.base().0, console.intid), (0x900_0000, Some(33)));
+}
+
+#[test]
+fn memory_and_what_el2_uses_is_no_device() {
+    let bytes = machine_tree(&[]);
+    let tree = Tree::check(&bytes).expect("good");
+    let kept = Machine::read(&tree).expect("complete").kept(console(&tree));
+    let is_kept = |base| kept.iter().any(|kept| kept.overlaps(PaRange::new(Pa(base), 0x1000).expect("a page")));
+    for base in [0x4000_0000, 0xbfff_f000, 0x800_0000, 0x808_0000, 0x80a_0000, 0x8ff_f000, 0x900_0000] {
+        assert!(is_kept(base), "{base:#x}");
+    }
+    assert!(!is_kept(0xa00_0000) && !is_kept(0xa00_3000) && !is_kept(0x801_0000) && !is_kept(0x901_0000));
 }
 
 #[test]

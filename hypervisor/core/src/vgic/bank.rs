@@ -79,7 +79,7 @@ pub(super) struct Bank {
     pub routes: [Route; 32],
     /// Of an interrupt that is listed or active, and of a private one: the vCPU that has it.
     pub holders: [VcpuId; 32],
-    /// The physical interrupt behind each that has `hw`.
+    /// The physical interrupt behind each private one that has `hw`. That behind a shared one has the same number.
     pub physical: [u8; 32],
 }
 
@@ -124,15 +124,15 @@ impl Bank {
     }
 
     /// Those whose physical interrupt is active for nothing any more.
-    const fn released(&self) -> u32 {
+    pub const fn released(&self) -> u32 {
         self.hw & !(self.latch | self.active | self.listed)
     }
 
     /// The vCPU that must look when something about an interrupt has changed.
     pub fn concerns(&self, intid: IntId, forwarding: Forwarding) -> Option<VcpuId> {
-        if (self.listed | self.active | self.released()) & intid.mask() != 0 {
+        if (self.listed | self.active) & intid.mask() != 0 {
             Some(self.holders[intid.bit()])
-        } else if self.due(forwarding) & intid.mask() != 0 {
+        } else if (self.due(forwarding) | self.released()) & intid.mask() != 0 {
             self.routes[intid.bit()].target(forwarding.any)
         } else {
             None
@@ -173,11 +173,11 @@ impl Bank {
         self.linked &= !intid.mask();
     }
 
-    /// Takes these, to be deactivated.
-    pub const fn take_released(&mut self) -> u32 {
-        let released = self.released();
-        self.hw &= !released;
-        released
+    /// Takes one of these, to be deactivated.
+    pub fn take_released(&mut self) -> Option<usize> {
+        let released = bits(self.released()).next()?;
+        self.hw &= !(1 << released);
+        Some(released)
     }
 
     /// Moves an interrupt that is due into a list register, and says what the register must hold.
@@ -214,7 +214,8 @@ impl Bank {
             return register.with(ListRegister::MAINTAINED);
         }
         self.linked |= self.hw & mask;
-        if self.linked & mask == 0 { register } else { register.backed_by(self.physical[intid.bit()]) }
+        let physical = if intid.is_private() { self.physical[intid.bit()].into() } else { intid.get() };
+        if self.linked & mask == 0 { register } else { register.backed_by(physical) }
     }
 
     /// Takes interrupts back from list registers that say they are `pending` and `active`.

@@ -113,7 +113,6 @@ impl VGic {
         self.recall(vcpu, lrs);
         let Some(cpu) = self.cpu_mut(vcpu) else { return Flushed::NOTHING };
         let awake = !cpu.asleep;
-        let release = cpu.bank.take_released();
         if core::mem::take(&mut cpu.off) {
             self.choose_any();
         }
@@ -140,6 +139,7 @@ impl VGic {
             cpu.attention = Attention::None;
             cpu.snapshot = if cpu.snapshot == Snapshot::Wanted { Snapshot::Taken } else { Snapshot::None };
         }
+        let release = self.banks(vcpu).any(|bank| bank.released() != 0);
         Flushed { control, release, notify: self.take_told(Some(vcpu)) }
     }
 

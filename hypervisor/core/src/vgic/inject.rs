@@ -57,23 +57,37 @@ impl VGic {
         self.take_told(None)
     }
 
-    /// The physical PPI `physical` fired for the PPI `intid` of `vcpu`; it is active and its priority
-    /// dropped. It stays active until the guest deactivates it, or until [`super::Flushed::release`],
-    /// whatever the guest makes of its own interrupt meanwhile: so it cannot fire again and again.
-    /// No other vCPU is concerned.
-    pub fn raise_hw(&mut self, vcpu: VcpuId, intid: IntId, physical: IntId) {
+    /// The physical PPI `physical` fired for the PPI `intid` of `vcpu`, or the SPI `intid` for the same one of the domain;
+    /// it is active and its priority dropped. It stays active until the guest deactivates it, or
+    /// until [`Self::take_released`], whatever the guest makes of its own interrupt meanwhile: so it
+    /// cannot fire again and again. Returns who must look again besides `vcpu`, whose PPI it is.
+    pub fn raise_hw(&mut self, vcpu: VcpuId, intid: IntId, physical: IntId) -> VcpuSet {
+        if !intid.is_private() {
+            self.change(vcpu, intid, |bank| {
+                bank.set_hw(intid, physical);
+                bank.pend(intid.mask());
+            });
+            return self.take_told(None);
+        }
         let forwarding = self.forwarding;
-        if let Some(cpu) = self.cpu_mut(vcpu).filter(|_| intid.is_private()) {
+        if let Some(cpu) = self.cpu_mut(vcpu) {
             cpu.bank.set_hw(intid, physical);
             cpu.pend(intid.mask(), forwarding);
         }
+        VcpuSet::EMPTY
     }
 
-    /// Whether the physical interrupt behind a private one must be active while `vcpu` is loaded:
-    /// it was taken, and neither has the guest ended it nor a flush released it. Exact after [`Self::sync`];
-    /// ask when loading a vCPU, and set or clear the physical active state to match.
-    pub fn hw_in_flight(&self, vcpu: VcpuId, intid: IntId) -> bool {
-        intid.is_private() && self.cpu(vcpu).is_some_and(|cpu| cpu.bank.hw & intid.mask() != 0)
+    /// Whether the physical interrupt behind a private one must be active while `vcpu` is loaded, or that behind a
+    /// shared one is active: it was taken, and neither has the guest ended it nor was it released. Exact after
+    /// [`Self::sync`]; ask when loading a vCPU, and set or clear the physical active state to match.
+    pub fn hw_in_flight(&mut self, vcpu: VcpuId, intid: IntId) -> bool {
+        self.bank(vcpu, intid).is_some_and(|bank| bank.hw & intid.mask() != 0)
+    }
+
+    /// Whether the guest has the SPI `intid` enabled, and edge-triggered; `None` if it has no such SPI.
+    pub fn spi(&mut self, intid: IntId) -> Option<(bool, bool)> {
+        let bank = self.bank(VcpuId(0), intid).filter(|_| !intid.is_private())?;
+        Some((bank.enabled & intid.mask() != 0, bank.edge & intid.mask() != 0))
     }
 
     /// `from` wrote `value` to a register that generates SGIs. Returns who must look again, which

@@ -37,7 +37,7 @@ impl ListRegister {
     }
 
     /// The same, deactivating the physical interrupt `physical` when the guest deactivates it.
-    pub const fn backed_by(self, physical: u8) -> Self {
+    pub const fn backed_by(self, physical: u16) -> Self {
         Self(self.0 | Self::HARDWARE | (physical as u64) << Self::PHYSICAL_SHIFT)
     }
 

@@ -11,9 +11,9 @@
 //! - On a maintenance interrupt, and whenever a vCPU leaves its CPU or blocks, [`VGic::sync`] takes
 //!   everything back into software, which leaves the list registers empty. So a vCPU that is not
 //!   loaded holds nothing, and its saved context has no list registers.
-//! - A physical timer interrupt is handed to the guest active ([`VGic::raise_hw`]); it stays so until
-//!   the guest ends the virtual one, so what a guest does or does not do cannot make it storm.
-//!   When a vCPU is loaded, [`VGic::hw_in_flight`] says which state the physical one must be in.
+//! - A physical timer's or passed-through device's interrupt is handed to the guest active ([`VGic::raise_hw`]); it
+//!   stays so until the guest ends the virtual one, so what a guest does or does not do cannot make it storm.
+//!   When a vCPU is loaded, [`VGic::hw_in_flight`] says which state the physical timer's must be in.
 //!
 //! More interrupts than list registers wait in software, and maintenance interrupts call for them.
 //! One weakness is left: pending interrupts of a group that the guest enabled in the distributor but
@@ -89,16 +89,15 @@ pub enum Outcome {
 pub struct Flushed {
     /// The new `ICH_HCR_EL2`.
     pub control: Hcr,
-    /// PPIs (a bit for each INTID below 32) whose physical interrupt was taken for this vCPU and whose
-    /// virtual one vanished without the guest's deactivating it: deactivate the physical ones
-    /// (clear their active state). Harmless where one is not active.
-    pub release: u32,
+    /// Whether physical interrupts were taken whose virtual ones vanished without the guest's deactivating
+    /// them: deactivate what [`VGic::take_released`] gives.
+    pub release: bool,
     /// Other vCPUs that must look again.
     pub notify: VcpuSet,
 }
 
 impl Flushed {
-    const NOTHING: Self = Self { control: Hcr::BASE, release: 0, notify: VcpuSet::EMPTY };
+    const NOTHING: Self = Self { control: Hcr::BASE, release: false, notify: VcpuSet::EMPTY };
 }
 
 impl VGic {
@@ -139,6 +138,13 @@ impl VGic {
                 cpu.asleep || vmcr.signals(group1) && bank.priority[bit] < vmcr.priority_mask()
             })
         })
+    }
+
+    /// An interrupt, `vcpu`'s own or a shared one, whose physical one is active for nothing: it is the caller's to deactivate.
+    pub fn take_released(&mut self, vcpu: VcpuId) -> Option<IntId> {
+        let own = self.cpus.get_mut(usize::from(vcpu.0)).map(|cpu| &mut cpu.bank);
+        let mut banks = own.into_iter().chain(&mut self.shared).enumerate();
+        banks.find_map(|(number, bank)| Some(IntId::at(number, bank.take_released()?)))
     }
 
     fn cpu(&self, vcpu: VcpuId) -> Option<&Cpu> {

@@ -80,6 +80,9 @@ impl Session<'_> {
                 let parameters = schedule(&domain, part(&call.u))?;
                 put(&mut call.u, &parameters);
             }
+            op::IOMEM_PERMISSION => self.iomem_permission(&part(&call.u))?,
+            op::MEMORY_MAPPING => self.memory_mapping(&domain, &part(&call.u))?,
+            op::BIND_PT_IRQ => self.bind_pt_irq(&domain, &part(&call.u))?,
             op::SETDOMAINHANDLE => *domain.handle.lock() = part(&call.u),
             op::GET_PAGING_MEMPOOL_SIZE => put(&mut call.u, &domain.memory.lock().tables_bytes()),
             op::SET_PAGING_MEMPOOL_SIZE => domain.memory.lock().allow_tables(part(&call.u))?,
@@ -148,7 +151,9 @@ impl Session<'_> {
         if domain.uart.is_completed() {
             return Err(Errno::EBUSY);
         }
-        domain.memory.lock().by_pages = has(flags::TRACK_TOUCHED);
+        let mut memory = domain.memory.lock();
+        (memory.by_pages, memory.direct) = (has(flags::TRACK_TOUCHED), has(flags::DIRECT_MAP));
+        drop(memory);
         let mut console = console::lock();
         console.attach(domain.id, &name, ready);
         if has(flags::FOCUS) {

@@ -22,8 +22,8 @@ const AT_ONCE: [u64; 6] = {
     [MAXIMUM_RAM_PAGE, CURRENT_RESERVATION, MAXIMUM_RESERVATION, MAXIMUM_GPFN, REMOVE_FROM_PHYSMAP, EXCHANGE]
 };
 
-/// Something that is done to each frame number of a list.
-type Change = fn(&Domain, u64, u32) -> Result<(), MemoryError>;
+/// Something that is done to each frame number of a list. It may put another in its place.
+type Change = fn(&Domain, &mut u64, u32) -> Result<(), MemoryError>;
 
 impl Session<'_> {
     pub(super) fn memory_op(&mut self, arguments: &mut Arguments) -> Answer {
@@ -88,8 +88,13 @@ impl Session<'_> {
         }
         let end = asked.nr_extents.min(start + (BATCH >> asked.extent_order).max(1));
         for extent in start..end {
-            let frame = self.read(asked.extent_start.wrapping_add(extent * 8));
-            if frame.and_then(|frame| Ok(change(&domain, frame, asked.extent_order)?)).is_err() {
+            let place = asked.extent_start.wrapping_add(extent * 8);
+            let changed = self.read(place).and_then(|asked_for| {
+                let mut frame = asked_for;
+                change(&domain, &mut frame, asked.extent_order)?;
+                if frame == asked_for { Ok(()) } else { self.write(place, &frame) }
+            });
+            if changed.is_err() {
                 return Ok(Reply::Value(extent));
             }
         }
@@ -166,9 +171,13 @@ fn add_to_physmap(domain: &Domain, space: u16, index: u64, frame: u64) -> Result
 }
 
 /// Gives the domain an extent of new memory: all of it or nothing.
-fn populate(domain: &Domain, frame: u64, order: u32) -> Result<(), MemoryError> {
-    let (first, size) = (Ipa::of_frame(frame).ok_or(MemoryError::BadAddress)?, PAGE_SIZE << order);
+fn populate(domain: &Domain, frame: &mut u64, order: u32) -> Result<(), MemoryError> {
+    let (first, size) = (Ipa::of_frame(*frame).ok_or(MemoryError::BadAddress)?, PAGE_SIZE << order);
     let mut memory = domain.memory.lock();
+    if memory.direct && size == BLOCK_SIZE {
+        *frame = memory.add_direct(Order::Block)?.0 / PAGE_SIZE;
+        return Ok(());
+    }
     if size == BLOCK_SIZE && memory.add(first, Order::Block).is_ok() {
         return Ok(());
     }
@@ -184,7 +193,7 @@ fn populate(domain: &Domain, frame: u64, order: u32) -> Result<(), MemoryError> 
 }
 
 /// Takes an extent of memory from the domain.
-fn decrease(domain: &Domain, frame: u64, order: u32) -> Result<(), MemoryError> {
+fn decrease(domain: &Domain, &mut frame: &mut u64, order: u32) -> Result<(), MemoryError> {
     let block = Ipa::of_frame(frame).filter(|_| PAGE_SIZE << order == BLOCK_SIZE);
     if block.is_some_and(|block| domain.memory.lock().remove(block, Order::Block).is_ok()) {
         return Ok(());

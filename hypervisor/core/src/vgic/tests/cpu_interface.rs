@@ -1,6 +1,8 @@
 //! A CPU's virtual interface as the architecture describes it (IHI0069 §6, §12.4), for a guest to
 //! acknowledge and end interrupts from.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::vec;
 use std::vec::Vec;
 
@@ -39,7 +41,7 @@ impl Fields for ListRegister {
     }
 }
 
-/// One CPU's virtual interface and the physical interrupts (by INTID below 32) that are active.
+/// One CPU's virtual interface and the physical interrupts that are active: its own, and those that all CPUs share.
 #[derive(Clone, Debug)]
 pub struct CpuInterface {
     lrs: Vec<ListRegister>,
@@ -51,6 +53,7 @@ pub struct CpuInterface {
     // Priorities of what was acknowledged and not ended, the highest last.
     running: Vec<u8>,
     pub physical_active: u32,
+    pub shared_active: Rc<Cell<u128>>,
 }
 
 impl CpuInterface {
@@ -64,6 +67,21 @@ impl CpuInterface {
             end_count: 0,
             running: Vec::new(),
             physical_active: 0,
+            shared_active: Rc::default(),
+        }
+    }
+
+    /// Whether a physical interrupt is active.
+    pub fn is_active(&self, physical: u32) -> bool {
+        (u128::from(self.physical_active) | self.shared_active.get()) >> physical & 1 != 0
+    }
+
+    pub fn set_physical(&mut self, physical: u32, active: bool) {
+        let of = |all: u128| all & !(1 << physical) | u128::from(active) << physical;
+        if physical < 32 {
+            self.physical_active = of(self.physical_active.into()) as u32;
+        } else {
+            self.shared_active.set(of(self.shared_active.get()));
         }
     }
 
@@ -104,12 +122,10 @@ impl CpuInterface {
     /// What deactivation does if it is in a list register.
     fn deactivate(&mut self, intid: IntId) -> bool {
         let is_it = |lr: &&mut ListRegister| lr.is_active() && lr.virtual_intid() == intid.get().into();
-        let Some(lr) = self.lrs.iter_mut().find(is_it) else {
-            return false;
-        };
+        let Some(lr) = self.lrs.iter_mut().find(is_it) else { return false };
         lr.0 &= !(1 << 63);
         if let Some(physical) = lr.physical() {
-            self.physical_active &= !(1 << physical);
+            self.set_physical(physical, false);
         }
         true
     }
@@ -131,7 +147,7 @@ impl CpuInterface {
         for lr in valid {
             if let Some(physical) = lr.physical() {
                 assert!(!(lr.is_pending() && lr.is_active()), "no such state with hardware: {lr:?}");
-                assert!(self.physical_active >> physical & 1 != 0, "not active: {lr:?}");
+                assert!(self.is_active(physical), "not active: {lr:?}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! PPIs with a physical interrupt behind them: the timer neither storms nor stops.
+//! Interrupts with a physical one behind them: neither the timer nor a passed-through device storms or stops.
 
 use super::cpu_interface::Fields;
 use super::machine::{CLEAR_ACTIVE, CLEAR_ENABLE, CLEAR_PENDING, Machine, SET_ACTIVE, SET_ENABLE, SET_PENDING, intid};
@@ -221,4 +221,122 @@ fn a_release_that_is_overdue_does_not_release_the_next_flight() {
     assert!(machine.fire(0, timer), "it is released");
     machine.settle();
     assert!(held(&mut machine));
+}
+
+const DEVICE: u32 = 48;
+
+/// Two vCPUs; the first has a device's SPI.
+fn with_device() -> (Machine, IntId) {
+    let mut machine = Machine::new(2, 64, 4);
+    let device = machine.enable(0, DEVICE, PRIORITY);
+    (machine, device)
+}
+
+#[test]
+fn the_end_of_a_devices_interrupt_frees_it_without_an_exit_wherever_the_vcpu_is() {
+    let (mut machine, device) = with_device();
+    for _ in 0..3 {
+        assert!(machine.fire(1, device));
+        machine.settle();
+        assert_eq!((machine.listed(0), machine.listed(1)), (std::vec![DEVICE], std::vec![]));
+        assert_eq!(machine.cpus[0].listed()[0].physical(), Some(DEVICE));
+        assert_eq!(machine.acknowledge(0), Some(device));
+        assert!(!machine.fire(0, device), "it cannot fire while it is handled");
+        machine.leave(0);
+        machine.settle();
+        machine.cpus[0].end(device);
+        assert!(!machine.cpus[0].is_active(DEVICE) && !machine.cpus[0].needs_maintenance());
+    }
+}
+
+#[test]
+fn a_device_that_asserts_its_line_at_once_again_is_heard_again() {
+    let (mut machine, device) = with_device();
+    machine.fire(0, device);
+    machine.settle();
+    for _ in 0..3 {
+        assert_eq!(machine.acknowledge(0), Some(device));
+        machine.cpus[0].end(device);
+        // Another CPU takes it before this one has looked.
+        assert!(machine.fire(1, device));
+        machine.settle();
+        assert_eq!(machine.cpus[0].listed()[0].physical(), Some(DEVICE));
+    }
+}
+
+#[test]
+fn a_device_that_the_guest_has_off_is_held_until_it_is_on() {
+    let (mut machine, device) = with_device();
+    machine.write_bit(0, 0, CLEAR_ENABLE, device);
+    assert!(machine.fire(0, device));
+    machine.settle();
+    assert_eq!(machine.acknowledge(0), None);
+    assert!(!machine.fire(0, device), "so it cannot storm");
+    machine.write_bit(1, 0, SET_ENABLE, device);
+    machine.settle();
+    assert_eq!(machine.acknowledge(0), Some(device));
+    machine.end(0, device);
+    machine.leave(0);
+    assert!(!machine.gic.hw_in_flight(VcpuId(0), device) && machine.fire(0, device));
+}
+
+#[test]
+fn what_the_guest_takes_back_frees_the_device_though_its_last_vcpu_is_off() {
+    let (mut machine, device) = with_device();
+    machine.fire(0, device);
+    machine.settle();
+    assert_eq!(machine.acknowledge(0), Some(device));
+    machine.end(0, device);
+    machine.write_bit(0, 0, CLEAR_ENABLE, device);
+    machine.fire(0, device);
+    machine.settle();
+    machine.route(0, device, 1);
+    machine.write_bit(1, 0, CLEAR_PENDING, device);
+    assert!(machine.enter(1), "it is routed here");
+    assert!(!machine.cpus[0].is_active(DEVICE));
+}
+
+#[test]
+fn a_device_that_moves_to_another_vcpu_while_pending_is_ended_there() {
+    let (mut machine, device) = with_device();
+    machine.fire(0, device);
+    machine.settle();
+    machine.route(1, device, 1);
+    machine.leave(0);
+    machine.settle();
+    assert_eq!((machine.acknowledge(0), machine.acknowledge(1)), (None, Some(device)));
+    machine.end(1, device);
+    assert!(!machine.cpus[0].is_active(DEVICE));
+}
+
+#[test]
+fn split_ends_free_a_device_too() {
+    let (mut machine, device) = with_device();
+    machine.cpus.iter_mut().for_each(|cpu| cpu.split = true);
+    machine.fire(0, device);
+    machine.settle();
+    assert_eq!(machine.acknowledge(0), Some(device));
+    machine.cpus[0].end(device);
+    assert!(machine.cpus[0].is_active(DEVICE));
+    machine.deactivate(1, device);
+    machine.settle();
+    assert!(!machine.cpus[0].is_active(DEVICE), "whichever vCPU deactivates it");
+}
+
+#[test]
+fn the_largest_number_fits_a_list_register() {
+    let mut machine = Machine::new(1, 960, 4);
+    let last = machine.enable(0, 991, PRIORITY);
+    let _ = machine.gic.raise_hw(VcpuId(0), last, last);
+    let _ = machine.gic.flush(VcpuId(0), &mut machine.cpus[0]);
+    assert_eq!(machine.cpus[0].listed()[0].physical(), Some(991));
+}
+
+#[test]
+fn only_shared_interrupts_that_there_are_can_be_bound() {
+    let (mut machine, device) = with_device();
+    machine.write_edge(0, 0, device, true);
+    assert_eq!(machine.gic.spi(device), Some((true, true)));
+    assert_eq!(machine.gic.spi(intid(95)), Some((false, false)));
+    assert_eq!((machine.gic.spi(intid(96)), machine.gic.spi(intid(TIMER))), (None, None));
 }

@@ -31,7 +31,7 @@ impl Machine {
     /// All on, and every vCPU has run; interrupts are in reset state.
     pub fn new(vcpus: u8, spis: u32, list_registers: usize) -> Self {
         let gic = VGic::new(vcpus.into(), spis).expect("numbers in range");
-        let cpus = (0..vcpus).map(|_| CpuInterface::new(list_registers)).collect();
+        let cpus = std::vec![CpuInterface::new(list_registers); vcpus.into()];
         let mut machine = Self { gic, cpus };
         machine.write(0, 0, Width::Word, 0b11);
         machine.settle();
@@ -68,7 +68,12 @@ impl Machine {
         let Flushed { control, release, notify } = self.gic.flush(vcpu, interface);
         Self::check(&self.gic, notify);
         interface.set_control(control);
-        interface.physical_active &= !release;
+        let mut released = false;
+        while let Some(intid) = self.gic.take_released(vcpu) {
+            interface.set_physical(intid.get().into(), false);
+            released = true;
+        }
+        assert_eq!(release, released);
         assert!(!self.gic.needs_flush(vcpu), "a flush must do all of it");
         assert_eq!(self.gic.cpu(vcpu).map(|cpu| cpu.control), Some(control));
         interface.assert_lawful();
@@ -214,14 +219,15 @@ impl Machine {
         Self::check(&self.gic, notify);
     }
 
-    /// The timer behind a PPI fires, if the physical interrupt can.
-    pub fn fire(&mut self, cpu: u8, ppi: IntId) -> bool {
-        let active = &mut self.cpus[usize::from(cpu)].physical_active;
-        if *active >> ppi.get() & 1 != 0 {
+    /// The timer behind a PPI or the device behind an SPI fires, if the physical interrupt can.
+    pub fn fire(&mut self, cpu: u8, interrupt: IntId) -> bool {
+        let interface = &mut self.cpus[usize::from(cpu)];
+        if interface.is_active(interrupt.get().into()) {
             return false;
         }
-        *active |= 1 << ppi.get();
-        self.gic.raise_hw(VcpuId(cpu), ppi, ppi);
+        interface.set_physical(interrupt.get().into(), true);
+        let notify = self.gic.raise_hw(VcpuId(cpu), interrupt, interrupt);
+        Self::check(&self.gic, notify);
         true
     }
 

@@ -210,7 +210,7 @@ fn nothing_is_asked_of_a_vcpu_that_does_not_exist() {
     let gic = &mut machine.gic;
     let mut told = gic.raise(nobody, interrupt);
     told = told.union(gic.set_line(nobody, interrupt, true));
-    gic.raise_hw(nobody, interrupt, interrupt);
+    let _ = gic.raise_hw(nobody, interrupt, interrupt);
     told = told.union(gic.send_sgi(VcpuId(0), 0xff_00ff_fffe, super::SgiRegister::Sgi1r));
     told = told.union(gic.sync(nobody, interface));
     told = told.union(gic.deactivate(nobody, 3, interface));
