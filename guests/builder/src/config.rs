@@ -84,6 +84,11 @@ pub struct Definition {
     pub track_touched: bool,
 }
 
+/// Says where a module is, by its node and its kind.
+pub trait Locate: Fn(Node<'_>, &'static str) -> Result<PaRange, ConfigError> {}
+
+impl<F: Fn(Node<'_>, &'static str) -> Result<PaRange, ConfigError>> Locate for F {}
+
 impl Definition {
     /// One vCPU, `memory` bytes, and nothing besides.
     #[must_use]
@@ -243,14 +248,22 @@ impl Definition {
     /// # Errors
     /// The first thing that is wrong with it.
     pub fn read(node: Node<'_>, is_free: &impl Fn(PaRange) -> bool) -> Result<Self, ConfigError> {
+        Self::read_with(node, &|module, kind| place(module, kind, is_free))
+    }
+
+    /// Reads a domain's node; `locate` says where a module is, by its node and its kind.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn read_with(node: Node<'_>, locate: &impl Locate) -> Result<Self, ConfigError> {
         let name = node.name();
         if !is_name(name) {
             return Err(ConfigError::Name);
         }
         refuse_unsupported(node)?;
-        let place = |kind| module(node, kind, is_free).map(|module| module.map(|(_, range)| range));
+        let place = |kind| module(node, kind, locate).map(|module| module.map(|(_, range)| range));
         let (kernel, place_of_kernel) =
-            module(node, "kernel", is_free)?.ok_or(ConfigError::Missing("the kernel module"))?;
+            module(node, "kernel", locate)?.ok_or(ConfigError::Missing("the kernel module"))?;
         let driver = node.has("mote,driver");
         let maptrack_frames = if driver { DRIVER_MAPTRACK_FRAMES } else { MAPTRACK_FRAMES };
         let (enhanced, xenstore) = enhanced(node)?;
@@ -377,7 +390,7 @@ fn ready(node: Node<'_>) -> Result<Option<String>, ConfigError> {
 fn module<'a>(
     node: Node<'a>,
     kind: &'static str,
-    is_free: &impl Fn(PaRange) -> bool,
+    locate: &impl Locate,
 ) -> Result<Option<(Node<'a>, PaRange)>, ConfigError> {
     let is_kind = |text: &str| text.strip_prefix("multiboot,") == Some(kind);
     let is_wanted = |module: &Node<'_>| module.strings("compatible").any(is_kind);
@@ -386,11 +399,13 @@ fn module<'a>(
     if modules.next().is_some() {
         return Err(ConfigError::TwoModules(kind));
     }
+    Ok(Some((module, locate(module, kind)?)))
+}
+
+/// Where a module is that lies in the machine's memory: where its `reg` says.
+fn place(module: Node<'_>, kind: &'static str, is_free: &impl Fn(PaRange) -> bool) -> Result<PaRange, ConfigError> {
     let range = module.ranges().first().copied().ok_or(ConfigError::ModuleAddress(kind))?;
-    if range.is_empty() || !is_free(range) {
-        return Err(ConfigError::ModulePlace(kind));
-    }
-    Ok(Some((module, range)))
+    if range.is_empty() || !is_free(range) { Err(ConfigError::ModulePlace(kind)) } else { Ok(range) }
 }
 
 #[cfg(test)]
