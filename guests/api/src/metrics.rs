@@ -1,0 +1,133 @@
+//! Metrics in Prometheus' text format (version 0.0.4).
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+
+use crate::model::{Domain, Machine};
+use crate::toolstack::Toolstack;
+
+/// A metric of domains: what it is called, of which type and what it says, and what it writes for each.
+struct Metric {
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    write: fn(&mut Sample<'_>, &Domain) -> fmt::Result,
+}
+
+const METRICS: [Metric; 13] = [
+    gauge("vcpus", "vCPUs.", |to, domain| to.number("", domain.vcpus)),
+    gauge("memory_bytes", "Memory.", |to, domain| to.number("", domain.memory_kib.saturating_mul(1024))),
+    gauge("touched_bytes", "Memory that the domain has touched.", |to, domain| to.number("", domain.touched_bytes)),
+    gauge("hypervisor_bytes", "Memory that the hypervisor needs for the domain.", |to, domain| {
+        to.number(r#",kind="tables""#, domain.hypervisor_bytes.tables)?;
+        to.number(r#",kind="structures""#, domain.hypervisor_bytes.structures)
+    }),
+    gauge("paused", "Whether the domain is paused.", |to, domain| to.number("", u8::from(domain.state.paused))),
+    counter("cpu_seconds_total", "Time that vCPUs ran.", |to, domain| to.number("", Seconds(domain.cpu_ns))),
+    counter("exits_total", "Times that the domain came to the hypervisor.", |to, domain| {
+        domain.exits.0.iter().try_for_each(|(reason, count)| to.number(Label("reason", reason), count))
+    }),
+    counter("events_total", "Events that were sent to the domain.", |to, domain| to.number("", domain.events)),
+    counter("network_receive_bytes_total", "Bytes that came to the domain.", |to, domain| {
+        domain.networks.iter().try_for_each(|n| to.number(Index(n.index), n.received_bytes))
+    }),
+    counter("network_transmit_bytes_total", "Bytes that the domain sent.", |to, domain| {
+        domain.networks.iter().try_for_each(|n| to.number(Index(n.index), n.sent_bytes))
+    }),
+    counter("disk_read_bytes_total", "Bytes that the domain read.", |to, domain| {
+        domain.disks.iter().try_for_each(|disk| to.number(Label("disk", &disk.name), disk.read_bytes))
+    }),
+    counter("disk_written_bytes_total", "Bytes that the domain wrote.", |to, domain| {
+        domain.disks.iter().try_for_each(|disk| to.number(Label("disk", &disk.name), disk.written_bytes))
+    }),
+    gauge("crashed", "Whether the domain has crashed.", |to, domain| to.number("", u8::from(domain.state.crashed))),
+];
+
+const fn gauge(name: &'static str, help: &'static str, write: fn(&mut Sample<'_>, &Domain) -> fmt::Result) -> Metric {
+    Metric { name, kind: "gauge", help, write }
+}
+
+const fn counter(name: &'static str, help: &'static str, write: fn(&mut Sample<'_>, &Domain) -> fmt::Result) -> Metric {
+    Metric { name, kind: "counter", help, write }
+}
+
+/// Everything there is to measure, as it is now.
+pub fn write(toolstack: &dyn Toolstack) -> String {
+    let mut text = String::new();
+    let domains: Vec<_> = toolstack.numbers().into_iter().filter_map(|id| toolstack.domain(id)).collect();
+    // A string takes whatever it is given.
+    let _ = machine(&mut text, &toolstack.machine());
+    for metric in &METRICS {
+        let _ = of_domains(&mut text, metric, &domains);
+    }
+    text
+}
+
+fn machine(text: &mut String, machine: &Machine) -> fmt::Result {
+    let mut gauge = |name: &str, help: &str, value: &dyn fmt::Display| {
+        let name = format_args!("mote_machine_{name}");
+        writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}")
+    };
+    gauge("cpus", "Physical CPUs.", &machine.cpus)?;
+    gauge("memory_bytes", "Memory.", &machine.memory_kib.saturating_mul(1024))?;
+    gauge("free_bytes", "Memory that nobody has.", &machine.free_kib.saturating_mul(1024))?;
+    gauge("domains", "Domains that are there.", &machine.domains)?;
+    gauge("uptime_seconds", "Time since it was switched on.", &Seconds(machine.time_ns))
+}
+
+fn of_domains(text: &mut String, metric: &Metric, domains: &[Domain]) -> fmt::Result {
+    let Metric { name, kind, help, write } = metric;
+    writeln!(text, "# HELP mote_domain_{name} {help}\n# TYPE mote_domain_{name} {kind}")?;
+    domains.iter().try_for_each(|domain| write(&mut Sample { text, name, domain }, domain))
+}
+
+/// Where the lines of a metric for one domain go.
+struct Sample<'a> {
+    text: &'a mut String,
+    name: &'static str,
+    domain: &'a Domain,
+}
+
+impl Sample<'_> {
+    fn number(&mut self, labels: impl fmt::Display, value: impl fmt::Display) -> fmt::Result {
+        let Self { text, name, domain: Domain { id, name: domain, .. } } = self;
+        writeln!(text, "mote_domain_{name}{{id=\"{id}\"{}{labels}}} {value}", Label("domain", domain))
+    }
+}
+
+/// Nanoseconds as seconds.
+struct Seconds(u64);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const NANOSECONDS: u64 = 1_000_000_000;
+        write!(f, "{}.{:09}", self.0 / NANOSECONDS, self.0 % NANOSECONDS)
+    }
+}
+
+/// A further label with a text.
+struct Label<'a>(&'static str, &'a str);
+
+impl fmt::Display for Label<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, ",{}=\"", self.0)?;
+        for c in self.1.chars() {
+            match c {
+                '\\' | '"' => write!(f, "\\{c}")?,
+                '\n' => f.write_str("\\n")?,
+                c => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
+    }
+}
+
+/// A further label with the number of a network interface.
+struct Index(u32);
+
+impl fmt::Display for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, ",interface=\"{}\"", self.0)
+    }
+}
