@@ -1,6 +1,7 @@
 //! From a configuration to a machine that is ready to be switched on.
 
 mod control;
+mod devices;
 pub mod machine;
 pub mod modules;
 pub mod tree;
@@ -18,6 +19,8 @@ use crate::config::source::Source;
 use crate::config::{Config, Disk, Module, Role, kernel};
 use crate::console::{Console, Heard};
 use crate::failure::{Failure, Result};
+use crate::running::{State, Token};
+use crate::session::network::{self, Network};
 use crate::session::{self, End, Turns};
 use crate::setup::{self, Linux, Need, Paths};
 use machine::{Machine, escape};
@@ -33,6 +36,9 @@ pub struct Boot {
     interactive: bool,
     // Mote's own, to explain its last words.
     program: Option<Program>,
+    // What leads into it, and what its control domain asks for of who comes that way.
+    network: Option<Network>,
+    token: Token,
     // Where QEMU is told to give the next CPU its turn, if it has to be.
     control: Option<PathBuf>,
     // Holds the device tree for as long as QEMU may read it.
@@ -49,14 +55,26 @@ impl Boot {
     pub fn prepare(config: &Config, machine: &Machine, hypervisor: Hypervisor, interactive: bool) -> Result<Self> {
         setup::ensure(&needs(config, hypervisor))?;
         let scratch = tempfile::tempdir().into_diagnostic().wrap_err("cannot make a temporary directory")?;
+        let token = Token::fresh()?;
         let mut tree = Tree::read(&machine.device_tree(scratch.path())?)?;
         let ram = tree.ram()?;
         let control = match hypervisor {
-            Hypervisor::Mote => control::files(&tree, ram, config.control.memory, scratch.path())?,
+            Hypervisor::Mote => control::files(&tree, ram, config.control.memory, token.text(), scratch.path())?,
             Hypervisor::Xen => Vec::new(),
         };
-        let placed = modules::place(ram, control.into_iter().chain(files(config)?).collect())?;
+        let network = if hypervisor == Hypervisor::Mote { Network::choose(config)? } else { None };
+        let devices = if hypervisor == Hypervisor::Mote { devices::arguments(config, network.as_ref()) } else { Vec::new() };
+        let driver = devices::driver(config).filter(|_| !devices.is_empty());
+        let of_driver = driver.map(|driver| {
+            let count = devices.iter().filter(|argument| argument.starts_with("virtio-")).count();
+            devices::file(&tree, driver, count, scratch.path())
+        });
+        let of_guests = files(config)?.into_iter().chain(of_driver.transpose()?);
+        let placed = modules::place(ram, control.into_iter().chain(of_guests).collect())?;
         tree.add(config, &placed, hypervisor, interactive);
+        if let Some(driver) = driver {
+            devices::give(&mut tree, driver, &placed);
+        }
         if let (Hypervisor::Mote, Some(own)) = (hypervisor, placed.first_chunk()) {
             tree.add_control(own, config.control.memory);
         }
@@ -72,20 +90,23 @@ impl Boot {
         arguments.extend(["-kernel".into(), image.display().to_string()]);
         arguments.extend(["-dtb".into(), dtb.display().to_string()]);
         arguments.extend(placed.iter().flat_map(loader));
-        if hypervisor == Hypervisor::Mote {
-            let disks = config.domains.iter().flat_map(|domain| &domain.disks);
-            arguments.extend(disks.enumerate().flat_map(disk));
-        }
+        arguments.extend(devices);
         let starves = hypervisor == Hypervisor::Xen && machine.icount && machine.cpus > 1;
         let control = starves.then(|| scratch.path().join("qmp"));
         arguments.extend(control.iter().flat_map(|socket| Turns::arguments(socket)));
         let names = config.domains.iter().map(|domain| domain.name.clone()).collect();
-        Ok(Self { arguments, names, hypervisor, interactive, program, control, _scratch: scratch })
+        Ok(Self { arguments, names, hypervisor, interactive, program, network, token, control, _scratch: scratch })
     }
 
     /// Has the machine wait for a debugger on port 1234 before its first instruction.
     pub fn wait_for_debugger(&mut self) {
         self.arguments.extend(["-s".into(), "-S".into()]);
+    }
+
+    /// By what others find this machine, which was prepared from `config`, while it runs.
+    #[must_use]
+    pub fn state(&self, config: &Config) -> State {
+        network::state(config, self.network.as_ref(), &self.token)
     }
 
     /// The console of this machine, shown on `out`.
@@ -127,7 +148,8 @@ impl Boot {
     }
 }
 
-fn needs(config: &Config, hypervisor: Hypervisor) -> Vec<Need> {
+/// What must be there before `config` can be built and run.
+pub(crate) fn needs(config: &Config, hypervisor: Hypervisor) -> Vec<Need> {
     let mut needs = vec![Need::Qemu];
     match hypervisor {
         Hypervisor::Mote => needs.extend([setup::Target::Hypervisor, setup::Target::Guest].map(Need::Target)),
@@ -145,7 +167,7 @@ fn needs(config: &Config, hypervisor: Hypervisor) -> Vec<Need> {
 
 /// The files of all modules. Only now is it known whether what was fetched and built fits its guest; what was a file before
 /// was checked with the configuration.
-fn files(config: &Config) -> Result<Vec<File>> {
+pub(crate) fn files(config: &Config) -> Result<Vec<File>> {
     let mut files = Vec::new();
     for domain in &config.domains {
         for module in &domain.modules {

@@ -10,8 +10,8 @@ const STATUSES: &str = "\
 Exit status:
   0    every guest ended cleanly (or you left the console)
   1    a guest crashed, the hypervisor panicked or left a guest out, a measurement is missing
-  2    the command line or the configuration is wrong; nothing was started
-  3    the tool could not do its part (a missing program, a failed build or download)
+  2    the command line or the configuration is wrong, or the machine refuses what it is asked for; nothing was changed
+  3    the tool could not do its part (a missing program, a failed build or download, no machine that runs)
   124  the time given by --timeout ran out";
 
 const EXAMPLES: &str = "\
@@ -21,6 +21,11 @@ Examples:
   cargo run -- run dtb/demo.dts --hypervisor xen     the same configuration on Xen
   cargo run -- check my.dts                          every mistake, with its line and a remedy
   cargo run -- bench --json bench.json
+
+With a machine running, in another terminal:
+  cargo run -- list                                  its domains; info, dmesg and top say more
+  cargo run -- create web.dts                        one more domain
+  cargo run -- console linux                         its console; Ctrl-] leaves
 
 On a terminal: Ctrl-A three times moves between the guests, Ctrl-A x leaves.";
 
@@ -51,6 +56,127 @@ pub enum Command {
     Compare(ReportArgs),
     /// Measure Mote beside Xen on the same emulated machine
     Bench(BenchArgs),
+    /// List the domains of a running machine
+    #[command(visible_alias = "ls")]
+    List {
+        /// Domains to list, by name or number [default: all]
+        domains: Vec<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Create the domains of a configuration in a running machine
+    Create {
+        /// The configuration
+        config: PathBuf,
+        /// Leave them paused
+        #[arg(short, long)]
+        paused: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// End domains at once, as by taking their power away
+    Destroy(DomainsArgs),
+    /// Stop domains until they are unpaused
+    Pause(DomainsArgs),
+    /// Let paused domains run
+    Unpause(DomainsArgs),
+    /// Ask domains to shut down
+    Shutdown {
+        /// Ask them to start anew
+        #[arg(short, long)]
+        reboot: bool,
+        /// Wait until they have shut down
+        #[arg(short, long, conflicts_with = "reboot")]
+        wait: bool,
+        #[command(flatten)]
+        domains: DomainsArgs,
+    },
+    /// Attach to a domain's console; Ctrl-] leaves
+    Console(ConsoleArgs),
+    /// Show what the machine has, or what a domain has and costs
+    Info {
+        /// A domain, by name or number [default: the machine]
+        domain: Option<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Show what the hypervisor has said
+    Dmesg(Target),
+    /// Show live what each domain uses
+    Top(TopArgs),
+    /// Write a shell's completions to standard output
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a directory
+    Man {
+        /// The directory; made if it is not there
+        directory: PathBuf,
+    },
+}
+
+/// A machine that runs, and how it answers.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// The machine, by its process number or its configuration's name, if several run
+    #[arg(long, value_name = "MACHINE")]
+    pub machine: Option<String>,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Domains to do something to.
+#[derive(Debug, Args)]
+pub struct DomainsArgs {
+    /// Domains, by name or number
+    #[arg(required = true, value_name = "DOMAIN")]
+    pub domains: Vec<String>,
+    /// The machine.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// What `console` takes.
+#[derive(Debug, Args)]
+pub struct ConsoleArgs {
+    /// The domain, by name or number
+    pub domain: String,
+    /// Type this line instead of what comes from the keyboard
+    #[arg(long, value_name = "TEXT")]
+    pub send: Option<String>,
+    /// Without a terminal: go on until the domain has shut down
+    #[arg(short, long)]
+    pub follow: bool,
+    /// The machine.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// What `top` takes.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Seconds from one look to the next
+    #[arg(short, long, value_name = "SECONDS", default_value_t = 3.0, value_parser = delay)]
+    pub delay: f64,
+    /// End after so many looks [default: go on]
+    #[arg(short = 'n', short_alias = 'i', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub iterations: Option<u64>,
+    /// One look after the other, on a terminal too
+    #[arg(short, long)]
+    pub batch: bool,
+    /// The machine.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// Seconds that can be waited.
+fn delay(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds from 0.1 to 3600".into()),
+    }
 }
 
 /// What `run` takes.

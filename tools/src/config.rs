@@ -12,6 +12,7 @@ mod positions;
 mod property;
 pub mod source;
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use dtoolkit::model::DeviceTree;
@@ -25,7 +26,7 @@ use source::Source;
 pub const DOMAIN: &str = "xen,domain";
 
 /// A configuration without a mistake.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Config {
     /// The file it was read from.
     pub path: PathBuf,
@@ -53,7 +54,7 @@ impl Default for Control {
 }
 
 /// A guest.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Domain {
     /// Its node's name, which is its own.
     pub name: String,
@@ -65,6 +66,21 @@ pub struct Domain {
     pub modules: Vec<Module>,
     /// Its disks.
     pub disks: Vec<Disk>,
+    /// Whether it is to have devices of the machine.
+    pub driver: bool,
+    /// Its ports that are to be reached from this machine.
+    pub publish: Vec<Publish>,
+}
+
+/// A port on loopback that leads to a guest's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// The port on loopback; 0 for any.
+    pub host: u16,
+    /// The guest's address.
+    pub address: Ipv4Addr,
+    /// The guest's port.
+    pub guest: u16,
 }
 
 /// A disk of a guest's: a file of this machine, which the emulated one has as a disk.
@@ -116,6 +132,19 @@ impl Config {
     ///
     /// Every mistake in the file, or the one reason why it could not be read.
     pub fn load(path: &Path, memory: Memory) -> Result<Self> {
+        Self::load_beside(path, memory, None)
+    }
+
+    /// Reads and checks the file at `path` for a machine that runs, with `memory` and guests called so.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake in the file, or the one reason why it could not be read.
+    pub fn load_for_running(path: &Path, memory: Memory, guests: &[String]) -> Result<Self> {
+        Self::load_beside(path, memory, Some(guests))
+    }
+
+    fn load_beside(path: &Path, memory: Memory, running: Option<&[String]>) -> Result<Self> {
         if !path.is_file() {
             return Err(Failure::misused(vec![miette!(
                 help = "name a device-tree source file, such as dtb/demo.dts",
@@ -127,7 +156,7 @@ impl Config {
         let mut mistakes = compiled.mistakes;
         let (tree, (domains, control)) = match compiled.tree {
             Some(tree) => {
-                let (found, wrong) = check::check(&tree, directory(path), memory);
+                let (found, wrong) = check::check(&tree, directory(path), memory, running);
                 mistakes.extend(wrong);
                 (tree, found)
             }

@@ -7,7 +7,7 @@
 //! A `run` passes through here as [`config`] (what is wanted, every mistake found), [`boot`]
 //! (machine, modules placed, device trees merged), [`session`] (QEMU and its console), [`console`]
 //! (what the lines mean) and [`report`] (what each guest cost). `bench` and `compare` are runs
-//! whose reports are put side by side. Before any of it [`setup`] sees that everything is there, and
+//! whose reports are put side by side. The other commands find a machine that [`running`] knows and ask its control domain. Before any of it [`setup`] sees that everything is there, and
 //! [`build`] makes the images.
 
 pub mod boot;
@@ -19,6 +19,7 @@ pub mod console;
 pub mod failure;
 pub mod progress;
 pub mod report;
+pub mod running;
 pub mod session;
 pub mod setup;
 pub mod workspace;

@@ -1,6 +1,7 @@
 //! A run of QEMU: its process, the conversation with its console, and its end.
 
 mod keyboard;
+pub mod network;
 mod process;
 mod terminal;
 mod turns;
@@ -18,9 +19,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use crate::failure::{Failure, Result};
 use keyboard::Keyboard;
 use process::Qemu;
-use terminal::RawTerminal;
 
-pub use terminal::is_interactive;
+pub use terminal::{RawTerminal, is_interactive};
 pub use turns::Turns;
 
 /// How a run of QEMU came to its end.

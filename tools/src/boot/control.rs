@@ -12,20 +12,21 @@ use mote_builder::layout::{self, IpaRange, Layout};
 use mote_builder::random::SEED;
 
 use super::modules::{File, machine_tree};
-use super::tree::{Tree, set};
+use super::tree::{Tree, c_string, set};
 use crate::build;
 use crate::failure::{Failure, Result};
 
-/// The files that the control domain starts with, the first the image and the second the tree, which is written in `scratch`.
+/// The files that the control domain starts with, the first the image and the second the tree, which is written in `scratch`
+/// and has the `token` that its API asks for.
 ///
 /// # Errors
 ///
 /// It does not compile, or its tree cannot be written.
-pub fn files(machine: &Tree, ram: PaRange, memory: u64, scratch: &Path) -> Result<Vec<File>> {
+pub fn files(machine: &Tree, ram: PaRange, memory: u64, token: &str, scratch: &Path) -> Result<Vec<File>> {
     let image = build::guest(CONTROL)?.image;
     let dtb = scratch.join("control.dtb");
     let unable = |what: String| Failure::unable(miette!("{what}"));
-    let tree = tree(machine, ram, memory).map_err(unable)?;
+    let tree = tree(machine, ram, memory, token).map_err(unable)?;
     std::fs::write(&dtb, tree).map_err(|error| unable(format!("cannot write {}: {error}", dtb.display())))?;
     let size = |path: &Path| {
         let data = std::fs::metadata(path);
@@ -39,7 +40,7 @@ pub fn files(machine: &Tree, ram: PaRange, memory: u64, scratch: &Path) -> Resul
 }
 
 /// Its own tree: that of a guest, and where it finds the machine's.
-fn tree(machine: &Tree, ram: PaRange, memory: u64) -> Result<Vec<u8>, String> {
+fn tree(machine: &Tree, ram: PaRange, memory: u64, token: &str) -> Result<Vec<u8>, String> {
     let definition = Definition { enhanced: true, ..Definition::bare(CONTROL, memory, ram) };
     let banks = layout::banks(memory).map_err(|error| error.to_string())?;
     // Where the hypervisor puts its image it knows itself.
@@ -50,6 +51,7 @@ fn tree(machine: &Tree, ram: PaRange, memory: u64) -> Result<Vec<u8>, String> {
     let fdt = Fdt::new(&bytes).map_err(|error| error.to_string())?;
     let mut tree = DeviceTree::from_fdt(&fdt);
     let chosen = tree.find_node_mut("/chosen").ok_or("a guest's tree has no /chosen")?;
+    set(chosen, "mote,api-token", c_string(token));
     set(chosen, "mote,machine-tree", machine_tree(ram).to_be_bytes().into());
     Ok(tree.to_dtb())
 }

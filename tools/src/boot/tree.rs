@@ -94,6 +94,35 @@ impl Tree {
         }
     }
 
+    /// Adds a module that the configuration does not name to a guest.
+    pub fn add_module(&mut self, guest: &str, name: &str, kind: &str, placed: &Placed) {
+        let Some(guest) = self.0.find_node_mut(&format!("{CHOSEN}/{guest}")) else { return };
+        let cells = ["#address-cells", "#size-cells"].map(|name| cell(guest, name).unwrap_or(2));
+        let mut node = DeviceTreeNode::new_unchecked(name);
+        set(&mut node, "compatible", [&c_string(kind)[..], &c_string("multiboot,module")].concat());
+        let mut reg = in_cells(placed.range.base().0, cells[0]);
+        reg.extend(in_cells(placed.range.size(), cells[1]));
+        set(&mut node, "reg", reg);
+        guest.add_child(node);
+    }
+
+    /// Sets a property without a value of a guest.
+    pub fn set_flag(&mut self, guest: &str, property: &str) {
+        if let Some(guest) = self.0.find_node_mut(&format!("{CHOSEN}/{guest}")) {
+            set(guest, property, Vec::new());
+        }
+    }
+
+    /// The machine's virtio devices, each with the address of its registers.
+    pub fn virtio(&self) -> Vec<(u64, &DeviceTreeNode)> {
+        let address = |node: &DeviceTreeNode| {
+            let compatible = text(node, "compatible").filter(|compatible| compatible == "virtio,mmio");
+            let reg = compatible.and_then(|_| node.property("reg"))?;
+            reg.value().first_chunk().map(|address| u64::from_be_bytes(*address))
+        };
+        self.0.root.children().filter_map(|node| Some((address(node)?, node))).collect()
+    }
+
     /// The machine's seed for random numbers.
     #[must_use]
     pub fn seed(&self) -> Option<Vec<u8>> {
@@ -163,7 +192,7 @@ pub(super) fn set(node: &mut DeviceTreeNode, name: &str, value: Vec<u8>) {
     node.add_property(DeviceTreeProperty::new_unchecked(name, value));
 }
 
-fn c_string(text: &str) -> Vec<u8> {
+pub(super) fn c_string(text: &str) -> Vec<u8> {
     [text.as_bytes(), &[0]].concat()
 }
 

@@ -11,6 +11,7 @@ use crate::console::Heard;
 use crate::failure::{Result, Status};
 use crate::report::json::Document;
 use crate::report::{Report, table};
+use crate::running::{Service, State};
 use crate::session::{self, End};
 use crate::setup::{self, Need};
 use crate::workspace;
@@ -35,6 +36,9 @@ pub fn run(arguments: &RunArgs) -> Result<Status> {
     if interactive {
         eprintln!("mote: Ctrl-A three times moves between the guests, Ctrl-A x leaves");
     }
+    let state = boot.state(&config);
+    let _announced = if hypervisor == Hypervisor::Mote { Some(state.announce()?) } else { None };
+    tell_of_services(&state);
     let console = boot.console(io::stdout()).verbose(arguments.verbose);
     let (end, heard) = boot.run(arguments.timeout.map(Duration::from_secs), console)?;
     boot.explain(&heard).iter().for_each(|line| println!("{line}"));
@@ -50,6 +54,13 @@ fn demonstration() -> PathBuf {
     let path = workspace::root().join("dtb/demo.dts");
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(here).map(PathBuf::from).unwrap_or(path)
+}
+
+/// Says where guests' ports are found.
+fn tell_of_services(state: &State) {
+    for Service { domain, host, guest } in &state.services {
+        eprintln!("mote: port {guest} of {domain} is 127.0.0.1:{host}");
+    }
 }
 
 fn tell_of_debugger(boot: &Boot) {

@@ -41,8 +41,11 @@ const CPUS_HELP: &str = "cpus is one number from 1 to 128: cpus = <2>;";
 
 /// The guests `tree` describes, and every mistake in it, for a file in `directory` and a machine
 /// with `memory`. A guest with a mistake may be missing.
-pub fn check(tree: &DeviceTree, directory: &Path, memory: Memory) -> (Found, Vec<Mistake>) {
-    let mut check = Check { directory, guests: source::guests(), control: Control::default(), mistakes: Vec::new() };
+///
+/// `running` are the guests of the machine that it is for, if that runs already.
+pub fn check(tree: &DeviceTree, directory: &Path, memory: Memory, running: Option<&[String]>) -> (Found, Vec<Mistake>) {
+    let (guests, control) = (source::guests(), Control::default());
+    let mut check = Check { directory, running, guests, control, mistakes: Vec::new() };
     let domains = check.chosen(tree);
     check.joints(tree);
     devices::backends(&mut check, tree);
@@ -54,6 +57,8 @@ pub fn check(tree: &DeviceTree, directory: &Path, memory: Memory) -> (Found, Vec
 pub struct Check<'a> {
     /// Where the file is.
     pub directory: &'a Path,
+    /// The guests of a machine that runs.
+    pub running: Option<&'a [String]>,
     guests: Vec<String>,
     control: Control,
     mistakes: Vec<Mistake>,
@@ -107,7 +112,7 @@ impl Check<'_> {
         self.enhancement(path, node);
         let memory = self.memory(path, node).unwrap_or(0).saturating_mul(1024);
         self.channels(path, node);
-        let disks = devices::check(self, path, node);
+        let (disks, publish) = devices::check(self, path, node);
         let modules: Vec<Module> = node
             .children()
             .filter(|child| !is_compatible(child, CHANNEL) && !devices::is_one(child))
@@ -115,7 +120,8 @@ impl Check<'_> {
             .collect();
         self.roles(path, node);
         let shell = node.property("mote,shell").is_some();
-        Domain { name: node.name().into(), memory, shell, modules, disks }
+        let driver = node.property("mote,driver").is_some();
+        Domain { name: node.name().into(), memory, shell, modules, disks, driver, publish }
     }
 
     /// What is said of the control domain.
@@ -260,7 +266,8 @@ impl Check<'_> {
         for guest in &guests {
             let path = format!("/chosen/{}", guest.name());
             for peer in strings(guest, "mote,peers") {
-                if !guests.iter().any(|other| other.name() == peer) || peer == guest.name() {
+                let is_there = guests.iter().any(|other| other.name() == peer) || self.runs(&peer);
+                if !is_there || peer == guest.name() {
                     let what = format!("there is no other guest `{peer}`");
                     let names = guests.iter().map(|guest| guest.name());
                     let help = did_you_mean(&peer, names.filter(|name| *name != guest.name()));
@@ -282,6 +289,11 @@ impl Check<'_> {
                 self.property(path, "xen,evtchn", "its other end does not lead back here", help);
             }
         }
+    }
+
+    /// Whether the machine runs already, with a guest called so.
+    pub fn runs(&self, name: &str) -> bool {
+        self.running.is_some_and(|running| running.iter().any(|guest| guest == name))
     }
 
     fn roles(&mut self, path: &str, node: &DeviceTreeNode) {

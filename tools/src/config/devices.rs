@@ -7,12 +7,15 @@ use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 use dtoolkit::{Node, Property};
 use mote_builder::config as binding;
 
-use super::Disk;
 use super::check::{Check, is_compatible, strings};
 use super::property::{self, did_you_mean};
+use super::{Disk, Publish};
+use crate::session::network::CONTROL;
 
 const VIF: &str = "mote,vif";
 const VBD: &str = "mote,vbd";
+/// What names the ports of an interface that are to be reached from this machine.
+const PUBLISH: &str = "mote,publish";
 /// Most devices of a kind.
 const MOST: usize = 16;
 /// Bytes that virtio's block devices have for their serial number.
@@ -23,14 +26,14 @@ pub fn is_one(node: &DeviceTreeNode) -> bool {
     is_compatible(node, VIF) || is_compatible(node, VBD)
 }
 
-/// Checks the devices of a guest; returns its disks.
-pub fn check(check: &mut Check<'_>, path: &str, guest: &DeviceTreeNode) -> Vec<Disk> {
+/// Checks the devices of a guest; returns its disks, and its ports that are to be reached from outside.
+pub fn check(check: &mut Check<'_>, path: &str, guest: &DeviceTreeNode) -> (Vec<Disk>, Vec<Publish>) {
     let has_xenstore = match &strings(guest, "xen,enhanced")[..] {
         [] => guest.property("xen,enhanced").is_some(),
         [kind] => kind.is_empty() || kind == "enabled",
         _ => false,
     };
-    let mut disks = Vec::new();
+    let (mut disks, mut published) = (Vec::new(), Vec::new());
     let mut names = HashSet::new();
     for node in guest.children().filter(|node| is_one(node)) {
         let path = format!("{path}/{}", node.name());
@@ -38,7 +41,7 @@ pub fn check(check: &mut Check<'_>, path: &str, guest: &DeviceTreeNode) -> Vec<D
             check.node(&path, "the guest has no xenstore to find it in", "give the guest xen,enhanced;");
         }
         if is_compatible(node, VIF) {
-            vif(check, &path, node);
+            published.extend(vif(check, &path, node));
         } else if let Some((vdev, disk)) = vbd(check, &path, guest.name(), node) {
             if !names.insert(vdev.clone()) {
                 check.property(&path, "mote,vdev", format!("there is another disk {vdev}"), "call it otherwise");
@@ -51,13 +54,13 @@ pub fn check(check: &mut Check<'_>, path: &str, guest: &DeviceTreeNode) -> Vec<D
             check.node(path, format!("more than {MOST} nodes {kind}"), "remove some");
         }
     }
-    disks
+    (disks, published)
 }
 
 /// Whoever serves a device must be there.
 pub fn backends(check: &mut Check<'_>, tree: &DeviceTree) {
     let guests: Vec<_> = tree.find_node("/chosen").iter().flat_map(|node| node.children()).collect();
-    let has_driver = guests.iter().any(|guest| guest.property("mote,driver").is_some());
+    let has_driver = check.running.is_some() || guests.iter().any(|guest| guest.property("mote,driver").is_some());
     for guest in &guests {
         for node in guest.children().filter(|node| is_one(node)) {
             let path = format!("/chosen/{}/{}", guest.name(), node.name());
@@ -69,6 +72,7 @@ pub fn backends(check: &mut Check<'_>, tree: &DeviceTree) {
                     }
                 }
                 [name] if guests.iter().any(|other| other.name() == name && name != guest.name()) => {}
+                [name] if check.runs(name) => {}
                 [name] => {
                     let others = guests.iter().map(|other| other.name()).filter(|other| *other != guest.name());
                     let what = format!("there is no other guest `{name}`");
@@ -80,7 +84,7 @@ pub fn backends(check: &mut Check<'_>, tree: &DeviceTree) {
     }
 }
 
-fn vif(check: &mut Check<'_>, path: &str, node: &DeviceTreeNode) {
+fn vif(check: &mut Check<'_>, path: &str, node: &DeviceTreeNode) -> Vec<Publish> {
     check.names(path, node, property::VIF);
     if let Some(mac) = node.property("local-mac-address") {
         let help = "write six bytes: local-mac-address = [00 16 3e 12 34 56];";
@@ -95,10 +99,42 @@ fn vif(check: &mut Check<'_>, path: &str, node: &DeviceTreeNode) {
         }
     }
     let ip = strings(node, "mote,ip");
-    let is_address = matches!(&ip[..], [text] if text.parse::<Ipv4Addr>().is_ok());
-    if node.property("mote,ip").is_some() && !is_address {
+    let address = match &ip[..] {
+        [text] => text.parse().ok(),
+        _ => None,
+    };
+    if node.property("mote,ip").is_some() && address.is_none() {
         check.property(path, "mote,ip", "is no IPv4 address", "write mote,ip = \"10.0.2.20\";");
+        return Vec::new();
     }
+    if node.property(PUBLISH).is_some() { publish(check, path, node, address) } else { Vec::new() }
+}
+
+/// The ports that an interface with `address` publishes.
+fn publish(check: &mut Check<'_>, path: &str, node: &DeviceTreeNode, address: Option<Ipv4Addr>) -> Vec<Publish> {
+    let Some(address) = address else {
+        let help = "say at which address the guest answers: mote,ip = \"10.0.2.20\";";
+        check.property(path, PUBLISH, "nothing can be published without mote,ip", help);
+        return Vec::new();
+    };
+    // QEMU's user network; its first addresses are QEMU's own.
+    if !matches!(address.octets(), [10, 0, 2, 4..=254]) || address == CONTROL.0 {
+        let help = format!("its addresses are 10.0.2.4 to 10.0.2.254; {} is the control domain's", CONTROL.0);
+        check.property(path, PUBLISH, format!("the machine's network does not lead to {address}"), help);
+        return Vec::new();
+    }
+    let texts = strings(node, PUBLISH);
+    let read = |text: &String| {
+        let (host, guest) = text.split_once(':')?;
+        let guest = guest.parse().ok().filter(|guest| *guest > 0)?;
+        Some(Publish { host: host.parse().ok()?, address, guest })
+    };
+    let published: Vec<_> = texts.iter().filter_map(read).collect();
+    if published.is_empty() || published.len() < texts.len() {
+        let help = "write mote,publish = \"8080:80\"; a port of this machine (0 for any), and one of the guest's";
+        check.property(path, PUBLISH, "is no pair of ports", help);
+    }
+    published
 }
 
 fn vbd(check: &mut Check<'_>, path: &str, guest: &str, node: &DeviceTreeNode) -> Option<(String, Disk)> {

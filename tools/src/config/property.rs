@@ -60,8 +60,14 @@ pub const CONTROL: &[(&str, Support)] = &[
 ];
 
 /// What a network interface's node may say.
-pub const VIF: &[(&str, Support)] =
-    &[("backend", Both), ("compatible", Both), ("local-mac-address", Both), ("mote,ip", Both), ("phandle", Both)];
+pub const VIF: &[(&str, Support)] = &[
+    ("backend", Both),
+    ("compatible", Both),
+    ("local-mac-address", Both),
+    ("mote,ip", Both),
+    ("mote,publish", Both),
+    ("phandle", Both),
+];
 
 /// What a disk's node may say.
 pub const VBD: &[(&str, Support)] = &[

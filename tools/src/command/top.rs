@@ -1,0 +1,267 @@
+//! `top`: what each domain uses, live.
+
+use std::fmt::Write;
+use std::io;
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use miette::miette;
+use mote_api::model::{Domain, Domains};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::Serialize;
+
+use super::say;
+use crate::cli::TopArgs;
+use crate::failure::{Failure, Result, Status};
+use crate::running;
+use crate::session::{RawTerminal, is_interactive};
+
+/// What a domain used from one look to the next; what was not looked at twice is not known.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Use {
+    name: String,
+    id: u16,
+    state: String,
+    cpu_seconds: f64,
+    cpu_percent: Option<f64>,
+    memory_kib: u64,
+    memory_percent: f64,
+    vcpus: u32,
+    exits_per_second: Option<f64>,
+    events_per_second: Option<f64>,
+    received_per_second: Option<f64>,
+    sent_per_second: Option<f64>,
+    read_per_second: Option<f64>,
+    written_per_second: Option<f64>,
+}
+
+/// A look, as JSON.
+#[derive(Serialize)]
+struct Look {
+    time_ns: u64,
+    domains: Vec<Use>,
+}
+
+/// Shows what each domain uses, again and again. On a terminal the screen is drawn anew each time, and `q` ends it.
+///
+/// # Errors
+///
+/// No machine runs, or it has ended.
+pub fn top(arguments: &TopArgs) -> Result<Status> {
+    let client = running::connect(arguments.target.machine.as_deref())?;
+    let is_live = is_interactive() && !arguments.batch && !arguments.target.json;
+    let delay = Duration::from_secs_f64(arguments.delay);
+    let mut before = client.domains()?;
+    let screen = if is_live { Some(Screen::enter().map_err(lost)?) } else { None };
+    if let Some(screen) = &screen {
+        screen.draw(&table(&before, &uses(None, &before)));
+    }
+    let mut looks = 0;
+    while arguments.iterations.is_none_or(|most| looks < most) {
+        match &screen {
+            Some(screen) if screen.is_left_within(delay).map_err(lost)? => break,
+            Some(_) => {}
+            None => thread::sleep(delay),
+        }
+        let now = client.domains()?;
+        let domains = uses(Some(&before), &now);
+        match &screen {
+            Some(screen) => screen.draw(&table(&now, &domains)),
+            None if arguments.target.json => {
+                let look = Look { time_ns: now.time_ns, domains };
+                say(serde_json::to_string(&look).unwrap_or_default() + "\n");
+            }
+            None => say(table(&now, &domains) + "\n"),
+        }
+        before = now;
+        looks += 1;
+    }
+    Ok(Status::Clean)
+}
+
+fn lost(error: io::Error) -> Failure {
+    Failure::unable(miette!("the terminal cannot be used: {error}"))
+}
+
+fn uses(before: Option<&Domains>, now: &Domains) -> Vec<Use> {
+    let seconds = before.map_or(0, |before| now.time_ns.saturating_sub(before.time_ns)) as f64 / 1e9;
+    let domains = now.domains.iter().map(|domain| {
+        let is_same = |other: &&Domain| (other.id, &other.name) == (domain.id, &domain.name);
+        let earlier = before.and_then(|before| before.domains.iter().find(is_same));
+        let rate = |count: fn(&Domain) -> u64| {
+            let more = count(domain).checked_sub(count(earlier?))?;
+            (seconds > 0.0).then(|| more as f64 / seconds)
+        };
+        Use {
+            name: domain.name.clone(),
+            id: domain.id,
+            state: domain.state.to_string(),
+            cpu_seconds: domain.cpu_ns as f64 / 1e9,
+            cpu_percent: rate(|domain| domain.cpu_ns).map(|nanoseconds| nanoseconds / 1e7),
+            memory_kib: domain.memory_kib,
+            memory_percent: domain.memory_kib as f64 * 100.0 / now.memory_kib.max(1) as f64,
+            vcpus: domain.vcpus,
+            exits_per_second: rate(|domain| domain.exits.total()),
+            events_per_second: rate(|domain| domain.events),
+            received_per_second: rate(|domain| domain.networks.iter().map(|network| network.received_bytes).sum()),
+            sent_per_second: rate(|domain| domain.networks.iter().map(|network| network.sent_bytes).sum()),
+            read_per_second: rate(|domain| domain.disks.iter().map(|disk| disk.read_bytes).sum()),
+            written_per_second: rate(|domain| domain.disks.iter().map(|disk| disk.written_bytes).sum()),
+        }
+    });
+    domains.collect()
+}
+
+fn table(now: &Domains, uses: &[Use]) -> String {
+    let mut text = format!(
+        "mote top   up {:.0} s   {} domains   {} pCPUs   {} MiB\n",
+        now.time_ns as f64 / 1e9,
+        uses.len(),
+        now.cpus,
+        now.memory_kib / 1024
+    );
+    // A string takes whatever it is given.
+    let _ = writeln!(
+        text,
+        "{:<16} {:<6} {:>9} {:>6} {:>9} {:>6} {:>5} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}",
+        "NAME",
+        "STATE",
+        "CPU(sec)",
+        "CPU(%)",
+        "MEM(k)",
+        "MEM(%)",
+        "VCPUS",
+        "EXITS/s",
+        "EVENTS/s",
+        "NETRX/s",
+        "NETTX/s",
+        "DISKRD/s",
+        "DISKWR/s"
+    );
+    for it in uses {
+        let name: String = it.name.chars().take(16).collect();
+        let percent = it.cpu_percent.map_or("-".into(), |percent| format!("{percent:.1}"));
+        let _ = writeln!(
+            text,
+            "{name:<16} {:<6} {:>9.1} {percent:>6} {:>9} {:>6.1} {:>5} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}",
+            it.state,
+            it.cpu_seconds,
+            it.memory_kib,
+            it.memory_percent,
+            it.vcpus,
+            short(it.exits_per_second),
+            short(it.events_per_second),
+            short(it.received_per_second),
+            short(it.sent_per_second),
+            short(it.read_per_second),
+            short(it.written_per_second),
+        );
+    }
+    text
+}
+
+/// A rate in at most six characters.
+fn short(rate: Option<f64>) -> String {
+    const UNITS: [&str; 4] = ["", "k", "M", "G"];
+    let Some(mut rate) = rate else { return "-".into() };
+    let mut unit = 0;
+    while rate >= 9999.5 && unit + 1 < UNITS.len() {
+        rate /= 1000.0;
+        unit += 1;
+    }
+    let digits = if unit > 0 && rate < 99.95 { 1 } else { 0 };
+    format!("{rate:.digits$}{}", UNITS[unit])
+}
+
+/// The terminal's other screen, for as long as this is there.
+struct Screen(RawTerminal);
+
+impl Screen {
+    fn enter() -> io::Result<Self> {
+        let terminal = RawTerminal::enter()?;
+        // The other screen, without a cursor (xterm's control sequences, DECSET 1049 and 25).
+        say("\x1b[?1049h\x1b[?25l");
+        Ok(Self(terminal))
+    }
+
+    fn draw(&self, table: &str) {
+        // As much as fits. Each line is followed by blanks up to its end, the last by an empty screen.
+        let (columns, rows) = rustix::termios::tcgetwinsize(rustix::stdio::stdout())
+            .map_or((80, 24), |size| (usize::from(size.ws_col), usize::from(size.ws_row)));
+        let lines =
+            table.lines().take(rows.saturating_sub(2)).map(|line| line.chars().take(columns).collect::<String>());
+        let text: String = lines.map(|line| line + "\x1b[K\n").collect();
+        say(format!("\x1b[H{text}\x1b[Jq ends"));
+    }
+
+    /// Waits for `delay`; says whether the user has had enough meanwhile.
+    fn is_left_within(&self, delay: Duration) -> io::Result<bool> {
+        let end = Instant::now() + delay;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+            match poll(&mut [PollFd::from_borrowed_fd(self.0.as_fd(), PollFlags::IN)], Some(&left)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+                result => result?,
+            };
+            let mut keys = [0; 64];
+            let length = self.0.read(&mut keys)?;
+            // Ctrl-C, Ctrl-D, q; or the terminal is gone.
+            if length == 0 || keys.iter().take(length).any(|key| matches!(key, 3 | 4 | b'q' | b'Q')) {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        say("\x1b[?25h\x1b[?1049l");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(time_ns: u64, id: u16, cpu_ns: u64) -> Domains {
+        let domain = Domain { id, name: "web".into(), cpu_ns, events: cpu_ns / 1000, ..Domain::default() };
+        Domains { time_ns, cpus: 2, memory_kib: 1024, domains: vec![domain] }
+    }
+
+    #[test]
+    fn rates_are_of_the_time_between_two_looks() {
+        let (before, now) = (look(1_000_000_000, 3, 0), look(3_000_000_000, 3, 1_000_000_000));
+        let [it] = &uses(Some(&before), &now)[..] else { panic!("one domain") };
+        assert_eq!((it.cpu_percent, it.events_per_second), (Some(50.0), Some(500_000.0)));
+    }
+
+    #[test]
+    fn a_new_domain_has_no_rates_yet() {
+        let (before, now) = (look(1, 3, 0), look(1_000_000_001, 4, 500));
+        for before in [Some(&before), Some(&now), None] {
+            assert_eq!(uses(before, &now)[0].cpu_percent, None);
+        }
+        assert!(table(&now, &uses(None, &now)).contains("    -"));
+    }
+
+    #[test]
+    fn rates_are_short() {
+        for (rate, text) in [
+            (0.0, "0"),
+            (12.4, "12"),
+            (9999.0, "9999"),
+            (10_000.0, "10.0k"),
+            (1.5e6, "1500k"),
+            (2.5e8, "250M"),
+            (1e13, "10000G"),
+        ] {
+            assert_eq!(short(Some(rate)), text);
+        }
+        assert_eq!(short(None), "-");
+    }
+}
