@@ -1,5 +1,6 @@
 //! The state that all tasks share, and the step by which it goes on.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::future::poll_fn;
@@ -22,7 +23,8 @@ const BURST: usize = 64;
 
 /// A host on a network.
 pub struct Stack<D> {
-    inner: RefCell<Inner<D>>,
+    // In a place of its own: some kilobytes, which are not to be moved from stack frame to stack frame.
+    inner: Box<RefCell<Inner<D>>>,
 }
 
 pub(crate) struct Inner<D> {
@@ -74,7 +76,7 @@ impl<D: Device> Stack<D> {
             #[cfg(feature = "dhcp")]
             Address::Dhcp => inner.dhcp = Some(inner.sockets.add(dhcpv4::Socket::new())),
         }
-        Self { inner: RefCell::new(inner) }
+        Self { inner: Box::new(RefCell::new(inner)) }
     }
 
     /// Takes in what came and sends what is to be sent. Returns when it is to be called again at the latest, should nothing happen
