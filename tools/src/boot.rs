@@ -63,7 +63,8 @@ impl Boot {
             Hypervisor::Xen => Vec::new(),
         };
         let network = if hypervisor == Hypervisor::Mote { Network::choose(config)? } else { None };
-        let devices = if hypervisor == Hypervisor::Mote { devices::arguments(config, network.as_ref()) } else { Vec::new() };
+        let devices =
+            if hypervisor == Hypervisor::Mote { devices::arguments(config, network.as_ref()) } else { Vec::new() };
         let driver = devices::driver(config).filter(|_| !devices.is_empty());
         let of_driver = driver.map(|driver| {
             let count = devices.iter().filter(|argument| argument.starts_with("virtio-")).count();
