@@ -104,9 +104,11 @@ pub(crate) fn compile(package: &Package<'_>, step: &Step) -> Result<PathBuf> {
 
 fn cargo_build(package: &Package<'_>) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // With the version, which all of the workspace have: a package that is fetched may have the same name.
+    let name = format!("{}@{}", package.name, env!("CARGO_PKG_VERSION"));
     cargo
         .args(["build", "--profile", PROFILE, "--target", package.target.name()])
-        .args(["--package", package.name, "--bin", package.program])
+        .args(["--package", &name, "--bin", package.program])
         .args(["--color", if io::stderr().is_terminal() { "always" } else { "never" }])
         .current_dir(root());
     // What is meant for the programs of this machine: coverage, sanitizers, clippy.
