@@ -19,8 +19,8 @@ const IMAGES: u64 = 1 << 20;
 /// The machine that is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fake {
-    /// Nanoseconds that go by from one look at the machine to the next.
-    pub tick: u64,
+    // Nanoseconds that go by from one look at the machine to the next.
+    tick: u64,
     time: core::cell::Cell<u64>,
     free_kib: u64,
     domains: BTreeMap<u16, Kept>,
@@ -86,6 +86,12 @@ fn domain(id: u16, name: &str, vcpus: u32, memory_kib: u64, state: State) -> Dom
 }
 
 impl Fake {
+    /// The same, where so many nanoseconds go by from one look at the machine to the next.
+    #[must_use]
+    pub fn ticking(tick: u64) -> Self {
+        Self { tick, ..Self::default() }
+    }
+
     fn kept(&mut self, id: u16) -> Result<&mut Kept, Refusal> {
         self.domains.get_mut(&id).ok_or_else(|| Refusal::Unknown("it is gone".into(), "".into()))
     }
