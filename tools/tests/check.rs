@@ -15,7 +15,7 @@ const BAD: &str = r#"/dts-v1/;
         memory = <0x40>;                              // 4 bytes instead of 8
         vpl011 = "yes";                               // takes no value
         mote,wieght = <2>;                            // did you mean `mote,weight`?
-        direct-map;                                   // Mote has no direct-map yet
+        direct-map;                                   // is only for a guest with mote,driver
         xen,enhanced = "yes";                         // is nothing that Mote knows
         mote,peers = "nobody";                        // there is no other guest `nobody`
         channel { compatible = "xen,evtchn-v1";
@@ -70,6 +70,35 @@ fn write_files(directory: &Path) {
     let mut image = vec![0; 64];
     image[56..60].copy_from_slice(b"ARM\x64");
     fs::write(directory.join("truncated"), image).expect("written");
+}
+
+#[test]
+fn what_an_interface_publishes_must_be_reachable() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (vif, what) in [
+        (r#"mote,publish = "8080:80";"#, "nothing can be published without mote,ip"),
+        (r#"mote,ip = "10.0.2.20"; mote,publish = "8080";"#, "is no pair of ports"),
+        (r#"mote,ip = "10.0.2.20"; mote,publish = "8080:0";"#, "is no pair of ports"),
+        (r#"mote,ip = "10.0.2.20"; mote,publish = "65536:80";"#, "is no pair of ports"),
+        (r#"mote,ip = "10.0.2.20"; mote,publish = "8080:80", "x:80";"#, "is no pair of ports"),
+        (r#"mote,ip = "10.0.2.20"; mote,publish;"#, "is no pair of ports"),
+        (r#"mote,ip = "10.0.2.10"; mote,publish = "8080:80";"#, "the control domain's"),
+        (r#"mote,ip = "192.168.0.1"; mote,publish = "8080:80";"#, "does not lead to 192.168.0.1"),
+        (r#"mote,ip = "10.0.2"; mote,publish = "8080:80";"#, "is no IPv4 address"),
+    ] {
+        let guest = |name: &str, more: &str| {
+            let module = r#"compatible = "multiboot,kernel", "multiboot,module"; mote,guest = "hello";"#;
+            format!("{name} {{ compatible = \"xen,domain\"; memory = <0x0 0x2000>; {more} module@0 {{ {module} }}; }};")
+        };
+        let vif = format!("xen,enhanced; net {{ compatible = \"mote,vif\"; {vif} }};");
+        let text =
+            format!("/dts-v1/; / {{ chosen {{ {} {} }}; }};", guest("web", &vif), guest("driver", "mote,driver;"));
+        fs::write(directory.path().join("bad.dts"), text).expect("written");
+        let output = mote(directory.path(), &["check", "bad.dts"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), said.matches("  x ").count()), (Some(2), 1), "{vif}: {said}");
+        assert!(words(&said).contains(what), "{vif}: {said}");
+    }
 }
 
 /// What a message says, without the text that it shows.
