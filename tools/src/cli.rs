@@ -61,6 +61,7 @@ pub enum Command {
     List {
         /// Domains to list, by name or number [default: all]
         domains: Vec<String>,
+        /// The machine.
         #[command(flatten)]
         target: Target,
     },
@@ -71,6 +72,7 @@ pub enum Command {
         /// Leave them paused
         #[arg(short, long)]
         paused: bool,
+        /// The machine.
         #[command(flatten)]
         target: Target,
     },
@@ -88,6 +90,7 @@ pub enum Command {
         /// Wait until they have shut down
         #[arg(short, long, conflicts_with = "reboot")]
         wait: bool,
+        /// The domains.
         #[command(flatten)]
         domains: DomainsArgs,
     },
@@ -97,6 +100,7 @@ pub enum Command {
     Info {
         /// A domain, by name or number [default: the machine]
         domain: Option<String>,
+        /// The machine.
         #[command(flatten)]
         target: Target,
     },
