@@ -3,13 +3,13 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use mote_core::id::{DomainId, PcpuId, VcpuId};
 use mote_core::idregs::IdRegisters;
 use mote_core::sched::{Activity, Leaving, Scheduler, VcpuSlot};
 use mote_platform::lock::Mutex;
-use mote_platform::{firmware, gic, syndrome, timer, uart};
+use mote_platform::{firmware, gic, heap, image, syndrome, timer, uart};
 use spin::Once;
 use xen_abi::errno::Errno;
 use xen_abi::xen::virq;
@@ -17,8 +17,8 @@ use xen_abi::xen::virq;
 use crate::builder::Control;
 use crate::console::{self, Wire};
 use crate::domain::{Domain, End};
+use crate::memory;
 use crate::pcpu::{Pcpu, Wiring};
-use crate::report;
 
 static MACHINE: Once<Machine> = Once::new();
 
@@ -41,13 +41,12 @@ pub struct Machine {
     // How many domains there ever were, and the number given last; who holds that makes a domain.
     serials: AtomicU64,
     last_number: Mutex<u16>,
-    // Whether the control domain has ended.
-    is_over: AtomicBool,
+    // When the control domain began that has ended for good.
+    over: Once<u64>,
     domains: Mutex<Numbered<Arc<Domain>>>,
     /// Bytes of its RAM.
     pub ram_bytes: u64,
     entered: u64,
-    first_guest: Once<u64>,
 }
 
 struct Schedule {
@@ -116,11 +115,10 @@ impl Machine {
             schedule: Mutex::new(Schedule { scheduler, vcpus: Numbered(Vec::new()) }),
             serials: AtomicU64::new(0),
             last_number: Mutex::new(0),
-            is_over: AtomicBool::new(false),
+            over: Once::new(),
             domains: Mutex::new(Numbered(Vec::new())),
             ram_bytes,
             entered,
-            first_guest: Once::new(),
         })
     }
 
@@ -296,11 +294,6 @@ impl Machine {
         self.schedule.lock().scheduler.is_contested()
     }
 
-    /// Notes that a domain is about to run its first instruction.
-    pub fn first_guest(&self) {
-        self.first_guest.call_once(timer::now);
-    }
-
     /// A domain by its number, if it has not ended.
     #[inline(never)]
     pub fn domain(&self, id: DomainId) -> Option<Arc<Domain>> {
@@ -314,17 +307,17 @@ impl Machine {
         }
         let end = domain.end.get().copied().unwrap_or(End::SHUTDOWN);
         while !domain.dismantle() {}
-        if end == End::SHUTDOWN {
-            return self.is_over.store(true, Ordering::Release);
+        let (lived, before) = (timer::now() - domain.milestones.created, domain.handle.lock()[0]);
+        let is_too_soon = lived < timer::frequency() || before == u8::MAX;
+        if end != End::SHUTDOWN {
+            let then = if is_too_soon { "too soon to be built again" } else { "it is built again" };
+            console::log(format_args!("the control domain has ended: {}: {then}", end.why));
         }
-        console::log(format_args!("the control domain has ended: {}", end.why));
-        let lived = timer::now() - domain.milestones.created;
-        let before = domain.handle.lock()[0];
-        if lived < timer::frequency() || before == u8::MAX {
-            console::log(format_args!("it did so too soon to be built again"));
-            return self.is_over.store(true, Ordering::Release);
+        if end == End::SHUTDOWN || is_too_soon {
+            self.over.call_once(|| domain.milestones.first_instruction.load(Ordering::Relaxed));
+        } else {
+            self.build_control(before + 1);
         }
-        self.build_control(before + 1);
     }
 
     /// Builds the control domain, which was built so often before. Without it there is nothing to do.
@@ -334,11 +327,22 @@ impl Machine {
         }
     }
 
-    /// Ends everything if the control domain has ended, and is gone with all it had.
+    /// Ends everything if the control domain has ended for good, with a line of JSON on what EL2 measured of itself: times are ticks of
+    /// the physical counter, sizes bytes. What of the pool is not free then is lost.
     pub fn power_off_if_over(&self) {
-        if self.is_over.load(Ordering::Acquire) {
-            self.power_off();
-        }
+        let Some(first_guest) = self.over.get() else { return };
+        let (pool, free) = memory::pool_bytes();
+        console::log(format_args!(
+            "report {{\"kind\":\"machine\",\"pcpus\":{},\"memory_bytes\":{},\"image_bytes\":{},\"hypervisor_bytes\":{},\"hz\":{},\
+             \"entered\":{},\"first_guest\":{first_guest},\"pool_bytes\":{pool},\"free_bytes\":{free}}}",
+            self.affinities.len(),
+            self.ram_bytes,
+            image::file_size(),
+            image::region().len() - heap::free(),
+            timer::frequency(),
+            self.entered,
+        ));
+        firmware::system_off()
     }
 
     /// Tells the control domain that something happened to a domain.
@@ -365,13 +369,6 @@ impl Machine {
     pub fn domains_from(&self, first: u16) -> impl Iterator<Item = Arc<Domain>> {
         let all = self.domains.lock().0.len() as u16;
         (first..all).filter_map(DomainId::new).filter_map(|id| self.domain(id))
-    }
-
-    /// Ends everything.
-    fn power_off(&self) -> ! {
-        let first_guest = self.first_guest.get().copied().unwrap_or(0);
-        report::machine(self.affinities.len(), self.ram_bytes, self.entered, first_guest);
-        firmware::system_off()
     }
 
     /// How many pCPUs there are.

@@ -26,7 +26,6 @@ mod machine;
 mod memory;
 mod passthrough;
 mod pcpu;
-mod report;
 mod stats;
 mod vcpu;
 

@@ -36,7 +36,7 @@ impl TableMemory for Tables {
 
     fn free(&mut self, table: Pa) {
         self.left += 1;
-        give_back(self.owner, Extent::of_table(table), Content::Ready);
+        give_back(self.owner, Extent::kept(table, Order::Page), Content::Ready);
     }
 
     #[inline]
@@ -132,7 +132,7 @@ impl GuestMemory {
         while at < end {
             let is_block = at.is_multiple_of(Order::Block.size()) && end - at >= Order::Block.size();
             let order = if is_block { Order::Block } else { Order::Page };
-            let extent = Extent::of_claimed(Pa(at), order);
+            let extent = Extent::kept(Pa(at), order);
             match self.map.map(&mut self.tables, Ipa(at + offset), extent, Access::Full, Content::Ready) {
                 Ok(()) => self.bytes += order.size(),
                 // Modules may share a page.
@@ -266,33 +266,14 @@ impl GuestMemory {
 
     #[inline(never)]
     fn add_at(&mut self, ipa: Option<Ipa>, order: Order) -> Result<Ipa> {
-        if self.bytes + order.size() > self.most {
+        if self.bytes + order.size() > self.most || self.by_pages && order != Order::Page {
             return Err(MemoryError::OutOfMemory);
         }
         let extent = with_pools(|pools| pools.frames.allocate(self.tables.owner, order))?;
         let ipa = ipa.unwrap_or(Ipa(extent.base().0));
-        if self.by_pages {
-            return self.add_by_pages(ipa, extent).map(|()| ipa);
-        }
         self.map_new(ipa, extent)?;
         self.bytes += order.size();
         Ok(ipa)
-    }
-
-    /// Maps memory page by page, all of which goes to where it came from if not all of it can be.
-    #[cold]
-    fn add_by_pages(&mut self, ipa: Ipa, extent: Extent) -> Result {
-        let mut at = ipa;
-        let mut pages = extent.split_into(Order::Page);
-        while let Some(page) = pages.next() {
-            if let Err(error) = self.map_new(at, page) {
-                pages.for_each(|page| give_back(self.tables.owner, page, Content::Stale));
-                return Err(error);
-            }
-            self.bytes += PAGE_SIZE;
-            at = Ipa(at.0 + PAGE_SIZE);
-        }
-        Ok(())
     }
 
     /// A reference to the page of RAM at `ipa`, to which `access` is wanted.
@@ -333,7 +314,7 @@ impl GuestMemory {
     /// # Errors
     /// As above.
     pub fn map_device(&mut self, ipa: Ipa, page: Pa) -> Result {
-        self.replace(ipa, Extent::of_table(page), Access::Full, Content::Device)
+        self.replace(ipa, Extent::kept(page, Order::Page), Access::Full, Content::Device)
     }
 
     #[inline(never)]

@@ -246,7 +246,6 @@ impl Pcpu {
         let first = &domain.milestones.first_instruction;
         if first.load(Ordering::Relaxed) == MILESTONE_NEVER {
             first.store(timer::now(), Ordering::Relaxed);
-            machine().first_guest();
         }
     }
 

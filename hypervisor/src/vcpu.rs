@@ -11,10 +11,10 @@ use mote_platform::guest::{FloatingPoint, GuestContext, SystemRegisters};
 use mote_platform::list_registers::VirtualInterface;
 use mote_platform::lock::Mutex;
 use mote_platform::memory;
-use xen_abi::domctl::{CoreRegs, VcpuContext};
+use xen_abi::Bytes;
+use xen_abi::domctl::VcpuContext;
 use xen_abi::errno::Errno;
 use xen_abi::vcpu::{RunstateInfo, runstate};
-use xen_abi::{Bytes, Zeroed};
 
 use crate::memory::FrameRef;
 use crate::stats::Exits;
@@ -123,24 +123,7 @@ impl VcpuState {
         }
     }
 
-    /// Its registers, as the control domain sees them.
-    pub fn context(&self) -> VcpuContext {
-        let system = &self.machine.system;
-        let user_regs = CoreRegs {
-            x: *self.context.registers(),
-            pc64: system.elr_el2,
-            cpsr: system.spsr_el2,
-            spsr_el1: system.spsr_el1,
-            sp_el0: system.sp_el0,
-            sp_el1: system.sp_el1,
-            elr_el1: system.elr_el1,
-            ..CoreRegs::new_zeroed()
-        };
-        let (sctlr, ttbcr) = (system.sctlr_el1, system.tcr_el1);
-        VcpuContext { flags: 0, pad: 0, user_regs, sctlr, ttbcr, ttbr0: system.ttbr0_el1, ttbr1: system.ttbr1_el1 }
-    }
-
-    /// Sets them.
+    /// Sets its registers as the control domain gives them.
     ///
     /// # Errors
     /// If they are not those of a vCPU in AArch64 state at EL1 or EL0.

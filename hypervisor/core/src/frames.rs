@@ -63,18 +63,8 @@ pub struct Extent {
 
 impl Extent {
     /// What was kept as an address, by one who owns it.
-    pub(crate) const fn kept(base: Pa, order: Order) -> Self {
+    pub const fn kept(base: Pa, order: Order) -> Self {
         Self { base, order }
-    }
-
-    /// What [`FramePool::claim`] made somebody's.
-    pub const fn of_claimed(base: Pa, order: Order) -> Self {
-        Self::kept(base, order)
-    }
-
-    /// A page that was kept as a table's address.
-    pub const fn of_table(table: Pa) -> Self {
-        Self::kept(table, Order::Page)
     }
 
     /// The same memory in parts of an order that is not larger.

@@ -137,7 +137,7 @@ impl FrameRef {
 
     /// Puts the reference into a map, which keeps it as an address.
     pub(super) fn into_extent(self) -> Extent {
-        Extent::of_table(core::mem::ManuallyDrop::new(self).base())
+        Extent::kept(core::mem::ManuallyDrop::new(self).base(), Order::Page)
     }
 
     /// The page's address.
@@ -159,7 +159,7 @@ impl Drop for FrameRef {
     fn drop(&mut self) {
         let base = self.base();
         if with_pools(|pools| pools.frames.unshare(base)) {
-            scrub_and_free(None, Extent::of_table(base), Content::Ready);
+            scrub_and_free(None, Extent::kept(base, Order::Page), Content::Ready);
         }
     }
 }

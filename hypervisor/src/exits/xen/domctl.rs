@@ -58,9 +58,7 @@ impl Session<'_> {
         let domain = self.domain_for(Action::Control, call.domain)?;
         let is_self = domain.id == self.domain.id;
         match call.cmd {
-            op::DESTROYDOMAIN | op::PAUSEDOMAIN | op::SETVCPUCONTEXT | op::GETVCPUCONTEXT if is_self => {
-                return Err(Errno::EINVAL);
-            }
+            op::DESTROYDOMAIN | op::PAUSEDOMAIN | op::SETVCPUCONTEXT if is_self => return Err(Errno::EINVAL),
             op::DESTROYDOMAIN => return Ok(destroy(&domain)),
             op::PAUSEDOMAIN => domain.pause(),
             op::UNPAUSEDOMAIN => domain.unpause(),
@@ -69,7 +67,6 @@ impl Session<'_> {
                 domain.memory.lock().allow(part::<MaxMem>(&call.u).max_memkb.saturating_mul(1024) & !(PAGE_SIZE - 1))
             }
             op::SETVCPUCONTEXT => self.set_vcpu_context(&domain, &part(&call.u))?,
-            op::GETVCPUCONTEXT => self.get_vcpu_context(&domain, &part(&call.u))?,
             op::GETVCPUINFO => {
                 let info = vcpu_info(&domain, part(&call.u))?;
                 put(&mut call.u, &info);
@@ -202,13 +199,6 @@ impl Session<'_> {
             machine().start(domain, vcpu.slot);
         }
         Ok(())
-    }
-
-    fn get_vcpu_context(&self, domain: &Domain, asked: &VcpuContextOp) -> Result<(), Errno> {
-        let vcpu = domain.vcpus.get(asked.vcpu as usize).ok_or(Errno::EINVAL)?;
-        let mut context = vcpu.state.try_lock().ok_or(Errno::EBUSY)?.context();
-        context.flags = u32::from(domain.power.lock().is_on(vcpu.id)) * VGCF_ONLINE;
-        self.write(asked.ctxt, &context)
     }
 }
 
