@@ -26,7 +26,7 @@ fn attack() -> Run {
 const LIMITS: [&str; 13] = [
     "hostile: ports for a peer: 1022, then Errno(28)",
     "hostile: ports to itself: 511, then Errno(28)",
-    "hostile: IPIs: 1022, then Errno(28)",
+    "hostile: IPIs: 1023, then Errno(28)",
     "hostile: virtual interrupts: 28",
     "hostile: ports to a stranger: Err(Errno(1))",
     "hostile: ports to nobody: Err(Errno(3))",

@@ -10,10 +10,8 @@ use mote_tools::workspace;
 type Place = (&'static str, usize, &'static str);
 
 /// Where a number becomes a domain.
-const LOOK_UPS: [Place; 6] = [
-    ("boot.rs", 1, "what the configuration says"),
-    ("builder.rs", 2, "what the configuration says"),
-    ("domain/pv.rs", 1, "the other end of a port, which was connected under the policy"),
+const LOOK_UPS: [Place; 4] = [
+    ("domain/pv.rs", 2, "whether a peer is still there, and the other end of a port, which was connected under the policy"),
     ("exits/xen.rs", 1, "`find_domain`, see below"),
     ("exits/xen/events.rs", 1, "the other end of a port, which was connected under the policy"),
     ("exits/xen/grants.rs", 1, "the granter of a mapping that was made under the policy"),

@@ -190,7 +190,9 @@ impl Console {
     /// Gives what is typed to the next: from the hypervisor to the first guest, from each guest to the one behind it, and
     /// from the last back to the hypervisor.
     pub fn move_focus(&mut self, wire: &mut impl Wire) {
-        let next = self.focus.map_or(0, |focus| self.channels.partition_point(|channel| channel.domain <= focus));
+        // The control domain is not one of them: it reads nothing.
+        let before = self.focus.unwrap_or(DomainId::CONTROL);
+        let next = self.channels.partition_point(|channel| channel.domain <= before);
         let channel = self.channels.get(next);
         self.focus = channel.map(|channel| channel.domain);
         let name = channel.map_or("the hypervisor", |channel| &channel.name);

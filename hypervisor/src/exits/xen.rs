@@ -114,6 +114,7 @@ impl Session<'_> {
             hypercall::HVM_OP => self.hvm_op(arguments),
             hypercall::DOMCTL => self.domctl(arguments[0]),
             hypercall::SYSCTL => self.sysctl(arguments[0]),
+            hypercall::PLATFORM_OP => self.read::<[u32; 2]>(arguments[0]).and(Err(Errno::EPERM)),
             // `PHYSDEV_OP` is one of those that are not there: no guest has a physical device.
             _ => Err(Errno::ENOSYS),
         }

@@ -25,8 +25,8 @@ const MODULES: [(&str, &[Layout]); 11] = [
 const NAMES: [(&str, &str); 16] = [
     ("domctl::BindPtIrq.spi", "u.spi.spi"),
     ("domctl::CoreRegs.x", "x0"),
-    ("domctl::SchedulerOp.weight", "u.d.credit2.weight"),
-    ("domctl::SchedulerOp.cap", "u.d.credit2.cap"),
+    ("domctl::SchedulerOp.weight", "u.credit2.weight"),
+    ("domctl::SchedulerOp.cap", "u.credit2.cap"),
     ("console::Ring.input", "in"),
     ("console::Ring.output", "out"),
     ("event_channel::Status.peer", "u.virq"),
