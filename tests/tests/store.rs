@@ -9,7 +9,8 @@ fn end(name: &str, properties: &str) -> Guest {
 #[test]
 fn the_two_ends_of_a_device_find_each_other() {
     let front = end("front", "xen,enhanced; interface { compatible = \"mote,vif\"; };");
-    let back = end("back", "xen,enhanced; mote,driver;");
+    // In whole blocks, as devices need it.
+    let back = end("back", "xen,enhanced; mote,driver;").memory(4096);
     let run = boot(&[front, back], &machine(2, 512), Until::AllEnded);
     run.assert_finished("front", "storetest: front ok");
     run.assert_finished("back", "storetest: back ok");
