@@ -11,7 +11,11 @@ type Place = (&'static str, usize, &'static str);
 
 /// Where a number becomes a domain.
 const LOOK_UPS: [Place; 4] = [
-    ("domain/pv.rs", 2, "whether a peer is still there, and the other end of a port, which was connected under the policy"),
+    (
+        "domain/pv.rs",
+        2,
+        "whether a peer is still there, and the other end of a port, which was connected under the policy",
+    ),
     ("exits/xen.rs", 1, "`find_domain`, see below"),
     ("exits/xen/events.rs", 1, "the other end of a port, which was connected under the policy"),
     ("exits/xen/grants.rs", 1, "the granter of a mapping that was made under the policy"),

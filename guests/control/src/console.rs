@@ -59,9 +59,12 @@ impl Console {
     /// Passes on what was typed for it, as far as it has read what was typed before.
     fn pass_on(&self) {
         let mut part = [0; PART];
-        let room = self.ring.room().min(PART);
-        let typed = part.get_mut(..room).map_or(Ok(0), |part| domains::typed(self.domain, part)).unwrap_or(0);
-        if typed > 0 {
+        loop {
+            let room = self.ring.room().min(PART);
+            let typed = part.get_mut(..room).map_or(Ok(0), |part| domains::typed(self.domain, part)).unwrap_or(0);
+            if typed == 0 {
+                return;
+            }
             self.ring.put(part.get(..typed).unwrap_or_default());
             let _ = self.port.notify();
         }

@@ -79,7 +79,11 @@ async fn ask(network: &Network, server: core::net::Ipv4Addr, bytes: u64) {
         left -= len as u64;
     }
     let nanoseconds = began.elapsed().as_nanos().max(1);
-    println!("netload: {} bytes, {wrong} wrong, {nanoseconds} ns, {} ns per KiB", bytes - left, nanoseconds * 1024 / u128::from(bytes));
+    println!(
+        "netload: {} bytes, {wrong} wrong, {nanoseconds} ns, {} ns per KiB",
+        bytes - left,
+        nanoseconds * 1024 / u128::from(bytes)
+    );
     stream.close();
     executor::sleep(core::time::Duration::from_millis(10)).await;
 }

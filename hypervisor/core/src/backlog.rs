@@ -7,12 +7,8 @@ use alloc::collections::VecDeque;
 pub struct Backlog(VecDeque<u8>);
 
 impl Backlog {
-    const ROOM: usize = 64;
-
-    /// None.
-    pub fn new() -> Self {
-        Self(VecDeque::with_capacity(Self::ROOM))
-    }
+    /// As many as a console ring holds.
+    const ROOM: usize = 1024;
 
     /// One more.
     pub fn push(&mut self, byte: u8) {
@@ -36,11 +32,11 @@ mod tests {
     use super::*;
     #[test]
     fn what_has_no_room_is_lost() {
-        let mut backlog = Backlog::new();
-        (0..100).for_each(|byte| backlog.push(byte));
-        let mut into = [0; 40];
-        assert_eq!((backlog.take(&mut into), into[39]), (40, 39));
-        assert_eq!((backlog.take(&mut into), into[23]), (24, 63));
+        let mut backlog = Backlog::default();
+        (0..2000).for_each(|number: u32| backlog.push(number as u8));
+        let mut into = [0; 1000];
+        assert_eq!((backlog.take(&mut into), into[999]), (1000, 999_u32 as u8));
+        assert_eq!((backlog.take(&mut into), into[23]), (24, 1023_u32 as u8));
         assert_eq!(backlog.take(&mut into), 0);
     }
 }

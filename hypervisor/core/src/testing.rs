@@ -43,11 +43,6 @@ impl Node {
         self
     }
 
-    pub fn without(mut self, name: &str) -> Self {
-        self.properties.retain(|(known, _)| *known != name);
-        self
-    }
-
     pub fn module(mut self, kind: &'static str, reg: Vec<u8>) -> Self {
         self.modules.push((kind, reg));
         self
