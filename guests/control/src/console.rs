@@ -49,9 +49,10 @@ impl Console {
             if length == 0 {
                 return false;
             }
+            // At once: a guest that hears of it when it has seen it already takes the event for one without a reason.
+            let _ = self.port.notify();
             // A guest that is gone needs no console.
             let _ = domains::print(self.domain, part.get(..length).unwrap_or_default());
-            let _ = self.port.notify();
         }
         true
     }
