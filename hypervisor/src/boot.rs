@@ -40,8 +40,11 @@ fn prepare(device_tree: u64, entered: u64) {
     let control = Control { modules, machine_tree };
     let ram_bytes = description.ram.iter().map(|bank| bank.size()).sum();
     let (heap, for_domains) = memory::heap_for(ram_bytes);
-    let taken = control.modules.all.iter().chain(&reserved).chain([&control.machine_tree]);
-    start_platform(&description, free_behind(heap, taken));
+    let all_taken = control.modules.all.iter().chain(&reserved).chain([&control.machine_tree]);
+    let behind = PaRange::new(Pa(image::region().end as u64), heap as u64);
+    let is_free = behind.is_some_and(|behind| !{ all_taken }.any(|taken| taken.overlaps(behind)));
+    assert!(is_free, "there is no room for the heap");
+    start_platform(&description, heap);
     // EL2's own is more by now.
     let reserved = reserved.iter().copied().chain(own_memory()).chain(control.kept());
     memory::init(&description.ram, reserved, for_domains)
@@ -64,13 +67,6 @@ fn start_console(tree: &Tree<'_>) -> Option<Uart> {
     uart::init(range(uart.registers)).ok()?;
     console::log(format_args!("Mote {} at EL2", env!("CARGO_PKG_VERSION")));
     Some(uart)
-}
-
-/// So many bytes, which lie behind EL2's own and are not taken.
-fn free_behind<'a>(bytes: usize, mut taken: impl Iterator<Item = &'a PaRange>) -> usize {
-    let range = PaRange::new(Pa(image::region().end as u64), bytes as u64);
-    assert!(range.is_some_and(|range| !taken.any(|taken| taken.overlaps(range))), "there is no room for the heap");
-    bytes
 }
 
 fn start_platform(description: &Description, heap: usize) {

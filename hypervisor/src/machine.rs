@@ -233,14 +233,6 @@ impl Machine {
         (activities, ticks)
     }
 
-    /// What one of them is doing, and for how many ticks it ran.
-    pub fn activity_of(&self, domain: &Domain, slot: VcpuSlot) -> (Activity, u64) {
-        self.with_schedule(|schedule, now| match schedule.is_of(slot, domain) {
-            true => schedule.scheduler.activity(slot, now),
-            false => (Activity::Offline, 0),
-        })
-    }
-
     /// Switches a domain's vCPU on.
     pub fn start(&self, domain: &Domain, slot: VcpuSlot) {
         self.with_schedule(|schedule, now| {

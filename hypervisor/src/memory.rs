@@ -169,13 +169,6 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// Where an IPA is, and how many bytes from there on are in one piece.
-    fn translate(&self, ipa: Ipa) -> Result<(Pa, u64)> {
-        let leaf = self.map.lookup(&self.tables, ipa).ok_or(MemoryError::BadAddress)?;
-        let size = leaf.order.size();
-        Ok((leaf.pa, size - ipa.0 % size))
-    }
-
     /// Lets the guest touch the leaf at `ipa`, scrubbed.
     ///
     /// # Errors
@@ -200,21 +193,6 @@ impl GuestMemory {
         let leaf = leaf.ok_or(MemoryError::BadAddress)?;
         self.make_ready(ipa, false)?;
         FrameRef::new(leaf.pa)
-    }
-
-    /// Bytes of tables that it may have.
-    pub const fn tables_bytes(&self) -> u64 {
-        self.map.table_bytes() + self.tables.left * PAGE_SIZE
-    }
-
-    /// Lets it have so many bytes of tables.
-    ///
-    /// # Errors
-    /// If it has more, or they are not whole pages.
-    pub fn allow_tables(&mut self, bytes: u64) -> Result {
-        let left = bytes.checked_sub(self.map.table_bytes()).filter(|left| left.is_multiple_of(PAGE_SIZE));
-        self.tables.left = left.ok_or(MemoryError::BadAddress)? / PAGE_SIZE;
-        Ok(())
     }
 
     /// Pages that the domain has, and may have.
@@ -357,8 +335,8 @@ impl GuestMemory {
     /// # Errors
     /// If nothing is mapped there.
     pub fn flush(&self, from: Ipa, length: usize) -> Result {
-        let (at, _) = self.translate(from)?;
-        memory::flush(at.0, length).map_err(|_| MemoryError::BadAddress)
+        let leaf = self.map.lookup(&self.tables, from).ok_or(MemoryError::BadAddress)?;
+        memory::flush(leaf.pa.0, length).map_err(|_| MemoryError::BadAddress)
     }
 
     /// The last frame that anything was ever mapped at.

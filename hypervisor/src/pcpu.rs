@@ -27,7 +27,7 @@ pub const VIRTUAL_TIMER: IntId = IntId::new(TIMER_VIRTUAL_INTID).expect("a PPI")
 pub const PHYSICAL_TIMER: IntId = IntId::new(TIMER_PHYSICAL_INTID).expect("a PPI");
 
 /// A time of the physical counter as guests' records have it.
-fn nanoseconds(ticks: u64) -> u64 {
+pub fn nanoseconds(ticks: u64) -> u64 {
     mote_core::timer::nanoseconds(ticks, timer::frequency())
 }
 

@@ -25,17 +25,14 @@ pub enum ExitReason {
     Other,
 }
 
-/// How many reasons there are.
-const REASONS: usize = EXIT_REASONS.len();
-
 /// Exits by reason.
 #[derive(Clone, Copy, Debug)]
-pub struct Exits([u64; REASONS]);
+pub struct Exits([u64; EXIT_REASONS.len()]);
 
 impl Exits {
     /// None yet.
     pub const fn new() -> Self {
-        Self([0; REASONS])
+        Self([0; EXIT_REASONS.len()])
     }
 
     /// Counts one.
@@ -44,7 +41,7 @@ impl Exits {
     }
 
     /// How many there were for each of [`EXIT_REASONS`].
-    pub const fn all(&self) -> [u64; REASONS] {
+    pub const fn all(&self) -> [u64; EXIT_REASONS.len()] {
         self.0
     }
 

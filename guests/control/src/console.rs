@@ -45,12 +45,14 @@ impl Console {
     pub fn show(&self) -> bool {
         let mut part = [0; PART];
         for _ in 0..TURN {
-            let length = self.ring.take(&mut part);
+            let (length, may_wait) = self.ring.take(&mut part);
             if length == 0 {
                 return false;
             }
-            // At once: a guest that hears of it when it has seen it already takes the event for one without a reason.
-            let _ = self.port.notify();
+            // Not without need: an event that comes while nobody has the console open is one that Linux never ends.
+            if may_wait {
+                let _ = self.port.notify();
+            }
             // A guest that is gone needs no console.
             let _ = domains::print(self.domain, part.get(..length).unwrap_or_default());
         }

@@ -3,7 +3,7 @@
 //! The four counters and all bytes are the guest's to change at any time: each is read once for each pass, and a pass moves no
 //! more bytes than a ring holds.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{Ordering, fence};
 
 use crate::ring::Shared;
 
@@ -25,8 +25,9 @@ impl<P: Shared> Console<P> {
         Self(page)
     }
 
-    /// Takes what the guest has written, and as much as `into` has room for; returns how many bytes that were.
-    pub fn take(&self, into: &mut [u8]) -> usize {
+    /// Takes what the guest has written, and as much as `into` has room for; returns how many bytes that were, and whether the guest may
+    /// have found the ring full, so that it waits for an event.
+    pub fn take(&self, into: &mut [u8]) -> (usize, bool) {
         let produced = self.counter(OUT_PROD);
         // Of more than the ring holds the last are there.
         let written = produced.wrapping_sub(self.counter(OUT_CONS)).min(OUT_SIZE);
@@ -36,7 +37,9 @@ impl<P: Shared> Console<P> {
             *place = self.byte(OUTPUT + (consumed.wrapping_add(index) % OUT_SIZE) as usize);
         }
         self.0.word(OUT_CONS).store(consumed.wrapping_add(count as u32), Ordering::Release);
-        count
+        // Whatever the guest writes from now on it writes knowing that there is room.
+        fence(Ordering::SeqCst);
+        (count, count > 0 && self.counter(OUT_PROD).wrapping_sub(consumed) >= OUT_SIZE)
     }
 
     /// How many bytes [`Self::put`] has room for.
@@ -104,9 +107,9 @@ mod tests {
         for turn in 0..100_u8 {
             let text = [turn; 250];
             write(&page, &text);
-            assert_eq!(console.take(&mut into), 250);
+            assert_eq!(console.take(&mut into), (250, false));
             assert_eq!(into[..250], text);
-            assert_eq!(console.take(&mut into), 0);
+            assert_eq!(console.take(&mut into), (0, false));
         }
     }
 
@@ -117,7 +120,7 @@ mod tests {
         page.0[OUT_PROD / 4].store(0xffff_ff00, Ordering::Relaxed);
         page.0[OUT_CONS / 4].store(0x1234, Ordering::Relaxed);
         let mut into = [0; 4096];
-        assert_eq!(console.take(&mut into), 2048);
+        assert_eq!(console.take(&mut into), (2048, true));
         page.0[IN_PROD / 4].store(7, Ordering::Relaxed);
         page.0[IN_CONS / 4].store(9, Ordering::Relaxed);
         assert_eq!(console.room(), 0);

@@ -21,18 +21,12 @@ pub mod op {
     pub const MAX_MEM: u32 = 11;
     /// [`super::VcpuContextOp`]
     pub const SETVCPUCONTEXT: u32 = 12;
-    /// [`super::VcpuContextOp`]
-    pub const GETVCPUCONTEXT: u32 = 13;
-    /// [`super::GetVcpuInfo`]
-    pub const GETVCPUINFO: u32 = 14;
     /// A number of vCPUs, which the domain must have been created for.
     pub const MAX_VCPUS: u32 = 15;
     /// [`super::SchedulerOp`]
     pub const SCHEDULER_OP: u32 = 16;
     /// A handle of 16 bytes.
     pub const SETDOMAINHANDLE: u32 = 17;
-    /// [`super::IrqPermission`]
-    pub const IRQ_PERMISSION: u32 = 19;
     /// [`super::IomemPermission`]
     pub const IOMEM_PERMISSION: u32 = 20;
     /// Nothing on Arm, whose hypercalls need no page.
@@ -43,12 +37,6 @@ pub mod op {
     pub const MEMORY_MAPPING: u32 = 39;
     /// [`super::BindPtIrq`]
     pub const UNBIND_PT_IRQ: u32 = 48;
-    /// First frame and number of frames whose caches are to be written back.
-    pub const CACHEFLUSH: u32 = 71;
-    /// Bytes for its tables.
-    pub const GET_PAGING_MEMPOOL_SIZE: u32 = 85;
-    /// Bytes for its tables.
-    pub const SET_PAGING_MEMPOOL_SIZE: u32 = 86;
 }
 
 /// What a domain is to be (`XEN_DOMCTL_CDF_*`).
@@ -135,14 +123,10 @@ wire! {
     /// `struct vcpu_guest_context`: whether a vCPU is online, and its registers.
     VcpuContext { flags: u32, pad: u32, user_regs: CoreRegs, sctlr: u64, ttbcr: u64, ttbr0: u64, ttbr1: u64 }
 
-    /// `struct xen_domctl_getvcpuinfo`: what a vCPU is doing, nanoseconds that it ran, and where.
-    GetVcpuInfo { vcpu: u32, online: u8, blocked: u8, running: u8, pad: u8, cpu_time: u64, cpu: u32, pad2: u32 }
 
     /// `struct xen_domctl_scheduler_op`: credit2's parameters: a weight, and a cap in percent of a pCPU.
     SchedulerOp { sched_id: u32, cmd: u32, weight: u16, cap: u16, pad: [u32; 3] }
 
-    /// `struct xen_domctl_irq_permission`: whether a domain may have a machine's interrupt.
-    IrqPermission { pirq: u32, allow_access: u8, pad: [u8; 3] }
 
     /// `struct xen_domctl_iomem_permission`: whether a domain may have pages of devices.
     IomemPermission { first_mfn: u64, nr_mfns: u64, allow_access: u8, pad: [u8; 7] }

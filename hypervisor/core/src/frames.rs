@@ -218,7 +218,7 @@ impl FramePool {
         blocks.resize_with(last - first, || Block::Whole(Frame::Reserved));
         let mut pool = Self { first, blocks, next_block: 0, next_split: 0 };
         for &range in ram {
-            pool.release(range)?;
+            pool.mark(range.base().0.div_ceil(PAGE_SIZE)..range.end().0 / PAGE_SIZE, Frame::Reserved, Frame::Free)?;
         }
         Ok(pool)
     }
@@ -235,6 +235,7 @@ impl FramePool {
     ///
     /// # Errors
     /// If the heap cannot hold the pool's own tables.
+    #[cfg(test)]
     pub fn release(&mut self, range: PaRange) -> Result {
         self.mark(range.base().0.div_ceil(PAGE_SIZE)..range.end().0 / PAGE_SIZE, Frame::Reserved, Frame::Free)
     }

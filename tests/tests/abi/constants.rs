@@ -132,16 +132,7 @@ fn window(name: &str, window: Window, c: &str) -> Vec<Question> {
 }
 
 fn console() -> Vec<Question> {
-    constants!(
-        console,
-        "CONSOLEIO_",
-        [
-            WRITE,
-            READ,
-            IN_SIZE = "sizeof(((struct xencons_interface *)0)->in)",
-            OUT_SIZE = "sizeof(((struct xencons_interface *)0)->out)",
-        ]
-    )
+    constants!(console, "CONSOLEIO_", [WRITE, READ])
 }
 
 #[rustfmt::skip]
@@ -292,9 +283,8 @@ fn control() -> Vec<Question> {
         ]),
         constants!(domctl::op, "XEN_DOMCTL_", [
             CREATEDOMAIN, DESTROYDOMAIN, PAUSEDOMAIN, UNPAUSEDOMAIN, GETDOMAININFO, MAX_MEM, SETVCPUCONTEXT,
-            GETVCPUCONTEXT, GETVCPUINFO, MAX_VCPUS, SCHEDULER_OP, SETDOMAINHANDLE, IRQ_PERMISSION, IOMEM_PERMISSION,
-            HYPERCALL_INIT, BIND_PT_IRQ, MEMORY_MAPPING, UNBIND_PT_IRQ, CACHEFLUSH, GET_PAGING_MEMPOOL_SIZE,
-            SET_PAGING_MEMPOOL_SIZE,
+            MAX_VCPUS, SCHEDULER_OP, SETDOMAINHANDLE, IOMEM_PERMISSION,
+            HYPERCALL_INIT, BIND_PT_IRQ, MEMORY_MAPPING, UNBIND_PT_IRQ, 
         ]),
         constants!(domctl::create, "XEN_DOMCTL_CDF_", [HVM, HAP, XS_DOMAIN]),
         constants!(domctl::info, "XEN_DOMINF_", [

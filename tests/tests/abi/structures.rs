@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use xen_abi::{Layout, console, domctl, event_channel, grant_table, hvm, memory, sched, sysctl, vcpu, version, xen};
+use xen_abi::{Layout, domctl, event_channel, grant_table, hvm, memory, sched, sysctl, vcpu, version, xen};
 
 use super::c::Question;
 use super::source::Declared;
 
-const MODULES: [(&str, &[Layout]); 11] = [
-    ("console", console::LAYOUTS),
+const MODULES: [(&str, &[Layout]); 10] = [
     ("domctl", domctl::LAYOUTS),
     ("event_channel", event_channel::LAYOUTS),
     ("grant_table", grant_table::LAYOUTS),
@@ -22,13 +21,11 @@ const MODULES: [(&str, &[Layout]); 11] = [
 ];
 
 /// Fields that C calls otherwise, because the name is a word of Rust's, says too little, or is a union's.
-const NAMES: [(&str, &str); 16] = [
+const NAMES: [(&str, &str); 14] = [
     ("domctl::BindPtIrq.spi", "u.spi.spi"),
     ("domctl::CoreRegs.x", "x0"),
     ("domctl::SchedulerOp.weight", "u.credit2.weight"),
     ("domctl::SchedulerOp.cap", "u.credit2.cap"),
-    ("console::Ring.input", "in"),
-    ("console::Ring.output", "out"),
     ("event_channel::Status.peer", "u.virq"),
     ("event_channel::Status.peer_port", "u.interdomain.port"),
     ("grant_table::CacheFlush.place", "a"),

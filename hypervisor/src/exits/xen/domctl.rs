@@ -8,17 +8,16 @@ use core::sync::atomic::Ordering;
 use mote_core::addr::PAGE_SIZE;
 use mote_core::console::Ready;
 use mote_core::grants::Limits;
-use mote_core::id::{DomainId, VcpuId};
+use mote_core::id::DomainId;
 use mote_core::p2m::IPA_BITS;
 use mote_core::sched::Activity;
 use mote_core::vpl011::Vpl011;
 use mote_platform::lock::Mutex;
-use mote_platform::timer;
 use xen_abi::Zeroed;
 use xen_abi::arch_arm::MAX_VCPUS;
 use xen_abi::domctl::{
-    ArchConfig, CreateDomain, Domctl, GetDomainInfo, GetVcpuInfo, INTERFACE_VERSION, MaxMem, SchedulerOp, VGCF_ONLINE,
-    VcpuContext, VcpuContextOp, create, info, op, sched,
+    ArchConfig, CreateDomain, Domctl, GetDomainInfo, INTERFACE_VERSION, MaxMem, SchedulerOp, VGCF_ONLINE, VcpuContext,
+    VcpuContextOp, create, info, op, sched,
 };
 use xen_abi::mote::{self, Connect, Describe, Join, Text, flags};
 
@@ -27,6 +26,7 @@ use crate::builder::{self, Specification};
 use crate::console::{self, Wire as Line};
 use crate::domain::{Domain, End};
 use crate::machine::machine;
+use crate::pcpu::nanoseconds;
 
 /// What a domain may have where its creator leaves it to us: fewer mappings than on Xen, where a domain that maps without end
 /// takes 16 MiB of the hypervisor's memory. A frame of mappings is 256 of them.
@@ -67,10 +67,6 @@ impl Session<'_> {
                 domain.memory.lock().allow(part::<MaxMem>(&call.u).max_memkb.saturating_mul(1024) & !(PAGE_SIZE - 1))
             }
             op::SETVCPUCONTEXT => self.set_vcpu_context(&domain, &part(&call.u))?,
-            op::GETVCPUINFO => {
-                let info = vcpu_info(&domain, part(&call.u))?;
-                put(&mut call.u, &info);
-            }
             op::MAX_VCPUS if part::<u32>(&call.u) as usize != domain.vcpus.len() => return Err(Errno::EINVAL),
             op::MAX_VCPUS | op::HYPERCALL_INIT => {}
             op::SCHEDULER_OP => {
@@ -81,8 +77,6 @@ impl Session<'_> {
             op::MEMORY_MAPPING => self.memory_mapping(&domain, &part(&call.u))?,
             op::BIND_PT_IRQ => self.bind_pt_irq(&domain, &part(&call.u))?,
             op::SETDOMAINHANDLE => *domain.handle.lock() = part(&call.u),
-            op::GET_PAGING_MEMPOOL_SIZE => put(&mut call.u, &domain.memory.lock().tables_bytes()),
-            op::SET_PAGING_MEMPOOL_SIZE => domain.memory.lock().allow_tables(part(&call.u))?,
             mote::op::DESCRIBE => self.describe(&domain, &part(&call.u))?,
             mote::op::JOIN => domain.join(&*self.domain_for(Action::Control, part::<Join>(&call.u).other)?)?,
             mote::op::CONNECT => self.connect(&domain, &part(&call.u))?,
@@ -245,21 +239,6 @@ pub(super) fn domain_info(domain: &Domain) -> GetDomainInfo {
     }
 }
 
-fn vcpu_info(domain: &Domain, asked: GetVcpuInfo) -> Result<GetVcpuInfo, Errno> {
-    let id = u8::try_from(asked.vcpu).map(VcpuId).map_err(|_| Errno::EINVAL)?;
-    let vcpu = domain.vcpus.get(usize::from(id.0)).ok_or(Errno::EINVAL)?;
-    let (activity, ticks) = machine().activity_of(domain, vcpu.slot);
-    let cpu = if let Activity::Running(pcpu) = activity { pcpu.0.into() } else { 0 };
-    Ok(GetVcpuInfo {
-        online: domain.power.lock().is_on(id).into(),
-        blocked: (activity == Activity::Blocked).into(),
-        running: matches!(activity, Activity::Running(_)).into(),
-        cpu_time: nanoseconds(ticks),
-        cpu,
-        ..asked
-    })
-}
-
 /// credit2's parameters. A weight of 0 leaves it as it is.
 fn schedule(domain: &Domain, asked: SchedulerOp) -> Result<SchedulerOp, Errno> {
     if asked.sched_id != sched::CREDIT2 {
@@ -273,8 +252,4 @@ fn schedule(domain: &Domain, asked: SchedulerOp) -> Result<SchedulerOp, Errno> {
         _ => return Err(Errno::EINVAL),
     }
     Ok(asked)
-}
-
-fn nanoseconds(ticks: u64) -> u64 {
-    mote_core::timer::nanoseconds(ticks, timer::frequency())
 }

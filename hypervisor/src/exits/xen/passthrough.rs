@@ -50,12 +50,10 @@ impl Session<'_> {
     /// `bind_pt_irq`: gives a domain an SPI of the machine under the same number. It keeps it as long as it is there: for
     /// `unbind_pt_irq` Xen has `EBUSY`.
     pub(super) fn bind_pt_irq(&self, target: &Arc<Domain>, asked: &BindPtIrq) -> Result<(), Errno> {
-        match asked.irq_type {
-            PT_IRQ_TYPE_SPI if asked.machine_irq == u32::from(asked.spi) => {
-                passthrough::bind(target, asked.machine_irq)
-            }
-            PT_IRQ_TYPE_SPI => Err(Errno::EINVAL),
-            _ => Err(Errno::EOPNOTSUPP),
+        match asked.irq_type == PT_IRQ_TYPE_SPI {
+            true if asked.machine_irq == u32::from(asked.spi) => passthrough::bind(target, asked.machine_irq),
+            true => Err(Errno::EINVAL),
+            false => Err(Errno::EOPNOTSUPP),
         }
     }
 }
