@@ -25,8 +25,6 @@ pub mod op {
     pub const MAX_VCPUS: u32 = 15;
     /// [`super::SchedulerOp`]
     pub const SCHEDULER_OP: u32 = 16;
-    /// A handle of 16 bytes.
-    pub const SETDOMAINHANDLE: u32 = 17;
     /// [`super::IomemPermission`]
     pub const IOMEM_PERMISSION: u32 = 20;
     /// Nothing on Arm, whose hypercalls need no page.

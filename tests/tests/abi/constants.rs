@@ -283,7 +283,7 @@ fn control() -> Vec<Question> {
         ]),
         constants!(domctl::op, "XEN_DOMCTL_", [
             CREATEDOMAIN, DESTROYDOMAIN, PAUSEDOMAIN, UNPAUSEDOMAIN, GETDOMAININFO, MAX_MEM, SETVCPUCONTEXT,
-            MAX_VCPUS, SCHEDULER_OP, SETDOMAINHANDLE, IOMEM_PERMISSION,
+            MAX_VCPUS, SCHEDULER_OP, IOMEM_PERMISSION,
             HYPERCALL_INIT, BIND_PT_IRQ, MEMORY_MAPPING, UNBIND_PT_IRQ, 
         ]),
         constants!(domctl::create, "XEN_DOMCTL_CDF_", [HVM, HAP, XS_DOMAIN]),

@@ -76,7 +76,6 @@ impl Session<'_> {
             op::IOMEM_PERMISSION => self.iomem_permission(&part(&call.u))?,
             op::MEMORY_MAPPING => self.memory_mapping(&domain, &part(&call.u))?,
             op::BIND_PT_IRQ => self.bind_pt_irq(&domain, &part(&call.u))?,
-            op::SETDOMAINHANDLE => *domain.handle.lock() = part(&call.u),
             mote::op::DESCRIBE => self.describe(&domain, &part(&call.u))?,
             mote::op::JOIN => domain.join(&*self.domain_for(Action::Control, part::<Join>(&call.u).other)?)?,
             mote::op::CONNECT => self.connect(&domain, &part(&call.u))?,
