@@ -120,6 +120,12 @@ impl Machine {
         [image, if self.displacement == 0 { 0..0 } else { linked }, tree, ramdisk]
     }
 
+    /// The physical address of what this domain sees at `address`: the same, unless it is in an image that lies elsewhere.
+    pub(crate) fn address(address: usize) -> usize {
+        let linked = boot::image_start()..boot::image_end();
+        MACHINE.get().filter(|_| linked.contains(&address)).map_or(address, |machine| machine.physical(address))
+    }
+
     /// The physical address of a linked one.
     pub(crate) fn physical(&self, linked: usize) -> usize {
         linked.wrapping_add(self.displacement)

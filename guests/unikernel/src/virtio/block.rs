@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::sync::atomic::{Ordering, fence};
 
 use bitflags::bitflags;
 use mote_blkback::{Command, Discarding, Disk, Finished, Geometry, INDIRECT_SEGMENTS};
@@ -144,6 +145,8 @@ pub struct Block {
     queue: Box<VirtQueue<Direct, QUEUE_SIZE>>,
     /// By their first descriptor. Boxed, because the device writes into them.
     flights: Vec<Option<Box<Flight>>>,
+    /// Whether there is something that the device was not told of.
+    untold: bool,
     /// What the device cannot do.
     refused: Vec<Finished>,
     geometry: Geometry,
@@ -165,7 +168,7 @@ impl Block {
         transport.finish_init();
         let serial = serial(&mut queue, &mut transport)?;
         let flights = (0..QUEUE_SIZE).map(|_| None).collect();
-        Ok(Self { transport, queue, flights, refused: Vec::new(), geometry, interrupt, serial })
+        Ok(Self { transport, queue, flights, untold: false, refused: Vec::new(), geometry, interrupt, serial })
     }
 
     /// Its name, of 20 bytes at most.
@@ -226,10 +229,16 @@ impl Disk for Block {
             return Err(flight.command);
         };
         *place = Some(flight);
+        self.untold = true;
         Ok(())
     }
 
     fn kick(&mut self) {
+        if !core::mem::take(&mut self.untold) {
+            return;
+        }
+        // The device says that it looks again, and then looks: what was added must be seen before it is asked.
+        fence(Ordering::SeqCst);
         if self.queue.should_notify() {
             self.transport.notify(QUEUE);
         }

@@ -10,13 +10,15 @@ use alloc::alloc::{alloc_zeroed, dealloc};
 use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::future::poll_fn;
+use core::ops::Range;
 use core::ptr::NonNull;
 use core::task::{Poll, Waker};
 
 use arm_gic::IntId;
+use fdt::node::FdtNode;
 use spin::Mutex;
+use virtio_drivers::transport::DeviceType;
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
-use virtio_drivers::transport::{DeviceType, Transport};
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
 use crate::{Machine, interrupts};
@@ -26,6 +28,7 @@ pub use net::Net;
 pub use virtio_drivers;
 
 /// Offsets of registers (virtio 1.2, 4.2.2).
+const DEVICE_ID: usize = 0x8;
 const INTERRUPT_STATUS: usize = 0x60;
 const INTERRUPT_ACK: usize = 0x64;
 
@@ -42,7 +45,7 @@ unsafe impl Hal for Direct {
             unsafe { alloc_zeroed(layout) }
         });
         match block.and_then(NonNull::new) {
-            Some(block) => (block.addr().get() as PhysAddr, block),
+            Some(block) => (block.expose_provenance().get() as PhysAddr, block),
             // The caller takes address 0 for a failure.
             None => (0, NonNull::dangling()),
         }
@@ -60,7 +63,7 @@ unsafe impl Hal for Direct {
     }
 
     unsafe fn share(buffer: NonNull<[u8]>, _: BufferDirection) -> PhysAddr {
-        buffer.addr().get() as PhysAddr
+        Machine::address(buffer.expose_provenance().get()) as PhysAddr
     }
 
     unsafe fn unshare(_: PhysAddr, _: NonNull<[u8]>, _: BufferDirection) {}
@@ -80,23 +83,41 @@ pub struct Device {
 
 /// The devices of type `wanted` that the device tree names, in its order. Ask once for each: there is one set of registers.
 pub fn devices(machine: &Machine, wanted: DeviceType) -> Vec<Device> {
-    let nodes = machine.tree().all_nodes();
-    let virtio =
-        nodes.filter(|node| node.compatible().is_some_and(|names| names.all().any(|name| name == "virtio,mmio")));
-    let device = |node: fdt::node::FdtNode<'_, 'static>| {
-        let registers = node.reg()?.next()?;
-        let header = NonNull::new(registers.starting_address as *mut VirtIOHeader)?;
-        // SAFETY: the device tree says that such a device is there, for this domain, and the type's devices are made once.
-        let transport = unsafe { MmioTransport::new(header, registers.size?) }.ok()?;
-        if transport.device_type() != wanted {
+    let device = |place: Place| {
+        let header = NonNull::new(place.registers.start as *mut VirtIOHeader)?;
+        // SAFETY: the device tree says that such a device is there, for this domain.
+        let kind = unsafe { ((place.registers.start + DEVICE_ID) as *const u32).read_volatile() };
+        // Looked at first: a transport resets its device when it is dropped, and somebody may be using this one.
+        if kind != wanted as u32 {
             return None;
         }
+        // SAFETY: as above, and the type's devices are made once.
+        let transport = unsafe { MmioTransport::new(header, place.registers.len()) }.ok()?;
+        Some(Device { transport, interrupt: Interrupt::new(place.interrupt, place.registers.start) })
+    };
+    places(machine).into_iter().filter_map(device).collect()
+}
+
+/// Where there may be a device.
+struct Place {
+    registers: Range<usize>,
+    interrupt: IntId,
+}
+
+/// What the device tree says. The tree is read to its end before anything is set up, which would read it again: iterators over it are
+/// large, and the stack is not.
+fn places(machine: &Machine) -> Vec<Place> {
+    let is_virtio =
+        |node: &FdtNode<'_, '_>| node.compatible().is_some_and(|names| names.all().any(|name| name == "virtio,mmio"));
+    let place = |node: FdtNode<'_, '_>| {
+        let region = node.reg()?.next()?;
+        let start = region.starting_address as usize;
         let (cells, _) = node.property("interrupts")?.value.as_chunks::<4>();
         let [_, number, ..] = cells else { return None };
-        let interrupt = Interrupt::new(IntId::spi(u32::from_be_bytes(*number)), registers.starting_address as usize);
-        Some(Device { transport, interrupt })
+        let interrupt = IntId::spi(u32::from_be_bytes(*number));
+        Some(Place { registers: start..start.checked_add(region.size?)?, interrupt })
     };
-    virtio.filter_map(device).collect()
+    machine.tree().all_nodes().filter(is_virtio).filter_map(place).collect()
 }
 
 /// What is known of a device's interrupt.

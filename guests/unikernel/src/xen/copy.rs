@@ -9,6 +9,7 @@ use xen_abi::xen::{domid, hypercall};
 use super::grants::GrantError;
 use super::hypercall::hypercall as raw;
 use super::page::SIZE;
+use crate::Machine;
 
 /// How many copies are made by one call.
 const AT_ONCE: usize = 64;
@@ -81,7 +82,8 @@ fn pieces(start: usize, len: usize) -> impl Iterator<Item = (usize, CopyEnd, usi
         let (before, here) = (done, start + done);
         let piece = (SIZE - here % SIZE).min(len - done);
         done += piece;
-        let ours = CopyEnd { place: (here / SIZE) as u64, domid: domid::SELF, offset: (here % SIZE) as u16, pad: 0 };
+        let frame = Machine::address(here) / SIZE;
+        let ours = CopyEnd { place: frame as u64, domid: domid::SELF, offset: (here % SIZE) as u16, pad: 0 };
         (piece != 0).then_some((before, ours, piece))
     })
 }
