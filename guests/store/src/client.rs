@@ -74,6 +74,12 @@ impl Client {
         Ok(self.number)
     }
 
+    /// Whether there are bytes that the ring had no room for yet, or that nobody has put there.
+    #[must_use]
+    pub fn has_more_to_send(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
     /// Nobody waits for the answer to this request any more.
     pub fn forget(&mut self, number: u32) {
         self.awaited.remove(&number);

@@ -23,8 +23,9 @@ use mote_protocols::blkif::SECTOR;
 
 use crate::executor::Spawner;
 use crate::xen::events::Port;
+use crate::xen::grants::Grant;
 use crate::xen::store::Store;
-use data::{Data, RingPage};
+use data::Data;
 
 /// What a disk is like. Sectors are of 512 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +66,7 @@ pub struct Disk(Rc<RefCell<State>>);
 
 /// What the handles and the connection share.
 struct State {
-    front: Front<RingPage>,
+    front: Front<Grant>,
     data: Data,
     port: Option<Rc<Port>>,
     geometry: Option<Geometry>,
@@ -187,7 +188,7 @@ impl Disk {
         Some(Request { disk: self, token: Some(token) })
     }
 
-    async fn ask(&self, ask: impl Fn(&mut Front<RingPage>) -> Option<Token>) -> Result<(), Error> {
+    async fn ask(&self, ask: impl Fn(&mut Front<Grant>) -> Option<Token>) -> Result<(), Error> {
         loop {
             let token = ask(&mut self.0.borrow_mut().front);
             if token.is_some() {

@@ -8,7 +8,6 @@ use mote_protocols::blkif::{PROTOCOL, info};
 use mote_protocols::ring::Broken;
 use mote_protocols::xenbus::State as Stage;
 
-use super::data::RingPage;
 use super::{Disk, Geometry};
 use crate::executor::{Either, either};
 use crate::xen::events::Port;
@@ -125,7 +124,7 @@ impl Link<'_> {
         {
             let mut state = self.disk.0.borrow_mut();
             let grants = state.data.grant(backend.domain).map_err(|_| Lost)?;
-            state.front.connect(RingPage(page), grants);
+            state.front.connect(page, grants);
             state.front.publish();
             state.port = Some(Rc::new(port));
             // There is a ring to ask in.

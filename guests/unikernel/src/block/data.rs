@@ -1,22 +1,10 @@
 //! Pages that the backend may read and write.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, Ordering};
-
-use mote_protocols::ring::Shared;
 
 use crate::xen::Errno;
 use crate::xen::grants::Grant;
 use crate::xen::page::{Page, SIZE};
-
-/// The page of a ring.
-pub struct RingPage(pub Grant);
-
-impl Shared for RingPage {
-    fn word(&self, offset: usize) -> &AtomicU32 {
-        self.0.page().word(offset)
-    }
-}
 
 /// A page for data: whose backend may use it, if any does.
 enum Sheet {
@@ -49,10 +37,10 @@ impl Sheet {
 }
 
 fn copy(page: &Page) -> Page {
+    let mut bytes = alloc::vec![0; SIZE];
+    page.read(&mut bytes);
     let copy = Page::new();
-    for offset in (0..SIZE).step_by(8) {
-        copy.double(offset).store(page.double(offset).load(Ordering::Relaxed), Ordering::Relaxed);
-    }
+    copy.write(&bytes);
     copy
 }
 
@@ -77,22 +65,12 @@ impl Data {
 
     /// Puts `bytes` into pages.
     pub fn write(&self, pages: &[u16], bytes: &[u8]) {
-        for (page, bytes) in self.pages(pages).zip(bytes.chunks(SIZE)) {
-            let (words, _) = bytes.as_chunks::<8>();
-            for (number, word) in words.iter().enumerate() {
-                page.double(number * 8).store(u64::from_ne_bytes(*word), Ordering::Relaxed);
-            }
-        }
+        self.pages(pages).zip(bytes.chunks(SIZE)).for_each(|(page, bytes)| page.write(bytes));
     }
 
     /// Takes bytes out of pages.
     pub fn read(&self, pages: &[u16], bytes: &mut [u8]) {
-        for (page, bytes) in self.pages(pages).zip(bytes.chunks_mut(SIZE)) {
-            let (words, _) = bytes.as_chunks_mut::<8>();
-            for (number, word) in words.iter_mut().enumerate() {
-                *word = page.double(number * 8).load(Ordering::Relaxed).to_ne_bytes();
-            }
-        }
+        self.pages(pages).zip(bytes.chunks_mut(SIZE)).for_each(|(page, bytes)| page.read(bytes));
     }
 
     fn pages(&self, numbers: &[u16]) -> impl Iterator<Item = &Page> {

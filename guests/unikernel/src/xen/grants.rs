@@ -146,6 +146,7 @@ impl Drop for Grant {
 }
 
 impl Shared for Grant {
+    #[inline]
     fn word(&self, offset: usize) -> &AtomicU32 {
         self.page().word(offset)
     }
@@ -250,6 +251,7 @@ impl Mapping {
 }
 
 impl Shared for Mapping {
+    #[inline]
     fn word(&self, offset: usize) -> &AtomicU32 {
         self.page().word(offset)
     }

@@ -3,6 +3,7 @@
 use alloc::alloc::{alloc_zeroed, handle_alloc_error};
 use alloc::boxed::Box;
 use core::alloc::Layout;
+use core::arch::asm;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use mote_protocols::ring::Shared;
@@ -20,6 +21,7 @@ pub const SIZE: usize = 4096;
 struct Content([AtomicU64; SIZE / 8]);
 
 impl Content {
+    #[inline]
     fn word(&self, offset: usize) -> &AtomicU32 {
         let double = &self.0[offset / 8];
         // SAFETY: half of an atomic, aligned, and there as long as the page is.
@@ -71,6 +73,7 @@ impl Page {
     /// # Panics
     /// If they are not in the page.
     #[must_use]
+    #[inline]
     pub fn double(&self, offset: usize) -> &AtomicU64 {
         &self.0.0[offset / 8]
     }
@@ -80,8 +83,21 @@ impl Page {
     /// # Panics
     /// If they are not in the page.
     #[must_use]
+    #[inline]
     pub fn word(&self, offset: usize) -> &AtomicU32 {
         self.0.word(offset)
+    }
+
+    /// Copies the page's first bytes into `bytes`, as many as there are of both.
+    pub fn read(&self, bytes: &mut [u8]) {
+        // SAFETY: no more than each has, and they are apart: one is borrowed alone.
+        unsafe { copy(self.0.0.as_ptr().cast(), bytes.as_mut_ptr(), bytes.len().min(SIZE)) };
+    }
+
+    /// Copies `bytes` to the page's beginning, as many as there are of both.
+    pub fn write(&self, bytes: &[u8]) {
+        // SAFETY: as above; the page's words are atomic, so that anybody may change them at any time.
+        unsafe { copy(bytes.as_ptr(), self.0.0.as_ptr().cast_mut().cast(), bytes.len().min(SIZE)) };
     }
 
     /// Has the hypervisor put frame `index` of `space` in the page's place; what was in it is gone.
@@ -172,5 +188,37 @@ impl Shared for Page {
 impl Default for Page {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Copies memory that another domain may be writing: by instructions that the compiler knows nothing of, so that it draws no
+/// conclusions from what they read.
+///
+/// # Safety
+///
+/// The memory must be there, and nothing in Rust but the caller may refer to `to`.
+pub(super) unsafe fn copy(from: *const u8, to: *mut u8, length: usize) {
+    const BLOCK: usize = 32;
+    let whole = length / BLOCK * BLOCK;
+    if whole > 0 {
+        // SAFETY: the caller promised the memory; the registers that are changed are declared.
+        unsafe {
+            asm!(
+                "2: ldp {a:q}, {b:q}, [{from}], #32",
+                "stp {a:q}, {b:q}, [{to}], #32",
+                "cmp {from}, {end}",
+                "b.ne 2b",
+                from = inout(reg) from => _,
+                to = inout(reg) to => _,
+                end = in(reg) from.wrapping_add(whole),
+                a = out(vreg) _,
+                b = out(vreg) _,
+                options(nostack),
+            );
+        }
+    }
+    for offset in whole..length {
+        // SAFETY: as above.
+        unsafe { to.add(offset).write(from.add(offset).read_volatile()) };
     }
 }

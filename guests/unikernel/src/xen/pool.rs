@@ -3,13 +3,12 @@
 use alloc::alloc::{alloc_zeroed, dealloc, handle_alloc_error};
 use alloc::vec::Vec;
 use core::alloc::Layout;
-use core::arch::asm;
 use core::ptr::NonNull;
 
 use xen_abi::errno::Errno;
 
 use super::grants::Reference;
-use super::page::SIZE;
+use super::page::{SIZE, copy};
 
 /// What the other domain may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,37 +96,5 @@ impl Drop for Pool {
             // SAFETY: it came from the heap with this layout, and nobody uses it any more.
             unsafe { dealloc(self.memory.as_ptr(), self.layout) };
         }
-    }
-}
-
-/// Copies memory that another domain may be writing: by instructions that the compiler knows nothing of, so that it draws no
-/// conclusions from what they read.
-///
-/// # Safety
-///
-/// The memory must be there, and nothing in Rust may refer to `to`.
-unsafe fn copy(from: *const u8, to: *mut u8, length: usize) {
-    const BLOCK: usize = 32;
-    let whole = length / BLOCK * BLOCK;
-    if whole > 0 {
-        // SAFETY: the caller promised the memory; the registers that are changed are declared.
-        unsafe {
-            asm!(
-                "2: ldp {a:q}, {b:q}, [{from}], #32",
-                "stp {a:q}, {b:q}, [{to}], #32",
-                "cmp {from}, {end}",
-                "b.ne 2b",
-                from = inout(reg) from => _,
-                to = inout(reg) to => _,
-                end = in(reg) from.wrapping_add(whole),
-                a = out(vreg) _,
-                b = out(vreg) _,
-                options(nostack),
-            );
-        }
-    }
-    for offset in whole..length {
-        // SAFETY: as above.
-        unsafe { to.add(offset).write(from.add(offset).read_volatile()) };
     }
 }

@@ -251,8 +251,10 @@ impl Ring {
 
     /// Moves bytes, and looks whether `found` finds what the task waits for.
     fn poll<T>(&self, context: &mut Context<'_>, found: impl Fn(&mut Client) -> Option<T>) -> Poll<Result<T, Error>> {
+        // A task that waits for other things as well looks here often, mostly for nothing: the ring is looked at when there is a reason.
+        let mut reason = self.client.borrow().has_more_to_send();
         loop {
-            if self.turn().is_err() {
+            if reason && self.turn().is_err() {
                 return Poll::Ready(Err(Error::Broken));
             }
             if let Some(value) = found(&mut self.client.borrow_mut()) {
@@ -262,6 +264,7 @@ impl Ring {
             if self.port.poll_event(context).is_pending() {
                 return Poll::Pending;
             }
+            reason = true;
         }
     }
 
