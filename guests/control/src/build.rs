@@ -112,7 +112,7 @@ pub fn build(
 
 fn create(definition: &Definition, wishes: Wishes, devices: &Devices) -> Result<u16, BuildError> {
     let interrupts = devices.interrupts.last().map_or(0, |last| (last + 1).saturating_sub(SPIS));
-    let arch = ArchConfig { nr_spis: interrupts.max(SPIS), ..ArchConfig::new_zeroed() };
+    let arch = ArchConfig { nr_spis: interrupts.max(SPIS).next_multiple_of(SPIS), ..ArchConfig::new_zeroed() };
     let asked = CreateDomain {
         flags: create::HVM | create::HAP,
         max_vcpus: definition.vcpus,
