@@ -19,7 +19,6 @@ mod disk;
 mod features;
 mod pages;
 mod request;
-mod stage;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -30,4 +29,3 @@ pub use disk::{Command, Discarding, Disk, Finished, Geometry};
 pub use features::{before_connection, on_connection, speaks_our_layouts};
 pub use pages::{Buffer, Page};
 pub use request::{INDIRECT_SEGMENTS, Part};
-pub use stage::{Next, next};

@@ -4,9 +4,7 @@
 mod disk;
 mod guest;
 
-use alloc::collections::BTreeSet;
 use alloc::rc::Rc;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 
@@ -16,13 +14,12 @@ use mote_unikernel::virtio::{Block, devices};
 use mote_unikernel::xen::store::Store;
 use mote_unikernel::{Machine, println};
 
+use crate::offers::{self, Purpose};
+
 /// Where the toolstack puts disks that this domain is to serve, below its own node.
 const DIRECTORY: &str = "backend/vbd";
 /// Disks that are served at most, of all guests together.
 const DISKS_MAX: usize = 128;
-
-/// What a disk is for: the guest's domain number, and the device's.
-type Purpose = (u16, u32);
 
 /// The disks that are not in use.
 #[derive(Clone)]
@@ -46,42 +43,13 @@ impl Shelf {
 pub async fn serve(machine: Machine, store: Store, spawner: Spawner<'static>) {
     let disks = devices(&machine, DeviceType::Block).into_iter().filter_map(|device| Block::new(device).ok()).collect();
     let shelf = Shelf(Rc::new(RefCell::new(disks)));
-    let served = Rc::new(RefCell::new(BTreeSet::new()));
-    let Ok(watch) = store.watch(DIRECTORY).await else { return };
-    while let Ok(path) = watch.next().await {
-        for purpose in purposes(&store, &path).await {
-            let room = served.borrow().len() < DISKS_MAX;
-            if !room || !served.borrow_mut().insert(purpose) {
-                continue;
+    let serve_one = |purpose: Purpose| {
+        let (store, shelf) = (store.clone(), shelf.clone());
+        async move {
+            if disk::serve(&store, &shelf, purpose).await.is_err() {
+                println!("disk {} of domain {}: gone", purpose.1, purpose.0);
             }
-            let (store, shelf, served) = (store.clone(), shelf.clone(), served.clone());
-            spawner.spawn(async move {
-                if disk::serve(&store, &shelf, purpose).await.is_err() {
-                    println!("disk {} of domain {}: gone", purpose.1, purpose.0);
-                }
-                served.borrow_mut().remove(&purpose);
-            });
         }
-    }
-}
-
-/// The disks that a change at `path` can be about.
-async fn purposes(store: &Store, path: &str) -> Vec<Purpose> {
-    let below = path.split_once(DIRECTORY).map_or("", |(_, below)| below);
-    let mut parts = below.split('/').filter(|part| !part.is_empty());
-    let (guest, device) = (parts.next(), parts.next());
-    let guests = match guest {
-        Some(guest) => Vec::from([String::from(guest)]),
-        None => store.directory(DIRECTORY).await.unwrap_or_default(),
     };
-    let mut found = Vec::new();
-    for guest in guests {
-        let devices = match device {
-            Some(device) => Vec::from([String::from(device)]),
-            None => store.directory(&alloc::format!("{DIRECTORY}/{guest}")).await.unwrap_or_default(),
-        };
-        let pairs = devices.iter().filter_map(|device| guest.parse().ok().zip(device.parse().ok()));
-        found.extend(pairs.take(DISKS_MAX));
-    }
-    found
+    offers::follow(&store, &spawner, DIRECTORY, DISKS_MAX, serve_one).await;
 }

@@ -25,8 +25,8 @@ pub enum Checksum {
 }
 
 /// A part of a frame: the beginning of a page.
-struct Fragment {
-    page: Box<Page>,
+pub(crate) struct Fragment {
+    pub(crate) page: Box<Page>,
     len: usize,
 }
 
@@ -60,6 +60,10 @@ impl Frame {
     /// Its pages.
     pub fn into_pages(self) -> impl Iterator<Item = Box<Page>> {
         core::iter::once(self.first).chain(self.rest.into_iter().map(|fragment| fragment.page))
+    }
+
+    pub(crate) fn into_parts(self) -> (Box<Page>, Vec<Fragment>) {
+        (self.first, self.rest)
     }
 
     /// Its length in bytes.

@@ -80,7 +80,9 @@ impl Pool {
 
     /// Takes a frame's pages back.
     pub fn give(&mut self, frame: Frame) {
-        self.free.extend(frame.into_pages());
+        let (first, rest) = frame.into_parts();
+        self.free.push(first);
+        self.free.extend(rest.into_iter().map(|fragment| fragment.page));
     }
 
     /// Takes a page back.

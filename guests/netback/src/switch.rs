@@ -66,6 +66,8 @@ pub struct Switch {
     ports: Vec<Option<Port>>,
     guests: BTreeMap<[u8; 6], usize>,
     learned: Table,
+    /// The guest that was sent to last: whoever sends to it once does so again.
+    last: Option<(Mac, usize)>,
 }
 
 impl Switch {
@@ -83,6 +85,7 @@ impl Switch {
         }
         let port = self.add(Port::Guest(identity))?;
         self.guests.insert(address, port);
+        self.last = None;
         Some(port)
     }
 
@@ -110,6 +113,7 @@ impl Switch {
             self.guests.remove(&identity.mac.0);
         }
         self.learned.forget(port);
+        self.last = None;
     }
 
     /// What is to become of a frame that begins with `head` and came in at port `from`, at `now` seconds.
@@ -130,12 +134,20 @@ impl Switch {
         if to.is_multicast() {
             return Verdict::All;
         }
-        let known = self.guests.get(&to.0).copied().or_else(|| self.learned.find(to, now));
-        match known {
+        match self.find_guest(to).or_else(|| self.learned.find(to, now)) {
             Some(port) if port == from => Verdict::Nowhere,
             Some(port) => Verdict::To(port),
             None => Verdict::Uplinks,
         }
+    }
+
+    fn find_guest(&mut self, mac: Mac) -> Option<usize> {
+        if let Some((_, port)) = self.last.filter(|(last, _)| *last == mac) {
+            return Some(port);
+        }
+        let port = *self.guests.get(&mac.0)?;
+        self.last = Some((mac, port));
+        Some(port)
     }
 
     /// The ports that a verdict names, but for `from`: the next from `start` on.

@@ -1,5 +1,7 @@
 //! Where the two ends of a device stand (`xenbus.h`): each writes its own into its `state` node.
 
+pub mod backend;
+
 /// `enum xenbus_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]

@@ -6,9 +6,10 @@ use alloc::rc::Rc;
 use alloc::string::String;
 
 use mote_blkback::{
-    Backend, Disk as _, Geometry, Limits, Next, Order, Turn, before_connection, next, on_connection, speaks_our_layouts,
+    Backend, Disk as _, Geometry, Limits, Order, Turn, before_connection, on_connection, speaks_our_layouts,
 };
 use mote_protocols::xenbus::State;
+use mote_protocols::xenbus::backend::{Next, next};
 use mote_unikernel::executor::{Either, either, yield_now};
 use mote_unikernel::println;
 use mote_unikernel::virtio::Block;
@@ -17,7 +18,8 @@ use mote_unikernel::xen::grants::Mapping;
 use mote_unikernel::xen::store::{Store, Watch};
 
 use super::guest::Guest;
-use super::{DIRECTORY, Purpose, Shelf};
+use super::{DIRECTORY, Shelf};
+use crate::offers::Purpose;
 
 /// Pages for data on its way, for each connection: 256 KiB.
 const PAGES: usize = 64;

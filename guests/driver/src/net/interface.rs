@@ -5,9 +5,9 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use mote_blkback::{Next, next};
 use mote_netback::{Agreement, Events, Identity, PortId, Queue, QueueKeys, before_connection};
 use mote_protocols::xenbus::State;
+use mote_protocols::xenbus::backend::{Next, next};
 use mote_unikernel::executor::{Either, Spawner, either};
 use mote_unikernel::println;
 use mote_unikernel::xen::events::Port;

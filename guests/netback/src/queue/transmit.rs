@@ -226,6 +226,10 @@ const fn part(request: &TxRequest, extras: u8) -> Part {
 
 /// A frame in which each part lies in one page, so that one copy is enough for it; small ones share a page.
 fn frame_for(parts: &[Part], pool: &mut Pool) -> Option<Frame> {
+    let total = parts.iter().map(|part| usize::from(part.len)).sum();
+    if total <= FIRST_MAX {
+        return pool.frame_of(total, core::iter::empty());
+    }
     let mut fragments: ArrayVec<usize, { SLOTS_MIN + 1 }> = ArrayVec::new();
     let (mut here, mut room) = (0, FIRST_MAX);
     for part in parts {
@@ -242,7 +246,7 @@ fn frame_for(parts: &[Part], pool: &mut Pool) -> Option<Frame> {
     fragments.push(here);
     if fragments.len() > SLOTS_MIN {
         // More than a frontend must take.
-        return pool.frame(fragments.iter().sum());
+        return pool.frame(total);
     }
     let (first, rest) = fragments.split_first()?;
     pool.frame_of(*first, rest.iter().copied())

@@ -1,8 +1,8 @@
-//! Where a disk's two ends stand in xenstore, and what the backend does next.
+//! What a backend does next, by where the two ends of a device stand.
 
-use mote_protocols::xenbus::State;
+use super::State;
 
-/// What the backend is to do about a disk.
+/// What a backend is to do about a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Nothing: it waits for the frontend or the toolstack.
@@ -20,7 +20,7 @@ pub enum Next {
 }
 
 /// What is to be done when the backend says that it is in state `own` and the frontend says `frontend`; `serving` is whether it does
-/// serve a ring, `there` whether the toolstack still has the disk.
+/// serve a ring, `there` whether the toolstack still has the device.
 ///
 /// A backend that has just begun finds the state of the one before it. If that one was connected, so is the frontend, which need not know
 /// that its ring is served by another now: the backend connects to it.
@@ -43,7 +43,7 @@ pub fn next(own: State, frontend: State, serving: bool, there: bool) -> Next {
         (State::Closed, State::Closed) if !serving => Next::Wait,
         (State::Closed, State::Unknown | State::Initialising) => Next::Offer,
         (State::Closed, _) => Next::Shut,
-        // A frontend that is gone: the toolstack will remove the disk.
+        // A frontend that is gone: the toolstack will remove the device.
         (State::Unknown, _) if serving => Next::Shut,
         (State::Unknown | State::InitWait | State::Reconfiguring | State::Reconfigured, _) => Next::Wait,
     }
@@ -51,8 +51,12 @@ pub fn next(own: State, frontend: State, serving: bool, there: bool) -> Next {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
     use State::*;
+    use std::string::ToString;
+    use std::vec::Vec;
 
     /// What backend and frontend do, one after the other, from these states on.
     fn play(mut own: State, frontend: &[State]) -> Vec<(Next, State)> {
@@ -66,7 +70,7 @@ mod tests {
                 Next::Connect => (Connected, true),
                 Next::Close => (Closing, false),
                 Next::Shut => (Closed, false),
-                Next::Forget => unreachable!("the disk is there"),
+                Next::Forget => unreachable!("the device is there"),
             };
             steps.push((step, own));
         }
@@ -74,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_is_offered_connected_closed_and_offered_again() {
+    fn a_device_is_offered_connected_closed_and_offered_again() {
         let frontend = [
             Initialising,
             Initialising,
