@@ -63,8 +63,8 @@ fn main(machine: Machine) {
     executor.spawn(network.run());
     executor.spawn(network.follow());
     executor.spawn(async {
-        let address = network.stack().configured().await.address();
-        println!("ready: http://{address}:{PORT}/");
+        let [a, b, c, d] = network.stack().configured().await.address().octets();
+        println!("ready: http://{a}.{b}.{c}.{d}:{PORT}/");
     });
     for _ in 0..CONNECTIONS {
         executor.spawn(answer(&listener, site));
@@ -111,7 +111,7 @@ impl Clock for Time {
 struct Site {
     name: String,
     /// None where nobody says it.
-    domain: Option<u32>,
+    domain: Option<u16>,
     requests: Cell<u64>,
 }
 

@@ -42,8 +42,20 @@ impl Fixed {
     pub fn read(address: &str, gateway: Option<&str>, name_server: Option<&str>) -> Option<Self> {
         let (ip, prefix) = address.split_once('/')?;
         let prefix: u8 = prefix.parse().ok().filter(|prefix| *prefix <= 32)?;
-        let one = |text: Option<&str>| text.map(str::parse::<Ipv4Addr>).transpose().ok();
-        let address = Ipv4Cidr::new(ip.parse().ok()?, prefix);
-        Some(Self { address, gateway: one(gateway)?, name_server: one(name_server)? })
+        let address = Ipv4Cidr::new(read(ip)?, prefix);
+        let gateway = gateway.map_or(Some(None), |text| read(text).map(Some))?;
+        let name_server = name_server.map_or(Some(None), |text| read(text).map(Some))?;
+        Some(Self { address, gateway, name_server })
     }
+}
+
+/// Reads four numbers with dots between them. The standard library's way accepts the same and takes a kilobyte.
+fn read(text: &str) -> Option<Ipv4Addr> {
+    let mut octets = [0; 4];
+    let mut parts = text.split('.');
+    for octet in &mut octets {
+        let digits = parts.next().filter(|digits| !digits.starts_with('+'))?;
+        *octet = digits.parse().ok()?;
+    }
+    parts.next().is_none().then_some(Ipv4Addr::from_octets(octets))
 }

@@ -1,6 +1,5 @@
 //! A domain's end of its ring.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -20,18 +19,20 @@ const EVENTS_MAX: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong;
 
+type Answer = Result<Vec<u8>, Error>;
+
 /// Requests under way, and what has come.
 // Private: an answer is kept only if somebody waits for it, and the indices are this end's own.
 #[derive(Debug)]
 pub struct Client {
     requests: u32,
     responses: u32,
-    outgoing: VecDeque<u8>,
+    outgoing: Vec<u8>,
     received: Vec<u8>,
     number: u32,
-    awaited: BTreeSet<u32>,
-    answers: BTreeMap<u32, Result<Vec<u8>, Error>>,
-    events: VecDeque<Event>,
+    /// The requests for whose answers somebody waits, with those that have come. Few at a time: in a list they take less code than in a tree.
+    awaited: Vec<(u32, Option<Answer>)>,
+    events: Vec<Event>,
 }
 
 impl Client {
@@ -42,12 +43,11 @@ impl Client {
         Self {
             requests,
             responses,
-            outgoing: VecDeque::new(),
+            outgoing: Vec::new(),
             received: Vec::new(),
             number: 0,
-            awaited: BTreeSet::new(),
-            answers: BTreeMap::new(),
-            events: VecDeque::new(),
+            awaited: Vec::new(),
+            events: Vec::new(),
         }
     }
 
@@ -68,9 +68,9 @@ impl Client {
         }
         self.number = self.number.wrapping_add(1);
         let header = Header { kind, request: self.number, transaction, length: length as u32 };
-        self.outgoing.extend(header.as_bytes());
-        parts.iter().for_each(|part| self.outgoing.extend(*part));
-        self.awaited.insert(self.number);
+        self.outgoing.extend_from_slice(header.as_bytes());
+        parts.iter().for_each(|part| self.outgoing.extend_from_slice(part));
+        self.awaited.push((self.number, None));
         Ok(self.number)
     }
 
@@ -82,19 +82,19 @@ impl Client {
 
     /// Nobody waits for the answer to this request any more.
     pub fn forget(&mut self, number: u32) {
-        self.awaited.remove(&number);
-        self.answers.remove(&number);
+        self.awaited.retain(|(known, _)| *known != number);
     }
 
     /// Takes the answer to a request, if it has come.
-    pub fn answer(&mut self, number: u32) -> Option<Result<Vec<u8>, Error>> {
-        self.answers.remove(&number)
+    pub fn answer(&mut self, number: u32) -> Option<Answer> {
+        let index = self.awaited.iter().position(|(known, answer)| *known == number && answer.is_some())?;
+        self.awaited.swap_remove(index).1
     }
 
     /// Takes the next event of the watch that has this token.
     pub fn event(&mut self, token: &[u8]) -> Option<Event> {
         let index = self.events.iter().position(|event| event.token == token)?;
-        self.events.remove(index)
+        Some(self.events.remove(index))
     }
 
     /// Forgets what waits for a watch that is no more.
@@ -112,8 +112,7 @@ impl Client {
         }
         let before = (self.requests, self.responses);
         while !self.outgoing.is_empty() {
-            let (front, _) = self.outgoing.as_slices();
-            let count = REQUEST_RING.put(page, &mut self.requests, front)?;
+            let count = REQUEST_RING.put(page, &mut self.requests, &self.outgoing)?;
             if count == 0 {
                 break;
             }
@@ -160,14 +159,13 @@ impl Client {
             let (Some(path), Some(token)) = (strings.next(), strings.next()) else { return };
             let event = Event { path: String::from_utf8_lossy(path).into(), token: token.into() };
             if self.events.len() < EVENTS_MAX && !self.events.contains(&event) {
-                self.events.push_back(event);
+                self.events.push(event);
             }
-        } else if self.awaited.remove(&header.request) {
-            let answer = match header.kind {
+        } else if let Some((_, answer)) = self.awaited.iter_mut().find(|(known, _)| *known == header.request) {
+            *answer = Some(match header.kind {
                 kind::ERROR => Err(Error::named(payload.split(|byte| *byte == 0).next().unwrap_or_default())),
                 _ => Ok(payload.to_vec()),
-            };
-            self.answers.insert(header.request, answer);
+            });
         }
     }
 }

@@ -1,7 +1,6 @@
 //! A request's body: where it ends, and chunks joined in place (RFC 9112, 7.1).
 
 use core::ops::Range;
-use core::str;
 
 use crate::head::{Framing, Refusal, number};
 
@@ -89,8 +88,8 @@ impl Reader {
 /// The length of a chunk's line with its end, and the length that it gives the chunk.
 fn chunk_line(rest: &[u8]) -> Result<Option<(usize, usize)>, Refusal> {
     let Some(length) = line_length(rest)? else { return Ok(None) };
-    let line = str::from_utf8(rest.get(..length - 2).unwrap_or_default()).map_err(|_| 400_u16)?;
-    let digits = line.split(';').next().unwrap_or_default().trim_end();
+    let line = rest.get(..length - 2).unwrap_or_default();
+    let digits = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii_end();
     Ok(Some((length, number(digits, 16)?)))
 }
 

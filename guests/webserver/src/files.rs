@@ -38,8 +38,9 @@ pub fn answer(files: &[File], request: &Request<'_>) -> Option<Response> {
         return Some(Response::empty(405).with("Allow", "GET, HEAD"));
     }
     let tag = file.tag();
-    let known = request.header("If-None-Match").unwrap_or_default();
-    let response = if known.split(',').any(|known| matches!(known.trim(), known if known == tag || known == "*")) {
+    let known = request.header("If-None-Match").unwrap_or_default().as_bytes();
+    let is_known = |known: &[u8]| known == tag.as_bytes() || known == b"*";
+    let response = if known.split(|byte| *byte == b',').any(|known| is_known(known.trim_ascii())) {
         Response::empty(304)
     } else {
         Response::new(200, file.kind, Body::Static(file.content))

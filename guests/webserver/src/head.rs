@@ -1,7 +1,5 @@
 //! A request's line and headers, and what they say of the rest (RFC 9112).
 
-use core::str;
-
 use httparse::{EMPTY_HEADER, Error, Header, Status};
 
 /// Headers that a request may have.
@@ -41,12 +39,12 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Option<Head>, Refusal> {
         return Err(400);
     }
     let keep_alive = match one("Connection")? {
-        Some(value) if lists(value, "close") => false,
-        Some(value) if lists(value, "keep-alive") => true,
+        Some(value) if lists(value, b"close") => false,
+        Some(value) if lists(value, b"keep-alive") => true,
         _ => modern,
     };
     let framing = framing(one("Transfer-Encoding")?, one("Content-Length")?, modern)?;
-    let expects_continue = modern && one("Expect")?.is_some_and(|value| value.eq_ignore_ascii_case("100-continue"));
+    let expects_continue = modern && one("Expect")?.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
     Ok(Some(Head { length, framing, keep_alive, expects_continue }))
 }
 
@@ -66,26 +64,26 @@ pub(crate) fn parse<'h, 'b>(
 }
 
 /// A header that may be there once: two of them are what request smuggling is made of.
-fn single<'b>(headers: &[Header<'b>], name: &str) -> Result<Option<&'b str>, Refusal> {
+fn single<'b>(headers: &[Header<'b>], name: &str) -> Result<Option<&'b [u8]>, Refusal> {
     let mut all = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
     match (all.next(), all.next()) {
         (None, _) => Ok(None),
-        (Some(header), None) => str::from_utf8(header.value).map(|value| Some(value.trim())).map_err(|_| 400),
+        (Some(header), None) => Ok(Some(header.value.trim_ascii())),
         _ => Err(400),
     }
 }
 
 /// Whether `word` is in a list separated by commas.
-fn lists(value: &str, word: &str) -> bool {
-    value.split(',').any(|item| item.trim().eq_ignore_ascii_case(word))
+fn lists(value: &[u8], word: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(word))
 }
 
-fn framing(encoding: Option<&str>, length: Option<&str>, modern: bool) -> Result<Framing, Refusal> {
+fn framing(encoding: Option<&[u8]>, length: Option<&[u8]>, modern: bool) -> Result<Framing, Refusal> {
     match (encoding, length) {
         (None, None) => Ok(Framing::Length(0)),
         (None, Some(length)) => number(length, 10).map(Framing::Length),
         (Some(encoding), None) if modern => {
-            if encoding.eq_ignore_ascii_case("chunked") {
+            if encoding.eq_ignore_ascii_case(b"chunked") {
                 Ok(Framing::Chunked)
             } else {
                 Err(501)
@@ -96,10 +94,13 @@ fn framing(encoding: Option<&str>, length: Option<&str>, modern: bool) -> Result
 }
 
 /// Digits and nothing else: no sign, no space.
-pub(crate) fn number(digits: &str, radix: u32) -> Result<usize, Refusal> {
-    if digits.is_empty() || !digits.chars().all(|digit| digit.is_digit(radix)) {
+pub(crate) fn number(digits: &[u8], radix: u8) -> Result<usize, Refusal> {
+    if digits.is_empty() {
         return Err(400);
     }
-    // What has too many digits is too long as well.
-    usize::from_str_radix(digits, radix).map_err(|_| 413)
+    digits.iter().try_fold(0_usize, |number, digit| {
+        let digit = char::from(*digit).to_digit(radix.into()).ok_or(400_u16)?;
+        // What has too many digits is too long as well.
+        number.checked_mul(radix.into()).and_then(|number| number.checked_add(digit as usize)).ok_or(413)
+    })
 }

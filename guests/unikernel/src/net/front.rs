@@ -77,7 +77,7 @@ impl Front {
         let device = store.watch(DEVICE).await?;
         loop {
             device.next().await?;
-            if let Ok(mac) = store.read_text(&format!("{DEVICE}/mac")).await {
+            if let Ok(mac) = store.read_text("device/vif/0/mac").await {
                 let mac = parse_mac(&mac).ok_or(Trouble::NoMac)?;
                 let store = store.clone();
                 return Ok(Self { store, mac, device, parted: Cell::new(false), waiting: Cell::new(None) });
@@ -169,18 +169,18 @@ impl Front {
         let link = Link::new(backend.domain).map_err(Trouble::Hypervisor)?;
         let [tx, rx] = link.references();
         let words = [
-            ("tx-ring-ref", tx),
-            ("rx-ring-ref", rx),
-            ("event-channel", link.port().number()),
-            ("request-rx-copy", 1),
-            ("feature-rx-notify", 1),
-            ("feature-sg", 1),
-            ("feature-gso-tcpv4", 1),
+            ("device/vif/0/tx-ring-ref", tx),
+            ("device/vif/0/rx-ring-ref", rx),
+            ("device/vif/0/event-channel", link.port().number()),
+            ("device/vif/0/request-rx-copy", 1),
+            ("device/vif/0/feature-rx-notify", 1),
+            ("device/vif/0/feature-sg", 1),
+            ("device/vif/0/feature-gso-tcpv4", 1),
         ];
         // The back end may look as soon as it is told.
         drop(network.link(Some(link)));
         for (name, value) in words {
-            self.store.write(&format!("{DEVICE}/{name}"), format!("{value}")).await?;
+            self.store.write(name, format!("{value}")).await?;
         }
         self.store.switch_state(DEVICE, State::Connected).await?;
         Ok(())
@@ -200,8 +200,8 @@ impl Front {
     }
 
     async fn backend(&self) -> Option<Backend> {
-        let path = self.store.read_text(&format!("{DEVICE}/backend")).await.ok()?;
-        let domain = self.store.read_as(&format!("{DEVICE}/backend-id")).await.ok()?;
+        let path = self.store.read_text("device/vif/0/backend").await.ok()?;
+        let domain = self.store.read_as("device/vif/0/backend-id").await.ok()?;
         Some(Backend { domain, path })
     }
 
