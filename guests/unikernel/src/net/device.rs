@@ -123,16 +123,16 @@ impl Link {
         result
     }
 
-    /// Lets the back end see what was put on the rings, and asks for an event if there is more. Says whether there is already.
-    fn settle(&mut self) -> bool {
+    /// Lets the back end see what was put on the rings, and asks for an event if there is more.
+    fn settle(&mut self) -> Settled {
         let wanted = [self.sender.publish(), self.receiver.publish()];
         if wanted.contains(&true) {
             // It is connected, or will look when it is.
             let _ = self.port.notify();
         }
-        let is_full = !self.sender.has_room(FRAME);
-        let has_more = self.receiver.ask();
-        has_more || is_full && self.sender.ask()
+        let can_send = self.can_send();
+        let has_more = self.receiver.ask() || !can_send && self.sender.ask();
+        Settled { has_more, can_send, is_broken: self.broken.is_some() }
     }
 }
 
@@ -141,6 +141,8 @@ impl Link {
 pub struct Settled {
     /// There is something to do already.
     pub has_more: bool,
+    /// A frame could be sent.
+    pub can_send: bool,
     /// The back end did what it must not do.
     pub is_broken: bool,
 }
@@ -160,9 +162,9 @@ impl NetFront {
     pub(super) fn settle(&mut self) -> Settled {
         let Some(link) = &mut self.link else { return Settled::default() };
         if link.broken.is_some() {
-            return Settled { has_more: false, is_broken: true };
+            return Settled { is_broken: true, ..Settled::default() };
         }
-        Settled { has_more: link.settle(), is_broken: false }
+        link.settle()
     }
 }
 

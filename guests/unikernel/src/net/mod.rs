@@ -29,6 +29,9 @@ use crate::xen::store::Store;
 pub use device::NetFront;
 pub use front::Trouble;
 
+/// How long to wait at least while nothing can be sent.
+const PAUSE: smoltcp::time::Duration = smoltcp::time::Duration::from_millis(10);
+
 /// The stack on the domain's network interface.
 pub type Stack = mote_net::Stack<NetFront>;
 /// A port of it at which connections come in.
@@ -76,10 +79,13 @@ impl Network {
             if settled.is_broken {
                 self.front.part();
             }
-            if settled.has_more || next.is_some_and(|next| next <= now()) {
+            let is_due = next.is_some_and(|next| next <= now());
+            if settled.has_more || is_due && settled.can_send {
                 yield_now().await;
                 continue;
             }
+            // What is due and cannot be sent is tried again when there may be room, or something else may be due.
+            let next = next.map(|next| next.max(if is_due { now() + PAUSE } else { next }));
             let deadline = next.map(|next| Instant::at(ticks(next)));
             either(either(self.event(), self.stack.work()), wait_until(deadline)).await;
         }
