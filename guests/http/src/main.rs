@@ -80,7 +80,7 @@ async fn find(machine: &Machine) -> Result<(Site, Network), Trouble> {
         Some(name) => name.to_owned(),
         None => store.read_text("name").await.unwrap_or_default(),
     };
-    let domain = store.read_as("domid").await.ok();
+    let domain = store.read_text("domid").await.ok().and_then(|domain| domain.parse().ok());
     Ok((Site { name, domain, requests: Cell::new(0) }, network))
 }
 

@@ -219,6 +219,8 @@ pub(crate) const LOW_AGAIN: usize = 63 << 30;
 pub(crate) const IMAGE_WINDOW: usize = 2 << 20;
 
 unsafe extern "C" {
+    #[cfg(feature = "terse")]
+    static __rodata_start: u8;
     static __image_end: u8;
     static __image_start: u8;
     static secondary_entry: u8;
@@ -237,4 +239,10 @@ pub(crate) fn image_end() -> usize {
 /// The linked address at which PSCI is to start a vCPU.
 pub(crate) fn secondary_start() -> usize {
     &raw const secondary_entry as usize
+}
+
+/// The linked addresses of the image's code.
+#[cfg(feature = "terse")]
+pub(crate) fn code() -> core::ops::Range<usize> {
+    image_start()..&raw const __rodata_start as usize
 }

@@ -131,3 +131,18 @@ fn report(frame: &Frame) -> ! {
     }
     power::crash()
 }
+
+/// Calls `found` with what lies on the stack and may be a return address, the innermost first: not all of them are.
+#[cfg(feature = "terse")]
+pub(crate) fn code_addresses(mut found: impl FnMut(usize)) {
+    /// Words that are looked at, and addresses that are told at most.
+    const WORDS: usize = 128;
+    const ADDRESSES: usize = 16;
+    let stack: *const usize;
+    // SAFETY: reads a register.
+    unsafe { core::arch::asm!("mov {}, sp", out(reg) stack, options(nomem, nostack, preserves_flags)) };
+    // SAFETY: the stack and, should it end before, what lies above it is memory. Nobody else writes to it now.
+    let words = (0..WORDS).map(|index| unsafe { stack.wrapping_add(index).read_volatile() });
+    let code = crate::boot::code();
+    words.filter(|word| code.contains(word) && word.is_multiple_of(4)).take(ADDRESSES).for_each(&mut found);
+}

@@ -83,10 +83,25 @@ extern "C" fn start(tree: usize, first_instruction: u64, displacement: usize) ->
 #[panic_handler]
 fn panic(info: &PanicInfo) -> ! {
     interrupts::mask();
-    let mut console = console::for_last_words();
+    say_why(info, &mut console::for_last_words());
+    power::crash()
+}
+
+#[cfg(not(feature = "terse"))]
+fn say_why(info: &PanicInfo, console: &mut console::Console) {
     match info.location() {
         Some(at) => console.line(format_args!("panic: {}, {at}", info.message())),
         None => console.line(format_args!("panic: {}", info.message())),
     }
-    power::crash()
+}
+
+/// Without what `info` has to say, nothing of it is in the image: a sixth less, in a guest with a network.
+#[cfg(feature = "terse")]
+fn say_why(_: &PanicInfo, console: &mut console::Console) {
+    use core::fmt::Write;
+    let _ = console.write_str("panic, with these addresses of code on the stack:");
+    exceptions::code_addresses(|address| {
+        let _ = write!(console, " {address:#x}");
+    });
+    let _ = console.write_str("\n");
 }

@@ -77,7 +77,7 @@ impl Front {
         let device = store.watch(DEVICE).await?;
         loop {
             device.next().await?;
-            if let Ok(mac) = store.read_text("device/vif/0/mac").await {
+            if let Some(mac) = get(store, DEVICE, "mac").await {
                 let mac = parse_mac(&mac).ok_or(Trouble::NoMac)?;
                 let store = store.clone();
                 return Ok(Self { store, mac, device, parted: Cell::new(false), waiting: Cell::new(None) });
@@ -169,21 +169,20 @@ impl Front {
         let link = Link::new(backend.domain).map_err(Trouble::Hypervisor)?;
         let [tx, rx] = link.references();
         let words = [
-            ("device/vif/0/tx-ring-ref", tx),
-            ("device/vif/0/rx-ring-ref", rx),
-            ("device/vif/0/event-channel", link.port().number()),
-            ("device/vif/0/request-rx-copy", 1),
-            ("device/vif/0/feature-rx-notify", 1),
-            ("device/vif/0/feature-sg", 1),
-            ("device/vif/0/feature-gso-tcpv4", 1),
+            ("tx-ring-ref", tx),
+            ("rx-ring-ref", rx),
+            ("event-channel", link.port().number()),
+            ("request-rx-copy", 1),
+            ("feature-rx-notify", 1),
+            ("feature-sg", 1),
+            ("feature-gso-tcpv4", 1),
         ];
         // The back end may look as soon as it is told.
         drop(network.link(Some(link)));
         for (name, value) in words {
-            self.store.write(name, format!("{value}")).await?;
+            self.set(name, &format!("{value}")).await?;
         }
-        self.store.switch_state(DEVICE, State::Connected).await?;
-        Ok(())
+        Ok(self.set("state", State::Connected.as_str()).await?)
     }
 
     /// Takes back what the back end had, as soon as it lets go.
@@ -200,8 +199,8 @@ impl Front {
     }
 
     async fn backend(&self) -> Option<Backend> {
-        let path = self.store.read_text("device/vif/0/backend").await.ok()?;
-        let domain = self.store.read_as("device/vif/0/backend-id").await.ok()?;
+        let path = get(&self.store, DEVICE, "backend").await?;
+        let domain = get(&self.store, DEVICE, "backend-id").await?.parse().ok()?;
         Some(Backend { domain, path })
     }
 
@@ -211,17 +210,28 @@ impl Front {
         Some((backend, watch))
     }
 
-    async fn state(&self, device: Option<&str>) -> State {
-        match device {
-            Some(device) => self.store.state(device).await.unwrap_or(State::Unknown),
-            None => State::Unknown,
-        }
+    /// Where the end in `directory` stands.
+    async fn state(&self, directory: Option<&str>) -> State {
+        let Some(directory) = directory else { return State::Unknown };
+        let state = get(&self.store, directory, "state").await;
+        state.map_or(State::Unknown, |state| State::parse(state.as_bytes()))
     }
 
     /// Says where this end stands. If that cannot be said, there is no device any more.
     async fn say(&self, state: State) {
-        let _ = self.store.switch_state(DEVICE, state).await;
+        let _ = self.set("state", state.as_str()).await;
     }
+
+    async fn set(&self, name: &str, value: &str) -> Result<(), Error> {
+        let path = format!("{DEVICE}/{name}");
+        self.store.write(&path, value).await
+    }
+}
+
+/// What stands at `name` in `directory`. One way to all that is read takes less code than one for each kind.
+async fn get(store: &Store, directory: &str, name: &str) -> Option<String> {
+    let path = format!("{directory}/{name}");
+    store.read_text(&path).await.ok()
 }
 
 /// Reads `00:16:3e:01:02:03`: an address that is one interface's.
