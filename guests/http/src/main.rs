@@ -28,7 +28,7 @@ mote_unikernel::entry!(main);
 const PORT: u16 = 80;
 /// Connections that are served at a time, and such as may wait for that.
 const CONNECTIONS: usize = 24;
-const BACKLOG: usize = 8;
+const BACKLOG: usize = 32;
 /// A request is small. An answer that fits is written in one go.
 const BUFFERS: Buffers = Buffers { receive: 2048, send: 6144 };
 const LIMITS: Limits = Limits {

@@ -89,7 +89,8 @@ impl<D: Device> Stack<D> {
         let more = inner.take_in();
         while inner.interface.poll_egress(now, &mut inner.device, &mut inner.sockets) != PollResult::None {}
         inner.follow_dhcp();
-        inner.backlogs.iter_mut().for_each(|backlog| backlog.look(&mut inner.sockets));
+        inner.replenish();
+        inner.backlogs.iter_mut().for_each(|backlog| backlog.wake(&inner.sockets));
         let reaped = inner.closing.reap(&mut inner.sockets, now);
         if more || inner.work {
             return Some(now);
@@ -193,12 +194,17 @@ impl<D: Device> Inner<D> {
     /// Takes packets in, and says whether there may be more.
     fn take_in(&mut self) -> bool {
         for _ in 0..BURST {
-            let taken = self.interface.poll_ingress_single(self.now, &mut self.device, &mut self.sockets);
-            if taken == PollIngressSingleResult::None {
-                return false;
+            match self.interface.poll_ingress_single(self.now, &mut self.device, &mut self.sockets) {
+                PollIngressSingleResult::None => return false,
+                PollIngressSingleResult::PacketProcessed => {}
+                PollIngressSingleResult::SocketStateChanged => self.replenish(),
             }
         }
         true
+    }
+
+    fn replenish(&mut self) {
+        self.backlogs.iter_mut().for_each(|backlog| backlog.replenish(&mut self.sockets));
     }
 
     #[cfg(feature = "dhcp")]

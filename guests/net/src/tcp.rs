@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 use core::future::poll_fn;
-use core::mem::{self, ManuallyDrop};
+use core::mem::ManuallyDrop;
 use core::net::Ipv4Addr;
 use core::task::{Poll, Waker};
 
@@ -75,8 +75,8 @@ pub struct Listener<'s, D> {
 }
 
 impl<'s, D: Device> Listener<'s, D> {
-    /// Port `port`; connections get `buffers`. So many as `backlog` says may wait until somebody accepts them: who comes
-    /// while they all do is refused.
+    /// Port `port`; connections get `buffers`. So many as `backlog` says may be on their way to somebody who accepts them: who comes
+    /// while they all are is refused.
     ///
     /// # Errors
     /// There is a listener at the port, or it is 0.
@@ -85,9 +85,9 @@ impl<'s, D: Device> Listener<'s, D> {
             if port == 0 || inner.backlogs.iter().any(|backlog| backlog.port == port) {
                 return Err(Error::InUse);
             }
-            let waiting = Vec::new();
-            let sockets = (0..backlog).map(|_| listen(&mut inner.sockets, port, buffers)).collect();
-            inner.backlogs.push(Backlog { port, buffers, sockets, waiting });
+            let mut backlog = Backlog { port, buffers, limit: backlog, sockets: Vec::new(), waiting: Vec::new() };
+            backlog.replenish(&mut inner.sockets);
+            inner.backlogs.push(backlog);
             Ok(Self { stack, port })
         })
     }
@@ -122,39 +122,58 @@ impl<D> Drop for Listener<'_, D> {
     }
 }
 
+/// How many sockets listen, as long as the backlog is not full: one more for a moment in which nobody looks.
+const LISTENING: usize = 2;
+
 /// What a listener has ready: sockets that listen, and such as were found and not accepted yet.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     port: u16,
     buffers: Buffers,
+    /// How many sockets there may be.
+    limit: usize,
     sockets: Vec<SocketHandle>,
     /// Who accepts.
     waiting: Vec<Waker>,
 }
 
 impl Backlog {
-    /// Takes a connection that is there, and has another socket listen in its place.
+    /// Takes a connection that is there.
     fn take(&mut self, sockets: &mut SocketSet<'static>) -> Option<SocketHandle> {
-        let place = self.sockets.iter_mut().find(|handle| is_connected(sockets.get(**handle)))?;
-        let fresh = listen(sockets, self.port, self.buffers);
-        let handle = mem::replace(place, fresh);
+        let index = self.sockets.iter().position(|handle| is_connected(sockets.get(*handle)))?;
+        let handle = self.sockets.swap_remove(index);
         sockets.get_mut::<Socket<'_>>(handle).set_timeout(Some(PATIENCE));
+        self.replenish(sockets);
         Some(handle)
     }
 
-    /// Wakes as many of those who accept as there are connections, and has sockets listen again whose connection came to nothing.
-    pub(crate) fn look(&mut self, sockets: &mut SocketSet<'static>) {
-        for handle in &self.sockets {
-            let socket = sockets.get_mut::<Socket<'_>>(*handle);
-            if is_connected(socket) {
-                if let Some(waker) = self.waiting.pop() {
-                    waker.wake();
-                }
-            } else if matches!(socket.state(), State::Closed | State::TimeWait) {
-                // It is closed and the port is not 0.
-                let _ = socket.listen(self.port);
+    /// Has as many sockets listen as there should be. To be called whenever one was found, or the next would be refused.
+    pub(crate) fn replenish(&mut self, sockets: &mut SocketSet<'static>) {
+        let mut listening = 0;
+        self.sockets.retain(|handle| {
+            let state = sockets.get::<Socket<'_>>(*handle).state();
+            listening += usize::from(state == State::Listen);
+            // Those whose connection came to nothing are of no more use.
+            let is_spent = matches!(state, State::Closed | State::TimeWait) || listening > LISTENING;
+            if is_spent {
+                sockets.remove(*handle);
             }
+            !is_spent
+        });
+        while listening < LISTENING && self.sockets.len() < self.limit {
+            self.sockets.push(listen(sockets, self.port, self.buffers));
+            listening += 1;
         }
+    }
+
+    /// Wakes as many of those who accept as there are connections.
+    pub(crate) fn wake(&mut self, sockets: &SocketSet<'static>) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let found = self.sockets.iter().filter(|handle| is_connected(sockets.get(**handle))).count();
+        let left = self.waiting.len().saturating_sub(found);
+        self.waiting.drain(left..).for_each(Waker::wake);
     }
 }
 

@@ -219,6 +219,38 @@ fn connections_live_side_by_side_and_one_after_the_other() {
 }
 
 #[test]
+fn many_may_come_at_once_and_no_more_than_the_backlog_stay() {
+    let stacks = pair(usize::MAX, fixed(CLIENT));
+    let listener = Listener::bind(&stacks[0], 7, BUFFERS, 20).expect("a free port");
+    let (come, refused) = (Cell::new(0), Cell::new(0));
+    let client = async || {
+        match Stream::connect(&stacks[1], SERVER, 7, BUFFERS).await {
+            Ok(stream) => {
+                come.set(come.get() + 1);
+                core::mem::forget(stream);
+            }
+            Err(_) => refused.set(refused.get() + 1),
+        }
+        forever().await;
+    };
+    let mut tasks: Vec<Task<'_>> =
+        vec![Box::pin(poll_fn(|_| if come.get() + refused.get() == 30 { Poll::Ready(()) } else { Poll::Pending }))];
+    tasks.extend((0..30).map(|_| Box::pin(client()) as Task<'_>));
+    run(&stacks, tasks);
+    assert_eq!((come.get(), refused.get()), (20, 10));
+    run(
+        &stacks,
+        vec![Box::pin(async {
+            for _ in 0..20 {
+                listener.accept().await.close();
+            }
+        })],
+    );
+    let left = stacks[0].with(|inner| inner.sockets.iter().count());
+    assert!(left <= 16 + 2, "{left} sockets are left");
+}
+
+#[test]
 fn nobody_there_is_a_refusal() {
     let stacks = pair(usize::MAX, fixed(CLIENT));
     run(
