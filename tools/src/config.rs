@@ -47,9 +47,16 @@ pub struct Control {
     pub memory: u64,
 }
 
+impl Control {
+    /// Memory in bytes unless said, and where there is a driver domain: then images can be sent to it.
+    pub const USUAL: u64 = 2 << 20;
+    /// See [`Control::USUAL`].
+    pub const WITH_NETWORK: u64 = 8 << 20;
+}
+
 impl Default for Control {
     fn default() -> Self {
-        Self { node: None, memory: 2 << 20 }
+        Self { node: None, memory: Self::USUAL }
     }
 }
 

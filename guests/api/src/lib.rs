@@ -16,6 +16,7 @@ mod definition;
 mod domains;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+mod image_store;
 mod images;
 mod json;
 mod machine;
@@ -23,6 +24,7 @@ mod metrics;
 pub mod model;
 mod problem;
 mod route;
+mod scrollback;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -32,9 +34,11 @@ use mote_webserver::{Request, Response};
 
 pub use definition::MAX_TREE;
 pub use domains::MAX_INPUT;
+pub use image_store::ImageStore;
 pub use images::PIECE;
 pub use problem::Refusal;
 pub use route::ROUTES;
+pub use scrollback::Scrollback;
 pub use token::Token;
 pub use toolstack::{Modules, Said, Toolstack};
 

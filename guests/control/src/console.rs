@@ -1,7 +1,9 @@
-//! Guests' console rings: what a guest writes goes to the machine's console in its name, what is typed for it into its ring.
+//! Guests' console rings: what a guest writes goes to the machine's console in its name and the last of it is kept, what is typed for it
+//! goes into its ring.
 
 use core::cell::{Cell, RefCell};
 
+use mote_api::{Said, Scrollback};
 use mote_protocols::console::Console as Ring;
 use mote_unikernel::executor;
 use mote_unikernel::xen::events::{self, Port};
@@ -26,6 +28,7 @@ pub struct Console {
     port: Port,
     // Whether there was more than could be shown at once.
     behind: Cell<bool>,
+    said: RefCell<Scrollback>,
 }
 
 impl Console {
@@ -38,7 +41,27 @@ impl Console {
         domains::set_parameter(domain, param::CONSOLE_PFN, FRAME)?;
         domains::set_parameter(domain, param::CONSOLE_EVTCHN, port.into())?;
         let (ring, port) = (Ring::new(Mapping::new(domain, FRAME)?), Port::connect(domain, port)?);
-        Ok(Self { domain, ring, port, behind: Cell::new(false) })
+        Ok(Self { domain, ring, port, behind: Cell::new(false), said: RefCell::new(Scrollback::new(0)) })
+    }
+
+    /// Keeps so many bytes of what is said.
+    pub fn keep(&self, bytes: usize) {
+        self.said.borrow_mut().resize(bytes);
+    }
+
+    /// What was said from byte `from` on, as far as it is kept.
+    pub fn since(&self, from: u64) -> Said<'static> {
+        self.said.borrow().since(from)
+    }
+
+    /// Types at it, as far as there is room; returns how many bytes that were.
+    pub fn type_in(&self, bytes: &[u8]) -> usize {
+        let part = bytes.get(..self.ring.room()).unwrap_or(bytes);
+        if !part.is_empty() {
+            self.ring.put(part);
+            let _ = self.port.notify();
+        }
+        part.len()
     }
 
     /// Shows what the guest has written, or some of it: whether there may be more.
@@ -53,8 +76,10 @@ impl Console {
             if may_wait {
                 let _ = self.port.notify();
             }
+            let said = part.get(..length).unwrap_or_default();
+            self.said.borrow_mut().push(said);
             // A guest that is gone needs no console.
-            let _ = domains::print(self.domain, part.get(..length).unwrap_or_default());
+            let _ = domains::print(self.domain, said);
         }
         true
     }

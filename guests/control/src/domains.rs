@@ -6,6 +6,10 @@ use mote_builder::config::Definition;
 
 use crate::console::Console;
 
+/// Bytes that are kept of what was said on a console, and on all of them.
+const CONSOLE: usize = 16 << 10;
+const CONSOLES: usize = 512 << 10;
+
 /// A domain.
 pub struct Domain {
     /// What it was asked to be.
@@ -22,11 +26,25 @@ impl Domains {
     /// One more.
     pub fn insert(&mut self, id: u16, domain: Domain) {
         self.0.insert(id, domain);
+        self.share_out();
     }
 
     /// One less.
     pub fn remove(&mut self, id: u16) -> Option<Domain> {
-        self.0.remove(&id)
+        let domain = self.0.remove(&id);
+        self.share_out();
+        domain
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Lets each console keep its share of what all may.
+    fn share_out(&mut self) {
+        let share = (CONSOLES / self.0.len().max(1)).min(CONSOLE);
+        self.consoles().for_each(|console| console.keep(share));
     }
 
     /// The domain of a number.

@@ -4,8 +4,8 @@
 //! and hypercalls, which the library makes.
 //!
 //! At start [`machine`] finds what the boot loader left, and [`toolstack`] builds what the configuration asks for into the table of
-//! [`domains`]. From then on tasks run by turns: [`reaper`] waits for domains that end, and reports them by [`report`]; [`console`]
-//! and [`store`] serve guests' rings. More tasks, an interface for the network, go beside them and share the toolstack.
+//! [`domains`]. From then on tasks run by turns and share the toolstack: [`reaper`] waits for domains that end, and reports them by
+//! [`report`]; [`console`] and [`store`] serve guests' rings; where there is a driver domain, [`api`] serves the network.
 
 #![no_std]
 #![no_main]
@@ -13,6 +13,7 @@
 
 extern crate alloc;
 
+mod api;
 mod build;
 mod console;
 mod domains;
@@ -37,17 +38,15 @@ fn main(machine: Machine) {
     let mut boot = BootMemory::take().expect("nobody asked before");
     let reaper = Reaper::new().expect("the hypervisor tells of domains that end");
     let typing = console::typing().expect("the hypervisor tells of what is typed");
-    let mut toolstack = Toolstack::new(&machine).expect("addresses at which other domains' memory can be mapped");
-    let all = match machine::read(&machine, &boot) {
-        Ok((configuration, mut seeds, all)) => {
-            toolstack.build_all(&configuration, &boot, &mut seeds);
-            all
-        }
-        Err(error) => {
-            println!("{error}");
-            return;
-        }
+    let (configuration, seeds, all) = match machine::read(&machine, &boot) {
+        Ok(found) => found,
+        Err(error) => return println!("{error}"),
     };
+    let toolstack = Toolstack::new(&machine, seeds);
+    let mut toolstack = toolstack.expect("addresses at which other domains' memory can be mapped");
+    toolstack.build_all(&configuration, &boot);
+    let has_network = configuration.domains.iter().any(|domain| domain.driver);
+    drop(configuration);
     boot.release(all);
     if !toolstack.domains.keep_machine_on() {
         println!("no domain could be built");
@@ -56,6 +55,9 @@ fn main(machine: Machine) {
     let mut executor = Executor::new();
     executor.spawn(console::serve(typing, &toolstack));
     executor.spawn(store::serve(&toolstack));
+    if has_network {
+        executor.spawn(api::open(machine, &toolstack, executor.spawner()));
+    }
     executor.spawn(async {
         reaper.run(&toolstack).await;
         power::shutdown()

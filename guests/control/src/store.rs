@@ -1,15 +1,20 @@
 //! Xenstore: the server, the rings of the guests that have one, and what is written there about each domain.
 
 use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
+use core::sync::atomic::AtomicU32;
 
 use mote_builder::config::Definition;
+use mote_protocols::ring::Shared;
 use mote_store::libxl::{Device, Guest, Kind};
 use mote_store::{Connection, Effect, Error, Limits, Local, Name, Server};
 use mote_unikernel::executor;
 use mote_unikernel::xen::events::{self, Port};
-use mote_unikernel::xen::{Errno, domains, foreign::Mapping};
+use mote_unikernel::xen::page::Page;
+use mote_unikernel::xen::{Errno, domains, foreign::Mapping, store as client};
 use xen_abi::hvm::param;
 
 use crate::console;
@@ -22,10 +27,29 @@ const FRAME: u64 = console::FRAME + 1;
 const GUESTS_MEMORY: usize = 256 << 10;
 const ALL_MEMORY: usize = 1 << 20;
 
-/// A guest's ring.
+/// This domain's own network interface: Xen's OUI, and an address that the rule for those of guests gives to none in practice.
+const OWN: (Option<&str>, Kind<'static>, u32) =
+    (None, Kind::Vif { mac: [0x00, 0x16, 0x3e, 0, 0, 0], ip: Some([10, 0, 2, 10]) }, 0);
+
+/// Where a ring is.
+enum Place {
+    Guest(Mapping),
+    Own(Rc<Page>),
+}
+
+impl Shared for Place {
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        match self {
+            Self::Guest(page) => page.word(offset),
+            Self::Own(page) => page.word(offset),
+        }
+    }
+}
+
+/// A guest's ring, or the one of this domain's own network.
 struct Ring {
     connection: Connection,
-    page: Mapping,
+    page: Place,
     port: Port,
     // Whether there was more than could be done at once.
     behind: bool,
@@ -88,10 +112,32 @@ impl Store {
     }
 
     fn introduce(&mut self, id: u16, frame: u64, port: u32) -> Result<(), Errno> {
-        let (page, port) = (Mapping::new(id, frame)?, Port::connect(id, port)?);
+        let (page, port) = (Place::Guest(Mapping::new(id, frame)?), Port::connect(id, port)?);
         let connection = Connection::new(id, &mut self.server, &page);
         self.rings.insert(id, Ring { connection, page, port, behind: true });
         Ok(())
+    }
+
+    /// A client of this store for parts of this program that know xenstore by its ring. There can be one.
+    ///
+    /// # Errors
+    /// If no port is left.
+    pub fn client(&mut self) -> Result<client::Store, Errno> {
+        let page = Rc::new(Page::new());
+        let theirs = Port::offer(0)?;
+        let port = Port::connect(0, theirs.number())?;
+        let connection = Connection::new(0, &mut self.server, &*page);
+        self.rings.insert(0, Ring { connection, page: Place::Own(page.clone()), port, behind: true });
+        Ok(client::Store::within(page, theirs))
+    }
+
+    /// Asks a domain to do `what`, one of xenstore's words for it, if it has said that it listens for that; whether it has.
+    pub fn ask_to(&mut self, id: u16, what: &str) -> bool {
+        let control = format!("/local/domain/{id}/control");
+        self.update(|local| {
+            let listens = local.read(&format!("{control}/feature-{what}")).is_ok_and(|said| said == b"1");
+            listens && local.write(&format!("{control}/shutdown"), what).is_ok()
+        })
     }
 
     /// Writes the devices of all domains whose back ends are there, as far as that is not done.
@@ -99,8 +145,9 @@ impl Store {
         let driver = domains.iter().find(|(_, domain)| domain.definition.driver).map(|(id, _)| id);
         let named = |name: &str| domains.iter().find(|(_, domain)| domain.definition.name == name).map(|(id, _)| id);
         let all = domains.iter().flat_map(|(id, domain)| devices(&domain.definition).map(move |device| (id, device)));
+        let own = driver.map(|_| (0, OWN));
         self.update(|local| {
-            for (id, (backend, kind, number)) in all {
+            for (id, (backend, kind, number)) in all.chain(own) {
                 let backend = backend.map_or(driver, named).filter(|backend| *backend != id);
                 if let (Some(backend), None) = (backend, local.backend(id, kind, number)) {
                     // One of them may have no store; then there is no device.

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use mote_api::ImageStore;
 use mote_builder::config::{Configuration, Definition};
 use mote_builder::plan::Images;
 use mote_builder::random::Seeds;
@@ -24,21 +25,29 @@ pub struct Toolstack {
     pub domains: Domains,
     /// What they find each other by.
     pub store: Store,
+    /// What was sent to build domains from.
+    pub images: ImageStore,
+    /// Where domains' random numbers begin.
+    pub seeds: Seeds,
     window: Window,
 }
+
+/// Bytes of images that are kept.
+const IMAGES: usize = 4 << 20;
 
 impl Toolstack {
     /// Nobody is there.
     ///
     /// # Errors
     /// If other domains' memory can be mapped nowhere.
-    pub fn new(machine: &Machine) -> Result<Self, Errno> {
-        Ok(Self { domains: Domains::default(), store: Store::new(), window: Window::new(machine)? })
+    pub fn new(machine: &Machine, seeds: Seeds) -> Result<Self, Errno> {
+        let (domains, images) = (Domains::default(), ImageStore::new(IMAGES));
+        Ok(Self { domains, store: Store::new(), images, seeds, window: Window::new(machine)? })
     }
 
     /// Builds every domain of the configuration, joins and connects them, and only then lets the first run. Whoever cannot be built
     /// is reported and left out.
-    pub fn build_all(&mut self, configuration: &Configuration, boot: &BootMemory, seeds: &mut Seeds) {
+    pub fn build_all(&mut self, configuration: &Configuration, boot: &BootMemory) {
         for (name, error) in &configuration.refused {
             report::refused(name, error);
         }
@@ -46,7 +55,7 @@ impl Toolstack {
         let numbered: Vec<(u16, &Definition)> = (1..).zip(&configuration.domains).collect();
         for (index, &(id, definition)) in numbered.iter().enumerate() {
             let focus = configuration.interactive && first == Some(index);
-            let wishes = Wishes { id: Some(id), seed: seeds.draw(), focus };
+            let wishes = Wishes { id: Some(id), seed: self.seeds.draw(), focus };
             let images = images(definition, boot).ok_or(BuildError::Modules);
             if let Err(error) = images.and_then(|images| self.create(definition.clone(), images, wishes)) {
                 report::refused(&definition.name, error);
@@ -75,6 +84,9 @@ impl Toolstack {
             if hypervisor::join(id, peer).is_err() {
                 println!("{} cannot be joined with domain {peer}", definition.name);
             }
+        }
+        if definition.driver && hypervisor::join(id, 0).is_err() {
+            println!("{} cannot be joined with this domain, which has no network then", definition.name);
         }
         let console = self.give_rings(id, &definition).inspect_err(|_| {
             let _ = hypervisor::destroy(id);
@@ -111,24 +123,38 @@ impl Toolstack {
     }
 
     /// Destroys a domain, if it is there.
-    pub fn destroy(&mut self, id: u16) {
+    ///
+    /// # Errors
+    /// The hypervisor's. Nobody knows the domain any more.
+    pub fn destroy(&mut self, id: u16) -> Result<(), Errno> {
         self.store.release(id);
-        if let Some(domain) = self.domains.remove(id)
-            && let Err(error) = hypervisor::destroy(id)
-        {
-            println!("{} cannot be destroyed: error {}", domain.definition.name, error.number());
+        let Some(domain) = self.domains.remove(id) else { return Ok(()) };
+        // What it has here of the domain's must go before.
+        let Domain { definition, console } = domain;
+        drop(console);
+        hypervisor::destroy(id).inspect_err(|error| {
+            println!("{} cannot be destroyed: error {}", definition.name, error.number());
+        })
+    }
+
+    /// Ends a domain that did not end by itself, reports it and destroys it.
+    ///
+    /// # Errors
+    /// As [`Toolstack::destroy`].
+    pub fn end(&mut self, id: u16) -> Result<(), Errno> {
+        let _ = hypervisor::shut_down(id, reason::POWEROFF);
+        if let (Some(domain), Ok(usage)) = (self.domains.get(id), hypervisor::usage(id)) {
+            report::domain(id, &domain.definition, reason::POWEROFF, &usage);
         }
+        self.destroy(id)
     }
 
     /// Ends whoever is left, because the machine is about to be switched off.
     pub fn end_all(&mut self) {
         let left: Vec<u16> = self.domains.iter().map(|(id, _)| id).collect();
         for id in left {
-            let _ = hypervisor::shut_down(id, reason::POWEROFF);
-            if let (Some(domain), Ok(usage)) = (self.domains.get(id), hypervisor::usage(id)) {
-                report::domain(id, &domain.definition, reason::POWEROFF, &usage);
-            }
-            self.destroy(id);
+            // What cannot be destroyed was told of.
+            let _ = self.end(id);
         }
     }
 }

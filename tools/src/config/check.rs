@@ -47,6 +47,9 @@ pub fn check(tree: &DeviceTree, directory: &Path, memory: Memory, running: Optio
     let (guests, control) = (source::guests(), Control::default());
     let mut check = Check { directory, running, guests, control, mistakes: Vec::new() };
     let domains = check.chosen(tree);
+    if check.control.node.is_none() && domains.iter().any(|domain| domain.driver) {
+        check.control.memory = Control::WITH_NETWORK;
+    }
     check.joints(tree);
     devices::backends(&mut check, tree);
     check.total(&domains, memory);

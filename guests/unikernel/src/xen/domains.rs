@@ -10,7 +10,7 @@ use xen_abi::hvm::{Param, SET_PARAM};
 use xen_abi::memory::{self, Reservation};
 use xen_abi::mote::{self, Connect, Describe, Join, Text, Usage};
 use xen_abi::sched::RemoteShutdown;
-use xen_abi::sysctl::{self, GetDomainInfoList, Physinfo, Sysctl};
+use xen_abi::sysctl::{self, GetDomainInfoList, Physinfo, ReadConsole, Sysctl};
 use xen_abi::xen::{domid, hypercall};
 use xen_abi::{Wire, Zeroed};
 
@@ -210,14 +210,26 @@ pub fn typed(domain: u16, into: &mut [u8]) -> Result<usize, Errno> {
     Ok(text.length as usize)
 }
 
-/// What a domain cost.
+/// What a domain cost, the caller too.
 ///
 /// # Errors
 /// The hypervisor's.
 pub fn usage(domain: u16) -> Result<Usage, Errno> {
     let mut usage = Usage::new_zeroed();
-    domctl(mote::op::USAGE, domain, &mut address(&raw mut usage))?;
+    // SAFETY: it changes nothing but the structure.
+    unsafe { domctl_unchecked(mote::op::USAGE, domain, &mut address(&raw mut usage)) }?;
     Ok(usage)
+}
+
+/// The weight of a domain's vCPUs, the caller's too.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn weight(domain: u16) -> Result<u16, Errno> {
+    let mut asked = SchedulerOp { sched_id: sched::CREDIT2, cmd: sched::GETINFO, weight: 0, cap: 0, pad: [0; 3] };
+    // SAFETY: it changes nothing but the structure.
+    unsafe { domctl_unchecked(op::SCHEDULER_OP, domain, &mut asked) }?;
+    Ok(asked.weight)
 }
 
 /// How the domains are from number `first` on, as many as there is room for. The answer is how many that are.
@@ -240,6 +252,23 @@ pub fn machine() -> Result<Physinfo, Errno> {
     let mut info = Physinfo::new_zeroed();
     system(sysctl::op::PHYSINFO, &mut info)?;
     Ok(info)
+}
+
+/// What the hypervisor itself has said from number `from` on, or from the oldest that is kept; `room` takes as much as it can. The answer is
+/// how many bytes that are, and the number behind them.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn log(from: Option<u32>, room: &mut [u8]) -> Result<(usize, u32), Errno> {
+    let mut asked = ReadConsole {
+        incremental: from.is_some().into(),
+        index: from.unwrap_or(0),
+        buffer: address(room.as_mut_ptr()),
+        count: room.len() as u32,
+        ..ReadConsole::new_zeroed()
+    };
+    system(sysctl::op::READCONSOLE, &mut asked)?;
+    Ok(((asked.count as usize).min(room.len()), asked.index))
 }
 
 /// The number of a domain that is not the caller, who is number 0.

@@ -1,6 +1,7 @@
 //! Xenstore, as its clients see it: a tree of small values through which domains find each other's devices.
 //!
-//! A [`Store`] is one end of the ring that the toolstack gave the domain. Any number of tasks may ask it things at once.
+//! A [`Store`] is one end of the ring that the toolstack gave the domain, or of one whose other end is served by this domain itself. Any
+//! number of tasks may ask it things at once.
 
 use alloc::format;
 use alloc::rc::Rc;
@@ -9,8 +10,10 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::future::poll_fn;
 use core::str::FromStr;
+use core::sync::atomic::AtomicU32;
 use core::task::{Context, Poll};
 
+use mote_protocols::ring::Shared;
 use mote_protocols::xenbus::State;
 use mote_protocols::xs_wire::kind;
 use mote_store::Client;
@@ -18,7 +21,7 @@ pub use mote_store::{Access, Permission, Permissions};
 use xen_abi::hvm::param;
 
 use super::events::Port;
-use super::page::Given;
+use super::page::{Given, Page};
 use super::parameter;
 
 /// Times that a transaction is tried before it is given up.
@@ -44,8 +47,23 @@ impl Error {
     pub const MISSING: Self = Self::Refused(mote_store::Error::Missing);
 }
 
+/// Where the ring is.
+enum Place {
+    Given(Given),
+    Own(Rc<Page>),
+}
+
+impl Shared for Place {
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        match self {
+            Self::Given(page) => page.word(offset),
+            Self::Own(page) => page.word(offset),
+        }
+    }
+}
+
 struct Ring {
-    page: Given,
+    page: Place,
     port: Port,
     client: RefCell<Client>,
     tokens: Cell<u32>,
@@ -71,15 +89,26 @@ impl Store {
             match parameter(param::STORE_PFN) {
                 // A toolstack that comes later sends an event then.
                 Ok(0 | u64::MAX) => port.event().await,
-                Ok(frame) => break Given::new(frame).map_err(|_| Error::NoStore)?,
+                Ok(frame) => break Place::Given(Given::new(frame).map_err(|_| Error::NoStore)?),
                 Err(_) => return Err(Error::NoStore),
             }
         };
         while Client::is_unserved(&page) {
             port.event().await;
         }
+        Ok(Self::at(page, port))
+    }
+
+    /// The xenstore that this domain serves itself, by a ring in `page` that it serves like anybody's; `port` leads to the server. There is one
+    /// for each ring.
+    #[must_use]
+    pub fn within(page: Rc<Page>, port: Port) -> Self {
+        Self::at(Place::Own(page), port)
+    }
+
+    fn at(page: Place, port: Port) -> Self {
         let client = RefCell::new(Client::new(&page));
-        Ok(Self { ring: Rc::new(Ring { page, port, client, tokens: Cell::new(0) }), transaction: 0 })
+        Self { ring: Rc::new(Ring { page, port, client, tokens: Cell::new(0) }), transaction: 0 }
     }
 
     /// A node's value.

@@ -1,0 +1,88 @@
+//! The API on the network: the control domain's own interface, and connections that are served there.
+
+mod observe;
+mod toolstack;
+
+use alloc::boxed::Box;
+use core::cell::RefCell;
+use core::time::Duration;
+
+use mote_api::{Api, MAX_BODY, Token};
+use mote_unikernel::executor::{self, Spawner};
+use mote_unikernel::net::tcp::Buffers;
+use mote_unikernel::net::{Address, Fixed, Listener, Network};
+use mote_unikernel::{Machine, println};
+use mote_webserver::{Clock, Handler, Limits, Request, Response, serve};
+
+use crate::toolstack::Toolstack;
+
+const PORT: u16 = 80;
+const ADDRESS: &str = "10.0.2.10/24";
+const GATEWAY: &str = "10.0.2.2";
+/// Connections that are served at a time, and such as may wait for that.
+const CONNECTIONS: usize = 4;
+const BACKLOG: usize = 4;
+/// What comes may be a piece of an image; what goes is short as a rule.
+const BUFFERS: Buffers = Buffers { receive: 16 << 10, send: 8 << 10 };
+const LIMITS: Limits = Limits {
+    head: 2048,
+    body: MAX_BODY,
+    idle: Duration::from_secs(5),
+    request: Duration::from_secs(10),
+    piece: Duration::from_secs(5),
+    requests: u32::MAX,
+};
+
+/// Has the API served for whoever shows the token of the domain's own tree, as soon as there is a network.
+pub async fn open<'a>(machine: Machine, toolstack: &'a RefCell<Toolstack>, spawner: Spawner<'a>) {
+    let Some(token) = token(&machine) else { return println!("no API: /chosen/mote,api-token is missing") };
+    let client = toolstack.borrow_mut().store.client();
+    let Ok(store) = client else { return println!("no API: no port is left") };
+    let Some(address) = Fixed::read(ADDRESS, Some(GATEWAY), None) else { return };
+    let network = match Network::open(&store, &machine, Address::Fixed(address)).await {
+        // For as long as the machine is on.
+        Ok(network) => &*Box::leak(Box::new(network)),
+        Err(trouble) => return println!("no API: {trouble}"),
+    };
+    let Ok(listener) = Listener::bind(network.stack(), PORT, BUFFERS, BACKLOG) else { return };
+    let listener = &*Box::leak(Box::new(listener));
+    spawner.spawn(network.run());
+    spawner.spawn(network.follow());
+    let site = &*Box::leak(Box::new(Site { api: Api::new(token), toolstack }));
+    for _ in 0..CONNECTIONS {
+        spawner.spawn(answer(listener, site));
+    }
+}
+
+/// What a client must know.
+fn token(machine: &Machine) -> Option<Token> {
+    Some(Token::new(machine.tree().find_node("/chosen")?.property("mote,api-token")?.as_str()?))
+}
+
+/// Serves one connection after the other.
+async fn answer(listener: &Listener<'_>, site: &Site<'_>) {
+    loop {
+        let mut stream = listener.accept().await;
+        serve(&mut stream, site, &Time, &LIMITS).await;
+        stream.close();
+    }
+}
+
+struct Time;
+
+impl Clock for Time {
+    async fn sleep(&self, length: Duration) {
+        executor::sleep(length).await;
+    }
+}
+
+struct Site<'a> {
+    api: Api,
+    toolstack: &'a RefCell<Toolstack>,
+}
+
+impl Handler for Site<'_> {
+    async fn handle(&self, request: Request<'_>) -> Response {
+        self.api.handle(&request, &mut *self.toolstack.borrow_mut())
+    }
+}

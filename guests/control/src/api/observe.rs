@@ -1,0 +1,99 @@
+//! How the machine and its domains are, as the API tells it.
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+
+use mote_api::model::{self, Exits, HypervisorBytes, Machine, State};
+use mote_builder::config::{CONTROL, Definition};
+use mote_unikernel::time::{self, Instant};
+use mote_unikernel::xen::domains as hypervisor;
+use xen_abi::Zeroed;
+use xen_abi::domctl::{GetDomainInfo, info};
+use xen_abi::mote::{EXIT_REASONS, Usage};
+use xen_abi::sched::reason;
+
+const KIB_PER_PAGE: u64 = 4;
+/// Bytes of the hypervisor's log that are read at once, and that are read at all.
+const LOG_PART: usize = 2048;
+const LOG_MOST: usize = 64 << 10;
+
+/// The machine, with so many domains.
+pub fn machine(domains: usize) -> Machine {
+    let info = hypervisor::machine().unwrap_or_else(|_| xen_abi::sysctl::Physinfo::new_zeroed());
+    Machine {
+        hypervisor: "Mote".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        cpus: info.nr_cpus,
+        cpu_khz: info.cpu_khz,
+        memory_kib: info.total_pages.saturating_mul(KIB_PER_PAGE),
+        free_kib: info.free_pages.saturating_mul(KIB_PER_PAGE),
+        domains: domains as u32,
+        time_ns: nanoseconds(Instant::now().ticks()),
+    }
+}
+
+/// What the hypervisor has said.
+pub fn log() -> Vec<u8> {
+    let mut log = Vec::new();
+    let mut part = [0; LOG_PART];
+    let mut next = None;
+    while log.len() < LOG_MOST {
+        let Ok((length @ 1.., end)) = hypervisor::log(next, &mut part) else { break };
+        log.extend_from_slice(part.get(..length).unwrap_or_default());
+        next = Some(end);
+    }
+    log
+}
+
+/// The domain of a number, which was made by `definition`; the control domain has none.
+pub fn domain(id: u16, definition: Option<&Definition>) -> Option<model::Domain> {
+    let mut room = [GetDomainInfo::new_zeroed()];
+    let [info] = match hypervisor::list(id, &mut room) {
+        Ok(1) => room,
+        _ => return None,
+    };
+    let usage = hypervisor::usage(id).ok()?;
+    (info.domain == id).then(|| describe(&info, &usage, definition))
+}
+
+fn describe(info: &GetDomainInfo, usage: &Usage, definition: Option<&Definition>) -> model::Domain {
+    let exits = EXIT_REASONS.iter().zip(usage.exits).map(|(reason, count)| (Cow::Borrowed(*reason), count));
+    let network = |(index, _)| model::Network { index, ..Default::default() };
+    let disk = |disk: &mote_builder::config::Vbd| model::Disk { name: disk.vdev.clone(), ..Default::default() };
+    model::Domain {
+        id: info.domain,
+        name: definition.map_or(CONTROL, |definition| &definition.name).into(),
+        state: state(info.flags),
+        vcpus: info.max_vcpu_id.saturating_add(1),
+        weight: hypervisor::weight(info.domain).map_or(0, u32::from),
+        memory_kib: info.tot_pages.saturating_mul(KIB_PER_PAGE),
+        max_memory_kib: info.max_pages.saturating_mul(KIB_PER_PAGE),
+        touched_bytes: usage.touched,
+        hypervisor_bytes: HypervisorBytes { tables: usage.tables, structures: usage.structures },
+        cpu_ns: info.cpu_time,
+        exits: Exits(exits.collect()),
+        events: usage.events,
+        // What went over them only their back ends know.
+        networks: (0..).zip(definition.map_or(&[][..], |it| &it.vifs)).map(network).collect(),
+        disks: definition.map_or(&[][..], |it| &it.vbds).iter().map(disk).collect(),
+    }
+}
+
+/// The state by the hypervisor's flags.
+fn state(flags: u32) -> State {
+    let has = |flag| flags & flag != 0;
+    let shutdown = has(info::SHUTDOWN);
+    let code = flags >> info::SHUTDOWN_SHIFT & 0xff;
+    State {
+        running: has(info::RUNNING),
+        blocked: has(info::BLOCKED) && !shutdown,
+        paused: has(info::PAUSED),
+        shutdown,
+        crashed: shutdown && !matches!(code, reason::POWEROFF | reason::REBOOT | reason::SUSPEND),
+        dying: has(info::DYING),
+    }
+}
+
+fn nanoseconds(ticks: u64) -> u64 {
+    u64::try_from(time::duration(ticks).as_nanos()).unwrap_or(u64::MAX)
+}

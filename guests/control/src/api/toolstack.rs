@@ -1,0 +1,146 @@
+//! What the API asks for, done by the toolstack.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use mote_api::model::{Action, Domain, Image, Machine};
+use mote_api::{Modules, Refusal, Said, Toolstack as Interface};
+use mote_builder::config::{CONTROL, Definition};
+use mote_builder::plan::Images;
+use mote_unikernel::xen::{Errno, domains as hypervisor};
+use xen_abi::sched::reason;
+
+use super::observe;
+use crate::build::{BuildError, Wishes};
+use crate::console::Console;
+use crate::toolstack::Toolstack;
+
+/// What this domain has left of its own memory after it has made another: enough for what it must know of that, and to go on.
+const SPARE: usize = 512 << 10;
+
+impl Interface for Toolstack {
+    fn machine(&self) -> Machine {
+        observe::machine(self.domains.len() + 1)
+    }
+
+    fn log(&self) -> Vec<u8> {
+        observe::log()
+    }
+
+    fn numbers(&self) -> Vec<u16> {
+        core::iter::once(0).chain(self.domains.iter().map(|(id, _)| id)).collect()
+    }
+
+    fn find(&self, name: &str) -> Option<u16> {
+        let is_called = |(_, domain): &(u16, &crate::domains::Domain)| domain.definition.name == name;
+        if name == CONTROL { Some(0) } else { self.domains.iter().find(is_called).map(|(id, _)| id) }
+    }
+
+    fn domain(&self, id: u16) -> Option<Domain> {
+        let definition = self.domains.get(id).map(|domain| &domain.definition);
+        if id != 0 && definition.is_none() { None } else { observe::domain(id, definition) }
+    }
+
+    fn create(&mut self, definition: Definition, modules: Modules) -> Result<u16, Refusal> {
+        if Vec::<u8>::new().try_reserve_exact(SPARE).is_err() {
+            let hint = "destroy other domains, remove images, or give the control domain more memory (mote,control)";
+            return Err(Refusal::Conflict("the control domain has not enough memory left".into(), hint.into()));
+        }
+        let images = core::mem::take(&mut self.images);
+        for name in [Some(&modules.kernel), modules.ramdisk.as_ref(), modules.device_tree.as_ref()] {
+            name.into_iter().for_each(|name| self.images.touch(name));
+        }
+        let built = find(&images, &modules).ok_or(BuildError::Modules).and_then(|found| {
+            let wishes = Wishes { seed: self.seeds.draw(), ..Wishes::default() };
+            self.create(definition, found, wishes)
+        });
+        self.images = images;
+        let id = built.map_err(refusal)?;
+        self.store.plug(&self.domains);
+        Ok(id)
+    }
+
+    fn destroy(&mut self, id: u16) -> Result<(), Refusal> {
+        self.end(id).map_err(failed("destroying it"))
+    }
+
+    fn pause(&mut self, id: u16) -> Result<(), Refusal> {
+        hypervisor::pause(id).map_err(failed("pausing it"))
+    }
+
+    fn unpause(&mut self, id: u16) -> Result<(), Refusal> {
+        hypervisor::unpause(id).map_err(failed("unpausing it"))
+    }
+
+    fn shut_down(&mut self, id: u16, action: Action) -> Result<(), Refusal> {
+        let (word, code) = match action {
+            Action::Poweroff => ("poweroff", reason::POWEROFF),
+            Action::Reboot => ("reboot", reason::REBOOT),
+        };
+        if self.store.ask_to(id, word) {
+            return Ok(());
+        }
+        hypervisor::shut_down(id, code).map_err(failed("shutting it down"))
+    }
+
+    fn console(&self, id: u16, from: Option<u64>) -> Result<Said<'_>, Refusal> {
+        Ok(console(self, id)?.since(from.unwrap_or(0)))
+    }
+
+    fn type_at(&mut self, id: u16, bytes: &[u8]) -> Result<usize, Refusal> {
+        Ok(console(self, id)?.type_in(bytes))
+    }
+
+    fn images(&self) -> Vec<Image> {
+        self.images.list()
+    }
+
+    fn image(&self, name: &str) -> Option<Image> {
+        self.images.find(name)
+    }
+
+    fn put_image(&mut self, name: &str, offset: u64, bytes: &[u8], size: u64) -> Result<(), Refusal> {
+        self.images.put(name, offset, bytes, size)
+    }
+
+    fn remove_image(&mut self, name: &str) -> Result<(), Refusal> {
+        self.images.remove(name);
+        Ok(())
+    }
+}
+
+/// The bytes of these images, if all are there.
+fn find<'a>(images: &'a mote_api::ImageStore, modules: &Modules) -> Option<Images<'a>> {
+    let optional = |name: &Option<String>| name.as_ref().map(|name| images.bytes(name).ok_or(())).transpose().ok();
+    Some(Images {
+        kernel: images.bytes(&modules.kernel)?,
+        ramdisk: optional(&modules.ramdisk)?,
+        device_tree: optional(&modules.device_tree)?,
+    })
+}
+
+fn console(toolstack: &Toolstack, id: u16) -> Result<&Console, Refusal> {
+    toolstack.domains.get(id).and_then(|domain| domain.console.as_ref()).ok_or_else(|| {
+        let hint = "a domain with xen,enhanced has one; what others say is on the machine's console";
+        Refusal::Conflict("the domain has no console that is kept here".into(), hint.into())
+    })
+}
+
+fn refusal(error: BuildError) -> Refusal {
+    let said = format!("{error}");
+    match error {
+        BuildError::Plan(_) => Refusal::Impossible(said, "change its definition or its modules".into()),
+        BuildError::Modules | BuildError::Memory => {
+            Refusal::Conflict(said, "destroy another domain, or ask for less".into())
+        }
+        BuildError::Refused(..) => Refusal::Failed(said, "`mote dmesg` may say why".into()),
+    }
+}
+
+fn failed(what: &'static str) -> impl Fn(Errno) -> Refusal {
+    move |error| {
+        let said = format!("the hypervisor refuses {what}: error {}", error.number());
+        Refusal::Failed(said, "`mote dmesg` may say why".into())
+    }
+}
