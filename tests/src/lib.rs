@@ -5,8 +5,10 @@
 
 use std::fmt::Write;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use mote_tools::boot::Boot;
@@ -15,6 +17,7 @@ use mote_tools::cli::Hypervisor;
 use mote_tools::config::Config;
 use mote_tools::console::{Heard, Line};
 use mote_tools::report::{DomainReport, Report, State};
+use mote_tools::running::{Client, State as Running};
 use mote_tools::session::{End, Wish};
 use mote_tools::setup::{self, Need};
 
@@ -177,11 +180,17 @@ pub fn boot_configuration(
     machine: &Machine,
     hypervisor: Hypervisor,
     until: Until,
-    mut watch: impl FnMut(&Line) -> Wish,
+    watch: impl FnMut(&Line) -> Wish,
 ) -> Run {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let boot = Boot::prepare(config, machine, hypervisor, false).expect("a machine to boot");
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    follow(&boot, until, watch).checked(&boot)
+}
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Switches the machine on, and listens to it until its end.
+fn follow(boot: &Boot, until: Until, mut watch: impl FnMut(&Line) -> Wish) -> Run {
     let mut lines = Vec::new();
     let console = boot.console(io::sink()).watched(|line| {
         lines.push(line.clone());
@@ -192,10 +201,38 @@ pub fn boot_configuration(
         Until::Ended(guests) => console.until_ended(guests),
     };
     let (end, heard) = boot.run(Some(PATIENCE), console).expect("a run");
-    let run = Run { lines, heard, end };
-    assert!(!run.heard.panicked, "the hypervisor panicked\n{run}\n{:#?}", boot.explain(&run.heard));
-    assert_ne!(run.end, End::TimedOut, "{run}");
-    run
+    Run { lines, heard, end }
+}
+
+/// Boots a configuration that was loaded, while `work` deals with the machine by what others know of it. The machine ends when
+/// no guest is left; what of them `work` leaves is destroyed.
+///
+/// # Panics
+///
+/// As [`boot_configuration`], and if `work` does.
+#[must_use]
+pub fn boot_beside(config: &Config, machine: &Machine, work: impl FnOnce(&Running, &Client) + Send) -> Run {
+    let boot = Boot::prepare(config, machine, Hypervisor::Mote, false).expect("a machine to boot");
+    let state = boot.state(config);
+    let client = Client::new(&state).expect("a machine with a network");
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let worker = || {
+        let done = catch_unwind(AssertUnwindSafe(|| work(&state, &client)));
+        let left = client.domains().map(|all| all.domains).unwrap_or_default();
+        // The control domain stays, and what has just ended is gone.
+        left.iter().rev().for_each(|domain| drop(client.destroy(&domain.id.to_string())));
+        done
+    };
+    let (ended, done) = thread::scope(|scope| {
+        let worker = scope.spawn(worker);
+        let ended = follow(&boot, Until::AllEnded, |_| Wish::GoOn);
+        (ended, worker.join().expect("it catches panics"))
+    });
+    done.unwrap_or_else(|panic| {
+        eprintln!("{ended}");
+        resume_unwind(panic)
+    });
+    ended.checked(&boot)
 }
 
 /// An ELF file whose one segment is `bytes`, to be loaded and entered at `address`.
@@ -221,6 +258,13 @@ pub fn elf(address: u64, bytes: &[u8]) -> Vec<u8> {
 }
 
 impl Run {
+    /// Itself, if the machine came to its end.
+    fn checked(self, boot: &Boot) -> Self {
+        assert!(!self.heard.panicked, "the hypervisor panicked\n{self}\n{:#?}", boot.explain(&self.heard));
+        assert_ne!(self.end, End::TimedOut, "{self}");
+        self
+    }
+
     /// Whether `guest` printed a line that contains `text`.
     #[must_use]
     pub fn said(&self, guest: &str, text: &str) -> bool {

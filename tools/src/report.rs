@@ -74,10 +74,10 @@ pub struct DomainReport {
     pub hz: u64,
     /// When the hypervisor began to build it.
     pub created: u64,
-    /// When it was built: from here on it waited for a CPU alone.
+    /// When it was built: from here on it waited for a CPU alone. 0 if it was paused until its end.
     pub built: u64,
-    /// When its first instruction was about to run.
-    pub first_instruction: u64,
+    /// When its first instruction was about to run, if it did.
+    pub first_instruction: Option<u64>,
     /// When it printed what it prints when ready, if it did.
     pub ready: Option<u64>,
     /// When it ended.
@@ -198,6 +198,13 @@ pub(crate) mod tests {
         let never = HELLO.replace("33500", "null");
         let Ok(Report::Domain(hello)) = serde_json::from_str(&never) else { panic!("not read") };
         assert_eq!(hello.ready, None);
+    }
+
+    #[test]
+    fn a_guest_that_never_ran_says_null() {
+        let never = HELLO.replace("31000", "null").replace("30000", "0").replace("33500", "null");
+        let Ok(Report::Domain(hello)) = serde_json::from_str(&never) else { panic!("not read") };
+        assert_eq!((hello.built, hello.first_instruction), (0, None));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Who is there: the domains that this one made and has not destroyed.
 
 use alloc::collections::BTreeMap;
+use core::cell::Cell;
 
 use mote_builder::config::Definition;
+use xen_abi::mote::EXIT_REASONS;
 
 use crate::console::Console;
 
@@ -16,6 +18,26 @@ pub struct Domain {
     pub definition: Definition,
     /// Its console ring, if it has one.
     pub console: Option<Console>,
+    /// How often it was seen to have come to the hypervisor, by reason.
+    exits: Cell<Exits>,
+}
+
+/// Exits by reason.
+pub type Exits = [u64; EXIT_REASONS.len()];
+
+impl Domain {
+    /// A domain that was made.
+    pub const fn new(definition: Definition, console: Option<Console>) -> Self {
+        Self { definition, console, exits: Cell::new([0; EXIT_REASONS.len()]) }
+    }
+
+    /// The exits that are counted now, or those that were before: the hypervisor leaves out vCPUs that run.
+    pub fn exits(&self, now: Exits) -> Exits {
+        let mut exits = self.exits.get();
+        exits.iter_mut().zip(now).for_each(|(seen, now)| *seen = now.max(*seen));
+        self.exits.set(exits);
+        exits
+    }
 }
 
 /// The domains by their numbers.

@@ -91,7 +91,7 @@ impl Toolstack {
         let console = self.give_rings(id, &definition).inspect_err(|_| {
             let _ = hypervisor::destroy(id);
         })?;
-        self.domains.insert(id, Domain { definition, console });
+        self.domains.insert(id, Domain::new(definition, console));
         Ok(id)
     }
 
@@ -130,7 +130,7 @@ impl Toolstack {
         self.store.release(id);
         let Some(domain) = self.domains.remove(id) else { return Ok(()) };
         // What it has here of the domain's must go before.
-        let Domain { definition, console } = domain;
+        let Domain { definition, console, .. } = domain;
         drop(console);
         hypervisor::destroy(id).inspect_err(|error| {
             println!("{} cannot be destroyed: error {}", definition.name, error.number());

@@ -71,11 +71,19 @@ fn tell_of_debugger(boot: &Boot) {
     }
 }
 
+/// Guests that a table has room for.
+const COLUMNS: usize = 12;
+
 fn show_costs(heard: &Heard, hypervisor: Hypervisor, icount: bool) {
     let mut domains: Vec<_> = heard.domains().collect();
     domains.sort_by_key(|domain| domain.id);
+    let left_out = domains.len().saturating_sub(COLUMNS);
+    domains.truncate(COLUMNS);
     if !domains.is_empty() {
         println!("\n{}", table::of_guests(&domains, icount));
+        if left_out > 0 {
+            println!("and {left_out} more guests, which --json FILE has all");
+        }
     } else if hypervisor == Hypervisor::Xen {
         println!("\nXen does not tell what its guests cost.");
     }

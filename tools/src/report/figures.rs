@@ -40,8 +40,10 @@ pub const FIGURES: [Figure; 13] = [
     figure("hypervisor: structures", Unit::Bytes, |d| Some(d.hypervisor_bytes.structures)),
     figure("vCPUs", Unit::Count, |domain| Some(domain.vcpus.into())),
     figure("building it", Unit::Ticks, |domain| domain.built.checked_sub(domain.created)),
-    figure("creation to first instruction", Unit::Ticks, |domain| domain.first_instruction.checked_sub(domain.created)),
-    figure("first instruction to ready", Unit::Ticks, |domain| domain.ready?.checked_sub(domain.first_instruction)),
+    figure("creation to first instruction", Unit::Ticks, |domain| {
+        domain.first_instruction?.checked_sub(domain.created)
+    }),
+    figure("first instruction to ready", Unit::Ticks, |domain| domain.ready?.checked_sub(domain.first_instruction?)),
     figure("creation to ready", Unit::Ticks, |domain| domain.ready?.checked_sub(domain.created)),
     figure("creation to end", Unit::Ticks, |domain| domain.ended.checked_sub(domain.created)),
     figure("on a CPU", Unit::Ticks, |domain| Some(domain.cpu_ticks)),

@@ -4,13 +4,15 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use mote_api::model::{self, Exits, HypervisorBytes, Machine, State};
-use mote_builder::config::{CONTROL, Definition};
+use mote_builder::config::{CONTROL, Vbd};
 use mote_unikernel::time::{self, Instant};
 use mote_unikernel::xen::domains as hypervisor;
 use xen_abi::Zeroed;
 use xen_abi::domctl::{GetDomainInfo, info};
 use xen_abi::mote::{EXIT_REASONS, Usage};
 use xen_abi::sched::reason;
+
+use crate::domains::Domain;
 
 const KIB_PER_PAGE: u64 = 4;
 /// Bytes of the hypervisor's log that are read at once, and that are read at all.
@@ -45,21 +47,23 @@ pub fn log() -> Vec<u8> {
     log
 }
 
-/// The domain of a number, which was made by `definition`; the control domain has none.
-pub fn domain(id: u16, definition: Option<&Definition>) -> Option<model::Domain> {
+/// The domain of a number, as it is `known`; the control domain is not.
+pub fn domain(id: u16, known: Option<&Domain>) -> Option<model::Domain> {
     let mut room = [GetDomainInfo::new_zeroed()];
     let [info] = match hypervisor::list(id, &mut room) {
         Ok(1) => room,
         _ => return None,
     };
     let usage = hypervisor::usage(id).ok()?;
-    (info.domain == id).then(|| describe(&info, &usage, definition))
+    (info.domain == id).then(|| describe(&info, &usage, known))
 }
 
-fn describe(info: &GetDomainInfo, usage: &Usage, definition: Option<&Definition>) -> model::Domain {
-    let exits = EXIT_REASONS.iter().zip(usage.exits).map(|(reason, count)| (Cow::Borrowed(*reason), count));
+fn describe(info: &GetDomainInfo, usage: &Usage, known: Option<&Domain>) -> model::Domain {
+    let definition = known.map(|known| &known.definition);
+    let exits = known.map_or(usage.exits, |known| known.exits(usage.exits));
+    let exits = EXIT_REASONS.iter().zip(exits).map(|(reason, count)| (Cow::Borrowed(*reason), count));
     let network = |(index, _)| model::Network { index, ..Default::default() };
-    let disk = |disk: &mote_builder::config::Vbd| model::Disk { name: disk.vdev.clone(), ..Default::default() };
+    let disk = |disk: &Vbd| model::Disk { name: disk.vdev.clone(), ..Default::default() };
     model::Domain {
         id: info.domain,
         name: definition.map_or(CONTROL, |definition| &definition.name).into(),

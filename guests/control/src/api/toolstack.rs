@@ -38,8 +38,8 @@ impl Interface for Toolstack {
     }
 
     fn domain(&self, id: u16) -> Option<Domain> {
-        let definition = self.domains.get(id).map(|domain| &domain.definition);
-        if id != 0 && definition.is_none() { None } else { observe::domain(id, definition) }
+        let known = self.domains.get(id);
+        if id != 0 && known.is_none() { None } else { observe::domain(id, known) }
     }
 
     fn create(&mut self, definition: Definition, modules: Modules) -> Result<u16, Refusal> {
