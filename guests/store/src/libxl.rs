@@ -127,14 +127,14 @@ impl Local<'_> {
         let (writable, hidden) = (Permissions::new(id, Access::NONE, &[]), Permissions::new(0, Access::NONE, &[]));
         for (path, permissions) in [(&home, &readable), (&vm, &readable), (&own, &hidden)] {
             self.remove(path)?;
-            self.node(path, permissions)?;
+            self.make(path, permissions)?;
         }
         for name in GIVEN {
-            self.node(&format!("{home}/{name}"), &readable)?;
+            self.make(&format!("{home}/{name}"), &readable)?;
         }
         let drivers = ["libxl", "device-model"];
         for name in OWN.iter().chain(drivers.iter().filter(|_| guest.driver)) {
-            self.node(&format!("{home}/{name}"), &writable)?;
+            self.make(&format!("{home}/{name}"), &writable)?;
         }
         self.mkdir(&format!("{own}/device"))?;
         self.write(&format!("{own}/type"), "pvh")?;
@@ -269,12 +269,7 @@ impl Local<'_> {
     /// Makes the directory of a device's end anew.
     fn end(&mut self, path: &str, owner: u16, other: u16) -> Result<(), Error> {
         self.remove(path)?;
-        self.node(path, &Permissions::new(owner, Access::NONE, &[reader(other)]))
-    }
-
-    fn node(&mut self, path: &str, permissions: &Permissions) -> Result<(), Error> {
-        self.mkdir(path)?;
-        self.set_permissions(path, permissions)
+        self.make(path, &Permissions::new(owner, Access::NONE, &[reader(other)]))
     }
 
     fn text(&mut self, path: &str) -> Option<String> {

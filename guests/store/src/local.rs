@@ -74,6 +74,15 @@ impl<'a> Local<'a> {
         self.server.with(self.client, None, |view| view.mkdir(&path))
     }
 
+    /// Makes a node with these permissions, or gives them to the one that is there.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it is no path, [`Error::Missing`] if there is no such domain as the owner.
+    pub fn make(&mut self, path: &str, permissions: &Permissions) -> Result<(), Error> {
+        let path = self.path(path, false)?;
+        self.server.with(self.client, None, |view| view.make(&path, permissions))
+    }
+
     /// Removes a node and all below it. It is no error if there is none.
     ///
     /// # Errors

@@ -1,6 +1,5 @@
 //! Names of nodes.
 
-use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -33,14 +32,15 @@ impl Path {
         if name.is_empty() || !name.bytes().all(valid) || (name.starts_with('@') && !special) {
             return Err(Error::Invalid);
         }
-        let full = if is_relative(name) { format!("{}/{name}", Self::home(home)) } else { name.to_owned() };
-        if (full.ends_with('/') && full != "/") || full.contains("//") || own_length(&full) > RELATIVE_PATH_MAX {
+        let full: Arc<str> =
+            if is_relative(name) { format!("{}/{name}", Self::home(home)).into() } else { name.into() };
+        if (full.ends_with('/') && &*full != "/") || full.contains("//") || own_length(&full) > RELATIVE_PATH_MAX {
             return Err(Error::Invalid);
         }
         if full.len() > ABSOLUTE_PATH_MAX {
             return Err(Error::Invalid);
         }
-        Ok(Self(full.into()))
+        Ok(Self(full))
     }
 
     /// Where the nodes of `domain` are.
@@ -137,6 +137,7 @@ impl core::borrow::Borrow<str> for Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::borrow::ToOwned;
     use alloc::vec::Vec;
 
     #[test]

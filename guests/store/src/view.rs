@@ -88,7 +88,7 @@ impl View<'_> {
 
     pub fn write(&mut self, path: &Path, value: Vec<u8>) -> Result<(), Error> {
         match self.existing(path, Access::WRITE)? {
-            None => self.create(path, value)?,
+            None => self.create(path, value, None)?,
             Some(node) => {
                 let before = node.permissions.clone();
                 self.admit(&node, node.size_with(value.len(), &before))?;
@@ -103,8 +103,26 @@ impl View<'_> {
 
     pub fn mkdir(&mut self, path: &Path) -> Result<(), Error> {
         match self.existing(path, Access::WRITE)? {
-            None => self.create(path, Vec::new()),
+            None => self.create(path, Vec::new(), None),
             Some(_) => Ok(()),
+        }
+    }
+
+    /// Makes a node with these permissions, or gives them to the one that is there: as [`View::mkdir`] and then
+    /// [`View::set_permissions`], in one go. For domain 0 alone.
+    pub fn make(&mut self, path: &Path, permissions: &Permissions) -> Result<(), Error> {
+        if !self.caller.privileged {
+            return Err(Error::Denied);
+        }
+        if !self.ledger.knows(permissions.owner()) {
+            return Err(Error::Missing);
+        }
+        match self.existing(path, Access::WRITE)? {
+            None => {
+                let permissions = permissions.without(|domain| !self.ledger.knows(domain));
+                self.create(path, Vec::new(), Some(permissions))
+            }
+            Some(_) => self.set_permissions(path, permissions),
         }
     }
 
@@ -192,8 +210,8 @@ impl View<'_> {
     }
 
     /// Makes a node, and those above it that are missing, with the permissions of what is there; an unprivileged domain
-    /// owns what it makes.
-    fn create(&mut self, path: &Path, value: Vec<u8>) -> Result<(), Error> {
+    /// owns what it makes. The node itself has permissions of its `own` if these are given.
+    fn create(&mut self, path: &Path, value: Vec<u8>, mut own: Option<Permissions>) -> Result<(), Error> {
         let mut missing = Vec::from([path.clone()]);
         let mut above = path.parent();
         let parent = loop {
@@ -214,7 +232,8 @@ impl View<'_> {
         let mut nodes: Vec<(Path, Node)> = Vec::with_capacity(missing.len());
         let mut value = Some(value);
         for path in missing {
-            let mut node = Node::new(value.take().unwrap_or_default(), permissions.clone());
+            let mut node =
+                Node::new(value.take().unwrap_or_default(), own.take().unwrap_or_else(|| permissions.clone()));
             if let Some((below, _)) = nodes.last() {
                 node.add_child(below.name());
             }

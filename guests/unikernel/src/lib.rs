@@ -31,6 +31,7 @@ pub mod arch;
 #[cfg(feature = "block")]
 pub mod block;
 mod boot;
+mod compare;
 pub mod console;
 pub mod cpus;
 pub mod exceptions;
