@@ -11,6 +11,7 @@ extern crate alloc;
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use mote_protocols::xenbus::State;
 use mote_unikernel::executor::run;
@@ -76,17 +77,18 @@ async fn back(store: &Store) -> Result<(), Error> {
     store.switch_state(&device, State::Closed).await
 }
 
-/// The first network interface that is to be served.
+/// The first network interface of a guest that is to be served: the control domain has one, too.
 async fn first_device(store: &Store) -> Result<Option<String>, Error> {
-    let Some(domain) = first_child(store, "backend/vif").await? else { return Ok(None) };
-    let number = first_child(store, &format!("backend/vif/{domain}")).await?;
+    let domains = children(store, "backend/vif").await?;
+    let Some(domain) = domains.into_iter().find(|domain| domain != "0") else { return Ok(None) };
+    let number = children(store, &format!("backend/vif/{domain}")).await?.into_iter().next();
     Ok(number.map(|number| format!("backend/vif/{domain}/{number}")))
 }
 
-async fn first_child(store: &Store, path: &str) -> Result<Option<String>, Error> {
+async fn children(store: &Store, path: &str) -> Result<Vec<String>, Error> {
     match store.directory(path).await {
-        Err(Error::MISSING) => Ok(None),
-        names => Ok(names?.into_iter().next()),
+        Err(Error::MISSING) => Ok(Vec::new()),
+        names => names,
     }
 }
 
