@@ -185,7 +185,8 @@ impl Domain {
     /// A byte for the guest's console arrives: it goes to where the guest reads.
     #[inline(never)]
     pub fn receive(&self, byte: u8) {
-        let Some(uart) = self.uart() else { return self.keep_typed(byte) };
+        let uart = self.uart().filter(|_| !self.pv.prints_by_ring.load(Ordering::Relaxed));
+        let Some(uart) = uart else { return self.keep_typed(byte) };
         let mut uart = uart.lock();
         uart.receive(byte);
         let others = self.drive_uart_line(&mut uart);

@@ -36,6 +36,8 @@ pub struct Extras {
     shared_ipa: Mutex<Option<Ipa>>,
     /// Where its console's and its xenstore's rings are, as frame numbers and ports: what [`ring_parameter`] numbers.
     rings: [AtomicU64; 4],
+    /// Whether it has ever written to its console's ring, so that it reads there.
+    pub prints_by_ring: AtomicBool,
     /// Typed for it while it had no other place for it.
     typed: Mutex<Backlog>,
     /// Why it says that it will end; the first reason counts.
@@ -220,9 +222,7 @@ impl Domain {
         self.pv.typed.lock().push(byte);
         let raised = self.events.lock().raise_virq(virq::CONSOLE, VcpuId(0));
         self.announce(raised);
-        if self.id != DomainId::CONTROL {
-            machine().tell_control(virq::CONSOLE);
-        }
+        machine().tell_control(virq::CONSOLE);
     }
 
     /// Takes what was kept.

@@ -230,7 +230,8 @@ impl Store {
     pub async fn state(&self, device: &str) -> Result<State, Error> {
         match self.read(&format!("{device}/state")).await {
             Ok(value) => Ok(State::parse(&value)),
-            Err(Error::MISSING) => Ok(State::Unknown),
+            // Where nothing is left above it that one may read, the server does not say whether it is there.
+            Err(Error::MISSING | Error::Refused(mote_store::Error::Denied)) => Ok(State::Unknown),
             Err(error) => Err(error),
         }
     }

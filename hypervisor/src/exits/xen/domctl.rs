@@ -169,6 +169,7 @@ impl Session<'_> {
         let mut text = [0; MAX_TEXT];
         let text = text.get_mut(..asked.length as usize).ok_or(Errno::E2BIG)?;
         self.read_bytes(asked.at, text)?;
+        domain.pv.prints_by_ring.store(true, Ordering::Relaxed);
         text.iter().for_each(|&byte| domain.send(byte));
         Ok(())
     }
