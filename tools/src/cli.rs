@@ -108,6 +108,8 @@ pub enum Command {
     Dmesg(Target),
     /// Show live what each domain uses
     Top(TopArgs),
+    /// Ask a web server for a page again and again, and show how long that takes
+    Load(LoadArgs),
     /// Write a shell's completions to standard output
     Completions {
         /// The shell
@@ -275,6 +277,26 @@ pub struct ReportArgs {
     /// Write a self-contained page with charts to this file
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+}
+
+/// What `load` takes.
+#[derive(Debug, Args)]
+pub struct LoadArgs {
+    /// The page
+    #[arg(value_name = "URL")]
+    pub url: String,
+    /// Requests in all
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub requests: u64,
+    /// Clients that ask at the same time
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=256))]
+    pub clients: u64,
+    /// Keep connections for the next request
+    #[arg(short, long)]
+    pub keep_alive: bool,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What `bench` takes.

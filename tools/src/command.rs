@@ -9,6 +9,7 @@ pub mod create;
 pub mod info;
 pub mod list;
 pub mod lives;
+pub mod load;
 pub mod manual;
 mod measure;
 pub mod run;
@@ -45,6 +46,7 @@ pub fn execute(command: Option<Command>) -> Result<Status> {
         Command::Info { domain, target } => info::info(domain.as_deref(), &target),
         Command::Dmesg(target) => info::dmesg(&target),
         Command::Top(arguments) => top::top(&arguments),
+        Command::Load(arguments) => load::load(&arguments),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { directory } => manual::pages(&directory),
     }

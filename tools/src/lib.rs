@@ -17,6 +17,7 @@ pub mod command;
 pub mod config;
 pub mod console;
 pub mod failure;
+pub mod load;
 pub mod progress;
 pub mod report;
 pub mod running;
