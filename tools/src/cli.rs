@@ -235,6 +235,7 @@ impl RunArgs {
             memory: *memory,
             cpu: cpu.clone(),
             icount: *icount,
+            idles: false,
             hypervisor: true,
         }
     }

@@ -6,6 +6,7 @@ mod screen;
 mod xen;
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mote_builder::config::CONTROL;
@@ -100,6 +101,7 @@ pub struct Console<'a> {
     to_type: Vec<u8>,
     heard: Heard,
     enough: Option<usize>,
+    stop: Option<&'a AtomicBool>,
     finished: bool,
     end_by: Option<Instant>,
 }
@@ -119,6 +121,7 @@ impl<'a> Console<'a> {
             to_type: Vec::new(),
             heard: Heard::default(),
             enough: None,
+            stop: None,
             finished: false,
             end_by: None,
         }
@@ -150,6 +153,13 @@ impl<'a> Console<'a> {
     #[must_use]
     pub const fn until_ended(mut self, guests: usize) -> Self {
         self.enough = Some(guests);
+        self
+    }
+
+    /// Ends the run when `stop` is set.
+    #[must_use]
+    pub const fn until(mut self, stop: &'a AtomicBool) -> Self {
+        self.stop = Some(stop);
         self
     }
 
@@ -268,7 +278,8 @@ impl Listener for Console<'_> {
     }
 
     fn wish(&mut self, now: Instant) -> Wish {
-        if self.finished || self.end_by.is_some_and(|end| now >= end) {
+        let is_stopped = self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed));
+        if self.finished || is_stopped || self.end_by.is_some_and(|end| now >= end) {
             return Wish::Finish;
         }
         if !self.to_type.is_empty() {

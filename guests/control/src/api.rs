@@ -11,6 +11,7 @@ use mote_api::{Api, MAX_BODY, Token};
 use mote_unikernel::executor::{self, Spawner};
 use mote_unikernel::net::tcp::Buffers;
 use mote_unikernel::net::{Address, Fixed, Listener, Network};
+use mote_unikernel::time::Instant;
 use mote_unikernel::{Machine, println};
 use mote_webserver::{Clock, Handler, Limits, Request, Response, serve};
 
@@ -32,6 +33,15 @@ const LIMITS: Limits = Limits {
     piece: Duration::from_secs(5),
     requests: u32::MAX,
 };
+
+/// Waits until who asked a moment ago, perhaps for the end of the last domain, has its answer.
+pub async fn farewell(toolstack: &RefCell<Toolstack>) {
+    const MOMENT: Duration = Duration::from_millis(200);
+    let asked = toolstack.borrow().asked;
+    if let Some(rest) = asked.and_then(|asked| MOMENT.checked_sub(asked.elapsed())) {
+        executor::sleep(rest).await;
+    }
+}
 
 /// Has the API served for whoever shows the token of the domain's own tree, as soon as there is a network.
 pub async fn open<'a>(machine: Machine, toolstack: &'a RefCell<Toolstack>, spawner: Spawner<'a>) {
@@ -83,6 +93,8 @@ struct Site<'a> {
 
 impl Handler for Site<'_> {
     async fn handle(&self, request: Request<'_>) -> Response {
-        self.api.handle(&request, &mut *self.toolstack.borrow_mut())
+        let toolstack = &mut *self.toolstack.borrow_mut();
+        toolstack.asked = Some(Instant::now());
+        self.api.handle(&request, toolstack)
     }
 }

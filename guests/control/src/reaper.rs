@@ -7,8 +7,8 @@ use xen_abi::Zeroed;
 use xen_abi::domctl::{GetDomainInfo, info};
 use xen_abi::xen::virq;
 
-use crate::report;
 use crate::toolstack::Toolstack;
+use crate::{api, report};
 
 /// Domains that are looked at by one hypercall.
 const PART: usize = 8;
@@ -31,6 +31,7 @@ impl Reaper {
             self.0.event().await;
             for_each_ended(|domain| bury(&mut toolstack.borrow_mut(), domain));
         }
+        api::farewell(toolstack).await;
         toolstack.borrow_mut().end_all();
     }
 }

@@ -6,6 +6,7 @@ use mote_api::ImageStore;
 use mote_builder::config::{Configuration, Definition};
 use mote_builder::plan::Images;
 use mote_builder::random::Seeds;
+use mote_unikernel::time::Instant;
 use mote_unikernel::xen::boot::BootMemory;
 use mote_unikernel::xen::foreign::Window;
 use mote_unikernel::xen::{Errno, domains as hypervisor};
@@ -27,6 +28,8 @@ pub struct Toolstack {
     pub store: Store,
     /// What was sent to build domains from.
     pub images: ImageStore,
+    /// When somebody last asked for something over the network.
+    pub asked: Option<Instant>,
     /// Where domains' random numbers begin.
     pub seeds: Seeds,
     window: Window,
@@ -42,7 +45,7 @@ impl Toolstack {
     /// If other domains' memory can be mapped nowhere.
     pub fn new(machine: &Machine, seeds: Seeds) -> Result<Self, Errno> {
         let (domains, images) = (Domains::default(), ImageStore::new(IMAGES));
-        Ok(Self { domains, store: Store::new(), images, seeds, window: Window::new(machine)? })
+        Ok(Self { domains, store: Store::new(), images, asked: None, seeds, window: Window::new(machine)? })
     }
 
     /// Builds every domain of the configuration, joins and connects them, and only then lets the first run. Whoever cannot be built

@@ -74,6 +74,9 @@ pub struct Machine {
     pub cpu: String,
     /// Whether one instruction is one tick of the clock. Then what QEMU gives its machine as random is not.
     pub icount: bool,
+    /// Whether that clock waits for the host's while every CPU is idle, as it should where somebody outside is talked to; else it skips
+    /// to the next timer.
+    pub idles: bool,
     /// What that is made of.
     pub seed: u32,
     /// Whether the machine has EL2 and starts in it.
@@ -104,6 +107,7 @@ impl Machine {
             memory: Self::DEFAULT_MEMORY,
             cpu: Self::DEFAULT_CPU.into(),
             icount: true,
+            idles: false,
             seed: Self::DEFAULT_SEED,
             hypervisor: true,
         }
@@ -132,7 +136,8 @@ impl Machine {
             ["-M", &board, "-cpu", &cpu, "-smp", &cpus, "-m", &memory, "-nic", "none"].map(String::from).into();
         arguments.extend(["-display", "none", "-monitor", "none"].map(String::from));
         if self.icount {
-            arguments.extend(["-icount", "shift=0,sleep=off", "-seed"].map(String::from));
+            let clock = if self.idles { "shift=0,sleep=on" } else { "shift=0,sleep=off" };
+            arguments.extend(["-icount", clock, "-seed"].map(String::from));
             arguments.push(self.seed.to_string());
         }
         arguments

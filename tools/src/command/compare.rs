@@ -1,6 +1,9 @@
 //! `compare`: a unikernel and Linux doing the same job, and what each takes for it.
 
+mod serving;
+
 use miette::miette;
+use serde::Serialize;
 
 use super::measure;
 use crate::boot::machine::Machine;
@@ -12,35 +15,53 @@ use crate::report::figures::{Clock, FIGURES, Unit, written};
 use crate::report::json::{self, Document};
 use crate::report::page::{self, Row, Section};
 use crate::report::table;
+use serving::Served;
 
 /// The configuration with the two guests, and their names in it.
 const CONFIGURATION: &str = "dtb/compare.dts";
 const LINUX: &str = "linux";
 const UNIKERNEL: &str = "unikernel";
 
-const NOTE: &str = "Two guests of one machine say hello and switch off, each on one vCPU. Times are instructions: \
+const NOTE: &str = "Two guests of one machine are web servers, each on one vCPU. Times are instructions: \
     the clock advances by one with each. Whoever is not first waits for the CPU between being built and the first \
     instruction. Memory is what the hypervisor's own tables say.";
+const SERVING: &str = "Both are asked for the same page as often, one after the other, by one client on the host that waits for \
+    each answer. What they execute for an answer is counted; latencies and answers per second are the host's, so they \
+    depend on it and on the emulator.";
 
-/// Boots both, and shows what they cost.
+/// Boots both, has both serve the same load, and shows what they cost.
 ///
 /// # Errors
 ///
-/// They cannot be booted, or one does not come to its end.
+/// They cannot be booted, or one does not serve or come to its end.
 pub fn compare(arguments: &ReportArgs) -> Result<Status> {
-    let title = "booting Linux and a unikernel, counting instructions (half a minute)";
-    let machine = Machine::for_measuring();
-    let heard = measure::boot(CONFIGURATION, &machine, Hypervisor::Mote, title, |_| ())?;
+    let title = "booting and asking Linux and a unikernel, counting instructions (a minute)";
+    let machine = Machine { idles: true, ..Machine::for_measuring() };
+    let (heard, served) = measure::work(CONFIGURATION, &machine, title, serving::serve_all)?;
     let (linux, unikernel) = (domain(&heard, LINUX)?, domain(&heard, UNIKERNEL)?);
-    println!("{}", table::of_comparison(linux, unikernel));
+    let rows = serving::rows(&served);
+    println!("{}\n\nServing\n{}", table::of_comparison(linux, unikernel), table::of_rows(&names(&served), &rows));
     if let Some(file) = &arguments.json {
-        json::write(file, &Document::of_run(&machine, Hypervisor::Mote, &heard))?;
+        json::write(file, &Comparison { run: Document::of_run(&machine, Hypervisor::Mote, &heard), serving: &served })?;
     }
     if let Some(file) = &arguments.html {
-        let sections = sections(&[linux, unikernel]);
+        let serving = Section { title: "Serving".into(), note: SERVING.into(), columns: names(&served), rows };
+        let sections: Vec<_> = [serving].into_iter().chain(sections(&[linux, unikernel])).collect();
         page::write(file, "Mote: a unikernel beside Linux", &sections)?;
     }
     Ok(if heard.has_crash() { Status::Crashed } else { Status::Clean })
+}
+
+/// All figures, as JSON.
+#[derive(Serialize)]
+struct Comparison<'a> {
+    #[serde(flatten)]
+    run: Document<'a>,
+    serving: &'a [Served],
+}
+
+fn names(served: &[Served]) -> Vec<String> {
+    served.iter().map(|it| it.name.clone()).collect()
 }
 
 fn domain<'a>(heard: &'a Heard, name: &str) -> Result<&'a DomainReport> {

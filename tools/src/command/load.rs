@@ -1,5 +1,6 @@
 //! `load`: asks a web server for a page again and again, and says how long that takes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use miette::miette;
@@ -17,14 +18,13 @@ pub(super) const PERCENTILES: [(&str, usize); 4] = [("50 %", 500), ("90 %", 900)
 
 /// What came of a load, as JSON.
 #[derive(Serialize)]
-struct Figures {
-    url: String,
+pub(super) struct Figures {
     answered: usize,
     failed: u64,
     bytes: u64,
     seconds: f64,
     answers_per_second: f64,
-    latency_us: Vec<(&'static str, Option<u64>)>,
+    latency_us: BTreeMap<&'static str, Option<u64>>,
 }
 
 /// Asks, and shows what came of it.
@@ -48,23 +48,25 @@ pub fn load(arguments: &LoadArgs) -> Result<Status> {
         return Err(Failure::unable(miette!(help = "see that it runs: cargo run -- list", "{url}: {why}")));
     }
     if *json {
-        say_json(&figures(url, &outcome))
+        say_json(&Figures::of(&outcome))
     } else {
         say(text(&outcome))
     }
     Ok(if outcome.failed == 0 { Status::Clean } else { Status::Crashed })
 }
 
-fn figures(url: &str, outcome: &Outcome) -> Figures {
-    let microseconds = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    Figures {
-        url: url.to_owned(),
-        answered: outcome.latencies.len(),
-        failed: outcome.failed,
-        bytes: outcome.bytes,
-        seconds: outcome.elapsed.as_secs_f64(),
-        answers_per_second: outcome.rate(),
-        latency_us: PERCENTILES.map(|(name, rank)| (name, outcome.percentile(rank).map(microseconds))).into(),
+impl Figures {
+    /// Those of `outcome`.
+    pub(super) fn of(outcome: &Outcome) -> Self {
+        let microseconds = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Self {
+            answered: outcome.latencies.len(),
+            failed: outcome.failed,
+            bytes: outcome.bytes,
+            seconds: outcome.elapsed.as_secs_f64(),
+            answers_per_second: outcome.rate(),
+            latency_us: PERCENTILES.map(|(name, rank)| (name, outcome.percentile(rank).map(microseconds))).into(),
+        }
     }
 }
 

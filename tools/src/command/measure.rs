@@ -1,6 +1,8 @@
 //! Boots that are measured: on one CPU, with the clock counting instructions.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use miette::miette;
@@ -12,6 +14,7 @@ use crate::config::Config;
 use crate::console::{Heard, Line};
 use crate::failure::{Failure, Result};
 use crate::progress::Step;
+use crate::running::State;
 use crate::session::{End, Wish};
 use crate::setup::{self, Need};
 use crate::workspace;
@@ -48,6 +51,39 @@ pub(super) fn boot(
         return Err(Failure::unable(miette!("the hypervisor panicked\n{words}")));
     }
     Ok(heard)
+}
+
+/// Boots the workspace's configuration `file` on `machine` and does `work` with it from outside while it runs, which has to end it.
+/// `work` should give up when the flag that it gets is set: then the machine has ended.
+///
+/// # Errors
+///
+/// The machine cannot be booted, `work` fails, or the machine does not come to an end.
+pub(super) fn work<T: Send>(
+    file: &str,
+    machine: &Machine,
+    title: &str,
+    work: impl FnOnce(&State, &Step, &AtomicBool) -> Result<T> + Send,
+) -> Result<(Heard, T)> {
+    setup::ensure(&[Need::Qemu, Need::Dtc])?;
+    let config = Config::load(&workspace::root().join(file), machine.memory)?;
+    let boot = Boot::prepare(&config, machine, Hypervisor::Mote, false)?;
+    let (state, step) = (boot.state(&config), Step::begin(title));
+    let (is_over, has_failed) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (ran, worked) = thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            let worked = work(&state, &step, &is_over);
+            has_failed.store(worked.is_err(), Ordering::Relaxed);
+            worked
+        });
+        let ran = boot.run(Some(PATIENCE), boot.console(io::sink()).until(&has_failed));
+        is_over.store(true, Ordering::Relaxed);
+        (ran, worker.join())
+    });
+    let (end, heard) = ran?;
+    let worked = worked.map_err(|_| Failure::unable(miette!("the measurement panicked")))??;
+    check_end(end)?;
+    Ok((heard, worked))
 }
 
 /// A measurement that was broken off has no result.

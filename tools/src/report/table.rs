@@ -4,6 +4,7 @@ use comfy_table::{CellAlignment, Table};
 
 use super::DomainReport;
 use super::figures::{Clock, FIGURES, Figure, Unit, grouped, ratio, written};
+use super::page::Row;
 
 /// A table with a column for each guest; times are instructions if `icount`.
 #[must_use]
@@ -39,6 +40,21 @@ pub fn of_comparison(large: &DomainReport, small: &DomainReport) -> String {
         [a, b] => vec![ratio(a, b)],
         _ => vec![nothing()],
     });
+    finish(&table)
+}
+
+/// A table of figures, and how many times the first of two columns has what the second has.
+#[must_use]
+pub fn of_rows(columns: &[String], rows: &[Row]) -> String {
+    let mut table = begin(columns.iter().cloned().chain(["ratio".into()]).collect());
+    for Row { title, cells } in rows {
+        let last = match cells[..] {
+            [Some((a, _)), Some((b, _))] => ratio(a, b),
+            _ => nothing(),
+        };
+        let words = cells.iter().map(|cell| cell.as_ref().map_or_else(nothing, |(_, words)| words.clone()));
+        row(&mut table, title, words.chain([last]).collect());
+    }
     finish(&table)
 }
 

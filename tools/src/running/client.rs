@@ -62,6 +62,8 @@ impl Client {
             .timeout_global(Some(PATIENCE))
             .http_status_as_error(false)
             .max_redirects(0)
+            // The server ends a connection on which nothing comes after 5 s.
+            .max_idle_age(Duration::from_secs(3))
             // Whatever the environment says: it is on this machine.
             .proxy(None)
             .user_agent(concat!("mote/", env!("CARGO_PKG_VERSION")));
