@@ -7,6 +7,7 @@
 mod apt;
 mod debian;
 mod initramfs;
+mod modules;
 mod summary;
 mod sysroot;
 mod system;
@@ -81,8 +82,8 @@ impl Need {
             Self::Qemu => system::qemu().is_some_and(|version| version >= system::QEMU_MINIMUM),
             Self::Dtc => system::has_program(system::DTC),
             Self::Target(target) => targets::is_ready(target, paths),
-            Self::Kernel(linux) => paths.kernel(linux).is_file(),
-            Self::Initramfs(linux) => initramfs::is_current(&paths.initramfs(linux)),
+            Self::Kernel(linux) => paths.kernel(linux).is_file() && paths.modules(linux).is_dir(),
+            Self::Initramfs(linux) => initramfs::is_current(linux, paths),
             Self::Xen => paths.xen().is_file(),
             Self::XenHeaders => paths.xen_headers().is_dir(),
             Self::CrossCompiler => system::has_program(system::CROSS_COMPILER),
@@ -96,7 +97,7 @@ impl Need {
             Self::CrossCompiler => system::require_cross_compiler(),
             Self::Target(_) => targets::provide(paths),
             Self::Kernel(linux) => debian::fetch_kernel(linux, paths),
-            Self::Initramfs(linux) => initramfs::build(&paths.initramfs(linux), paths),
+            Self::Initramfs(linux) => initramfs::build(linux, paths),
             Self::Xen => debian::fetch_xen(paths),
             Self::XenHeaders => debian::fetch_xen_headers(paths),
         }
@@ -125,6 +126,12 @@ impl Paths {
     #[must_use]
     pub fn kernel(&self, linux: Linux) -> PathBuf {
         self.of_linux(linux).join("kernel")
+    }
+
+    /// A directory with the kernel's modules that guests load.
+    #[must_use]
+    pub fn modules(&self, linux: Linux) -> PathBuf {
+        self.of_linux(linux).join("modules")
     }
 
     /// An initial file system: an uncompressed cpio archive.

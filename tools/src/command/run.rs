@@ -59,7 +59,10 @@ fn demonstration() -> PathBuf {
 /// Says where guests' ports are found.
 fn tell_of_services(state: &State) {
     for Service { domain, host, guest } in &state.services {
-        eprintln!("mote: port {guest} of {domain} is 127.0.0.1:{host}");
+        match guest {
+            80 => eprintln!("mote: {domain} is at http://127.0.0.1:{host}/"),
+            _ => eprintln!("mote: port {guest} of {domain} is 127.0.0.1:{host}"),
+        }
     }
 }
 

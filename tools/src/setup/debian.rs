@@ -8,6 +8,7 @@ use miette::{IntoDiagnostic, Result, WrapErr, miette};
 
 use super::Paths;
 use super::apt::{Archive, Package, Release};
+use super::modules::{self, Modules};
 use crate::progress::Step;
 use crate::workspace::replace_file;
 
@@ -69,7 +70,9 @@ pub fn fetch_kernel(linux: Linux, paths: &Paths) -> Result<()> {
     let step = Step::begin(format!("fetching Debian's Linux {linux} (some 30 MB)"));
     let archive = Archive::open(linux.release(), &paths.scratch(), &step)?;
     let package = archive.dependency(KERNEL, &format!("linux-image-{linux}."))?;
-    keep_image(&archive.unpack(&package)?, "vmlinuz-", &paths.kernel(linux))
+    let package = archive.unpack(&package)?;
+    keep_modules(&package, &paths.modules(linux))?;
+    keep_image(&package, "vmlinuz-", &paths.kernel(linux))
 }
 
 /// Fetches Xen.
@@ -96,6 +99,18 @@ pub fn fetch_busybox(paths: &Paths) -> Result<()> {
     let program = places.iter().find(|path| path.is_file());
     let program = program.ok_or_else(|| miette!("{} has no busybox in it", package.name))?;
     keep(&package, program, &paths.busybox())
+}
+
+/// Keeps the modules that guests load: in a directory for each group, with names in the order in which they are to be loaded.
+fn keep_modules(package: &Package, path: &Path) -> Result<()> {
+    let modules = Modules::of_package(&package.root).wrap_err_with(|| package.name.clone())?;
+    for (group, wanted) in modules::GROUPS {
+        let order = modules.load_order(wanted).wrap_err_with(|| package.name.clone())?;
+        for (place, (name, bytes)) in order.iter().enumerate() {
+            replace_file(&path.join(group).join(format!("{place:02}-{name}.ko")), bytes)?;
+        }
+    }
+    Ok(())
 }
 
 /// Keeps the one arm64 Image among the files in the package's /boot whose names start with

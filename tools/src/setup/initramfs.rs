@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use cpio::newc::{self, Builder};
 use miette::{IntoDiagnostic, Result, WrapErr};
 
-use super::{Paths, Target, debian, targets};
+use super::{Linux, Need, Paths, Target, debian, targets};
 use crate::build::{self, Package};
 use crate::progress::Step;
 use crate::workspace::{replace_file, root};
@@ -26,19 +26,33 @@ mod kind {
 
 const INIT: Package = Package { name: "linux-init", program: "init", target: Target::Guest };
 
-/// Where file systems are mounted, and where the programs are.
-const DIRECTORIES: [&str; 4] = ["bin", "dev", "proc", "sys"];
+/// What a guest does.
+const SCRIPTS: &str = "guests/linux/root";
+const INIT_SOURCES: &str = "guests/linux/init";
+/// What it serves where it is a web server: the same as the unikernel that is one.
+const PAGES: &str = "guests/http/files";
+
+/// Where file systems are mounted, and where the programs, modules and pages are.
+const DIRECTORIES: [&str; 9] = ["bin", "dev", "proc", "sys", "tmp", "disk", "www", "lib", "lib/modules"];
 /// Linux opens it for the first program (Documentation/admin-guide/devices.txt).
 const CONSOLE: (&str, u32, u32) = ("dev/console", 5, 1);
 
-/// Whether the one at `path` is there and no older than what it is made of.
-pub fn is_current(path: &Path) -> bool {
-    let Some(built) = modified(path) else { return false };
-    newest(&sources()).is_some_and(|changed| changed <= built)
+/// Whether that of `linux` is there and no older than what it is made of.
+pub fn is_current(linux: Linux, paths: &Paths) -> bool {
+    let parts = [root().join(SCRIPTS), root().join(INIT_SOURCES), root().join(PAGES), paths.modules(linux)];
+    is_newer(&paths.initramfs(linux), &parts)
 }
 
-/// Builds one at `path`.
-pub fn build(path: &Path, paths: &Paths) -> Result<()> {
+fn is_newer(path: &Path, parts: &[PathBuf]) -> bool {
+    let Some(built) = modified(path) else { return false };
+    parts.iter().all(|part| newest(part).is_some_and(|changed| changed <= built))
+}
+
+/// Builds that of `linux`.
+pub fn build(linux: Linux, paths: &Paths) -> Result<()> {
+    if !Need::Kernel(linux).is_met(paths) {
+        Need::Kernel(linux).meet(paths)?;
+    }
     if !paths.busybox().is_file() {
         debian::fetch_busybox(paths)?;
     }
@@ -56,15 +70,13 @@ pub fn build(path: &Path, paths: &Paths) -> Result<()> {
         archive.add("init", kind::FILE | 0o755, &fs::read(&init)?)?;
         archive.add("bin/busybox", kind::FILE | 0o755, &fs::read(paths.busybox())?)?;
         archive.add("bin/sh", kind::SYMBOLIC_LINK | 0o777, b"busybox")?;
-        archive.add_tree(&sources().join("root"), "")?;
+        archive.add_tree(&root().join(SCRIPTS), "")?;
+        archive.add_tree(&root().join(PAGES), "www/")?;
+        archive.add_tree(&paths.modules(linux), "lib/modules/")?;
         archive.finish()
     };
     let bytes = pack().into_diagnostic().wrap_err("cannot put the initramfs together")?;
-    replace_file(path, &bytes)
-}
-
-fn sources() -> PathBuf {
-    root().join("guests/linux")
+    replace_file(&paths.initramfs(linux), &bytes)
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {
@@ -159,7 +171,7 @@ mod tests {
     #[test]
     fn the_files_of_the_tree_are_there_under_their_names() {
         let mut archive = Archive::default();
-        archive.add_tree(&sources().join("root"), "").expect("added");
+        archive.add_tree(&root().join(SCRIPTS), "").expect("added");
         let bytes = archive.finish().expect("finished");
         assert!(bytes.windows(7).any(|window| window == b"etc/rc\0"));
     }
@@ -168,11 +180,12 @@ mod tests {
     fn what_is_older_than_its_sources_is_not_current() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("initramfs");
-        assert!(!is_current(&path));
+        let parts = [root().join(SCRIPTS)];
+        assert!(!is_newer(&path, &parts));
         fs::write(&path, "").expect("written");
-        assert!(is_current(&path));
+        assert!(is_newer(&path, &parts));
         let old = fs::File::options().write(true).open(&path).expect("opened");
         old.set_modified(SystemTime::UNIX_EPOCH).expect("aged");
-        assert!(!is_current(&path));
+        assert!(!is_newer(&path, &parts));
     }
 }
