@@ -3,6 +3,8 @@
 //!
 //! One machine runs at a time, so that none is slowed down by another; each test asks much of one boot.
 
+pub mod ext4;
+
 use std::fmt::Write;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -44,11 +44,13 @@ pub enum Need {
     XenHeaders,
     /// A C compiler for arm64, for those headers.
     CrossCompiler,
+    /// Programs that make and check ext4 file systems: only tests run them.
+    Ext4,
 }
 
 impl Need {
     /// Everything that any command or test needs.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Qemu,
         Self::Dtc,
         Self::Target(Target::Hypervisor),
@@ -60,6 +62,7 @@ impl Need {
         Self::Xen,
         Self::XenHeaders,
         Self::CrossCompiler,
+        Self::Ext4,
     ];
 
     /// What the user reads.
@@ -74,6 +77,7 @@ impl Need {
             Self::Xen => "Debian's Xen".into(),
             Self::XenHeaders => "Xen's C headers".into(),
             Self::CrossCompiler => "a C compiler for arm64".into(),
+            Self::Ext4 => "programs for ext4 (e2fsprogs)".into(),
         }
     }
 
@@ -87,6 +91,7 @@ impl Need {
             Self::Xen => paths.xen().is_file(),
             Self::XenHeaders => paths.xen_headers().is_dir(),
             Self::CrossCompiler => system::has_program(system::CROSS_COMPILER),
+            Self::Ext4 => system::EXT4.into_iter().all(system::has_program),
         }
     }
 
@@ -95,6 +100,7 @@ impl Need {
             Self::Qemu => system::require_qemu(),
             Self::Dtc => Ok(()),
             Self::CrossCompiler => system::require_cross_compiler(),
+            Self::Ext4 => system::require_ext4(),
             Self::Target(_) => targets::provide(paths),
             Self::Kernel(linux) => debian::fetch_kernel(linux, paths),
             Self::Initramfs(linux) => initramfs::build(linux, paths),
@@ -115,6 +121,12 @@ impl Paths {
     pub const QEMU: &'static str = system::QEMU;
     /// The program of the C compiler for arm64.
     pub const CROSS_COMPILER: &'static str = system::CROSS_COMPILER;
+
+    /// Where `program` of this machine is.
+    #[must_use]
+    pub fn program(program: &str) -> Option<PathBuf> {
+        system::find_program(program)
+    }
 
     /// The paths in this checkout, whether or not anything is there.
     #[must_use]
@@ -156,7 +168,9 @@ impl Paths {
         self.artefacts.join("debian").join(linux.version())
     }
 
-    fn busybox(&self) -> PathBuf {
+    /// A statically linked busybox for arm64.
+    #[must_use]
+    pub fn busybox(&self) -> PathBuf {
         self.artefacts.join("debian/busybox/busybox")
     }
 

@@ -34,6 +34,7 @@ fn describe(need: Need, paths: &Paths) -> Result<(String, String)> {
         }
         Need::Dtc => (String::new(), program(system::DTC)),
         Need::CrossCompiler => (String::new(), program(system::CROSS_COMPILER)),
+        Need::Ext4 => (String::new(), program(system::EXT4[0])),
         Need::Target(target) => {
             let toolchain = Toolchain::current()?;
             let place = targets::place(target, toolchain, paths);

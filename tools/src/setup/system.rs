@@ -15,6 +15,8 @@ pub const QEMU: &str = "qemu-system-aarch64";
 pub const DTC: &str = "dtc";
 /// The program of the C compiler for arm64, as every distribution calls it, on arm64 too.
 pub const CROSS_COMPILER: &str = "aarch64-linux-gnu-gcc";
+/// The programs that make, check and look into ext4 file systems. Where only root has them on its search path they are found as well.
+pub const EXT4: [&str; 3] = ["mke2fs", "e2fsck", "debugfs"];
 /// Debian 12's QEMU: what the whole project is tested with.
 pub const QEMU_MINIMUM: QemuVersion = QemuVersion(7, 2);
 
@@ -47,15 +49,19 @@ pub fn qemu() -> Option<QemuVersion> {
     QemuVersion::parse(&String::from_utf8_lossy(&output.stdout))
 }
 
-/// Whether `program` is on the search path.
+/// Whether `program` is on this machine, where [`find_program`] looks.
 pub fn has_program(program: &str) -> bool {
     find_program(program).is_some()
 }
 
-/// Where `program` is on the search path.
+/// Where programs are that administrators need.
+const ADMINISTRATION: [&str; 2] = ["/usr/sbin", "/sbin"];
+
+/// Where `program` is on the search path, or in a directory for administrators.
 pub fn find_program(program: &str) -> Option<std::path::PathBuf> {
-    let directories = std::env::var_os("PATH")?;
-    std::env::split_paths(&directories).map(|directory| directory.join(program)).find(|path| path.is_file())
+    let directories = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::env::split_paths(&directories).chain(ADMINISTRATION.map(Into::into));
+    directories.map(|directory| directory.join(program)).find(|path| path.is_file())
 }
 
 /// Installs the packages that `needs` come from, all at once.
@@ -95,14 +101,22 @@ pub fn require_cross_compiler() -> Result<()> {
     Err(miette!(help = elsewhere(), "a C compiler for arm64 was installed, but {CROSS_COMPILER} is not on the PATH"))
 }
 
+/// Succeeds if the programs for ext4 are here, after they were to be installed.
+pub fn require_ext4() -> Result<()> {
+    match EXT4.into_iter().find(|program| !has_program(program)) {
+        Some(program) => Err(miette!(help = elsewhere(), "e2fsprogs was installed, but {program} is not on the PATH")),
+        None => Ok(()),
+    }
+}
+
 /// What to do on a machine without apt.
 pub fn elsewhere() -> String {
     format!(
         "on Debian and Ubuntu this is automatic; on another system install QEMU {QEMU_MINIMUM} \
          or newer ({QEMU}), the device-tree compiler ({DTC}), apt, dpkg, Debian's archive \
-         keyring and, for the tests, a C compiler for arm64 ({CROSS_COMPILER})\n\
-         Fedora: dnf install qemu-system-aarch64-core dtc apt dpkg debian-keyring gcc-aarch64-linux-gnu\n\
-         Arch: pacman -S qemu-system-aarch64 dtc apt dpkg debian-archive-keyring aarch64-linux-gnu-gcc"
+         keyring and, for the tests, e2fsprogs and a C compiler for arm64 ({CROSS_COMPILER})\n\
+         Fedora: dnf install qemu-system-aarch64-core dtc apt dpkg debian-keyring e2fsprogs gcc-aarch64-linux-gnu\n\
+         Arch: pacman -S qemu-system-aarch64 dtc apt dpkg debian-archive-keyring e2fsprogs aarch64-linux-gnu-gcc"
     )
 }
 
@@ -111,6 +125,7 @@ fn package(need: Need) -> Option<&'static str> {
         Need::Qemu => Some("qemu-system-arm"),
         Need::Dtc => Some("device-tree-compiler"),
         Need::CrossCompiler => Some("gcc-aarch64-linux-gnu"),
+        Need::Ext4 => Some("e2fsprogs"),
         Need::Kernel(_) | Need::Initramfs(_) | Need::Xen | Need::XenHeaders => {
             apt::keyring().is_none().then_some(apt::KEYRING_PACKAGE)
         }
