@@ -83,11 +83,8 @@ number=$(busybox ls /data | busybox wc -l)
 echo "root: $(busybox grep -c '^/dev/xvda / ext4' /proc/mounts), $number files"
 while :; do
     number=$((number + 1))
-    busybox seq $number $((number + 9999)) > /data/new
-    busybox fsync /data/new
-    busybox mv /data/new /data/$number
-    busybox fsync /data
-    echo "on disk: $number"
+    busybox seq $number $((number + 9999)) | busybox dd of=/data/new conv=fsync 2>/dev/null &&
+        busybox mv /data/new /data/$number && busybox sync && echo "on disk: $number"
 done
 "#;
 
