@@ -37,6 +37,8 @@ pub struct Devices {
     pub pages: Vec<Pages>,
     /// Shared peripheral interrupts, as INTIDs. The guest has the machine's numbers.
     pub interrupts: Vec<u32>,
+    /// Where the registers of those are that speak virtio, as addresses of the machine.
+    pub virtio: Vec<u64>,
 }
 
 /// Why a device cannot be given away.
@@ -102,6 +104,7 @@ impl Devices {
         if let Some(bytes) = node.bytes("xen,reg") {
             self.add_registers(parent, bytes)?;
         }
+        self.virtio.extend(self.virtio_address(parent, node));
         if node.has("interrupts") {
             let cells: Vec<u32> = node.words("interrupts").ok_or(DeviceError::Interrupts)?.collect();
             let (specifiers, rest) = cells.as_chunks::<INTERRUPT_CELLS>();
@@ -113,6 +116,16 @@ impl Devices {
             }
         }
         Ok(())
+    }
+
+    /// Where the node's registers are in the machine, if it speaks virtio: `reg` says where the domain sees them.
+    fn virtio_address(&self, parent: Node<'_>, node: Node<'_>) -> Option<u64> {
+        let mut names = node.bytes("compatible")?.split(|byte| *byte == 0);
+        names.find(|name| *name == b"virtio,mmio")?;
+        let width = parent.number("#address-cells").filter(|width| (1..=2).contains(width)).unwrap_or(2) as usize * 4;
+        let address = take(&mut node.bytes("reg")?.get(..width)?, width);
+        let page = self.pages.iter().find(|page| page.gfn == address / PAGE_SIZE)?;
+        Some(page.mfn * PAGE_SIZE + address % PAGE_SIZE)
     }
 
     /// Triples of the machine's address, size and the guest's address, in the parent's cells.

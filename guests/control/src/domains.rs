@@ -1,9 +1,13 @@
 //! Who is there: the domains that this one made and has not destroyed.
 
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::cell::Cell;
+use core::time::Duration;
 
 use mote_builder::config::Definition;
+use mote_builder::plan::Images;
+use mote_unikernel::time::Instant;
 use xen_abi::mote::EXIT_REASONS;
 
 use crate::console::Console;
@@ -18,8 +22,44 @@ pub struct Domain {
     pub definition: Definition,
     /// Its console ring, if it has one.
     pub console: Option<Console>,
+    /// What a driver domain is built from again when it has ended.
+    pub spare: Option<Spare>,
     /// How often it was seen to have come to the hypervisor, by reason.
     exits: Cell<Exits>,
+}
+
+/// The bytes that a domain was built from, kept to build it again, and how that went.
+pub struct Spare {
+    kernel: Vec<u8>,
+    ramdisk: Option<Vec<u8>>,
+    device_tree: Option<Vec<u8>>,
+    built: Instant,
+    // How often in a row it has ended soon.
+    failures: u32,
+}
+
+impl Spare {
+    /// Keeps `images` of a domain that is built now.
+    pub fn new(images: &Images<'_>) -> Self {
+        let kept = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+        let (ramdisk, device_tree) = (kept(images.ramdisk), kept(images.device_tree));
+        Self { kernel: images.kernel.to_vec(), ramdisk, device_tree, built: Instant::now(), failures: 0 }
+    }
+
+    /// What is kept.
+    pub fn images(&self) -> Images<'_> {
+        let (ramdisk, device_tree) = (self.ramdisk.as_deref(), self.device_tree.as_deref());
+        Images { kernel: &self.kernel, ramdisk, device_tree }
+    }
+
+    /// The domain has ended and is about to be built again, if that makes sense: not one that ends at once each time.
+    pub fn again(&mut self) -> bool {
+        const SOON: Duration = Duration::from_secs(1);
+        const MOST: u32 = 3;
+        self.failures = if self.built.elapsed() < SOON { self.failures + 1 } else { 0 };
+        self.built = Instant::now();
+        self.failures < MOST
+    }
 }
 
 /// Exits by reason.
@@ -27,8 +67,8 @@ pub type Exits = [u64; EXIT_REASONS.len()];
 
 impl Domain {
     /// A domain that was made.
-    pub const fn new(definition: Definition, console: Option<Console>) -> Self {
-        Self { definition, console, exits: Cell::new([0; EXIT_REASONS.len()]) }
+    pub const fn new(definition: Definition, console: Option<Console>, spare: Option<Spare>) -> Self {
+        Self { definition, console, spare, exits: Cell::new([0; EXIT_REASONS.len()]) }
     }
 
     /// The exits that are counted now, or those that were before: the hypervisor leaves out vCPUs that run.

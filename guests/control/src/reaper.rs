@@ -64,5 +64,5 @@ fn bury(toolstack: &mut Toolstack, ended: &GetDomainInfo) {
     }
     // Also if it asked to be started anew: as on Xen without a toolstack, it stays down. Who is to start it again does it here.
     // What cannot be destroyed was told of.
-    let _ = toolstack.destroy(ended.domain);
+    let _ = toolstack.bury(ended.domain);
 }

@@ -95,6 +95,7 @@ impl Store {
     }
 
     fn try_to_give(&mut self, id: u16, definition: &Definition) -> Result<(), Errno> {
+        let is_known = self.server.knows(id);
         self.server.create(id);
         let port = domains::offer_port(id, 0)?;
         let guest = Guest {
@@ -105,7 +106,8 @@ impl Store {
             store: (FRAME, port),
             driver: definition.driver,
         };
-        self.local().describe(&guest).map_err(|_| Errno::EINVAL)?;
+        let described = if is_known { self.local().describe_ring(&guest) } else { self.local().describe(&guest) };
+        described.map_err(|_| Errno::EINVAL)?;
         domains::set_parameter(id, param::STORE_PFN, FRAME)?;
         domains::set_parameter(id, param::STORE_EVTCHN, port.into())?;
         self.introduce(id, FRAME, port)
@@ -155,6 +157,12 @@ impl Store {
                 }
             }
         });
+    }
+
+    /// A domain is about to be destroyed and built again under its number: what the store says of it and its devices stays.
+    pub fn suspend(&mut self, id: u16) {
+        self.rings.remove(&id);
+        self.server.reset(id);
     }
 
     /// Removes all there is of a domain, which can be destroyed then.

@@ -4,10 +4,11 @@ use alloc::vec::Vec;
 
 use mote_api::ImageStore;
 use mote_builder::config::{Configuration, Definition};
-use mote_builder::plan::Images;
+use mote_builder::plan::{Images, Plan};
 use mote_builder::random::Seeds;
 use mote_unikernel::time::Instant;
 use mote_unikernel::xen::boot::BootMemory;
+use mote_unikernel::xen::devices::reset_virtio;
 use mote_unikernel::xen::foreign::Window;
 use mote_unikernel::xen::{Errno, domains as hypervisor};
 use mote_unikernel::{Machine, println};
@@ -15,7 +16,7 @@ use xen_abi::sched::reason;
 
 use crate::build::{self, BuildError, Wishes};
 use crate::console::Console;
-use crate::domains::{Domain, Domains};
+use crate::domains::{Domain, Domains, Spare};
 use crate::machine::module;
 use crate::report;
 use crate::store::Store;
@@ -80,7 +81,18 @@ impl Toolstack {
     /// # Errors
     /// Why it was not built; then nothing is left of it.
     pub fn create(&mut self, definition: Definition, images: Images<'_>, wishes: Wishes) -> Result<u16, BuildError> {
-        let id = build::build(&definition, images, wishes, &mut self.window)?;
+        let id = self.make(&definition, images, wishes)?;
+        let console = self.give_rings(id, &definition).inspect_err(|_| {
+            let _ = hypervisor::destroy(id);
+        })?;
+        let spare = definition.driver.then(|| Spare::new(&images));
+        self.domains.insert(id, Domain::new(definition, console, spare));
+        Ok(id)
+    }
+
+    /// Builds a domain and joins it with those that are there.
+    fn make(&mut self, definition: &Definition, images: Images<'_>, wishes: Wishes) -> Result<u16, BuildError> {
+        let id = build::build(definition, images, wishes, &mut self.window)?;
         let peers = self.domains.iter().filter(|(_, other)| definition.is_joined_with(&other.definition));
         for (peer, _) in peers {
             // Without it the two have nothing to do with each other, which harms nobody.
@@ -91,10 +103,6 @@ impl Toolstack {
         if definition.driver && hypervisor::join(id, 0).is_err() {
             println!("{} cannot be joined with this domain, which has no network then", definition.name);
         }
-        let console = self.give_rings(id, &definition).inspect_err(|_| {
-            let _ = hypervisor::destroy(id);
-        })?;
-        self.domains.insert(id, Domain::new(definition, console));
         Ok(id)
     }
 
@@ -131,16 +139,61 @@ impl Toolstack {
     /// The hypervisor's. Nobody knows the domain any more.
     pub fn destroy(&mut self, id: u16) -> Result<(), Errno> {
         self.store.release(id);
-        let Some(domain) = self.domains.remove(id) else { return Ok(()) };
+        self.take_apart(id).map(drop)
+    }
+
+    /// Destroys a domain of which xenstore may still tell. The answer is what is left of it: nothing if it was not there.
+    fn take_apart(&mut self, id: u16) -> Result<Option<(Definition, Option<Spare>)>, Errno> {
+        let Some(domain) = self.domains.remove(id) else { return Ok(None) };
         // What it has here of the domain's must go before.
-        let Domain { definition, console, .. } = domain;
+        let Domain { definition, console, spare, .. } = domain;
         drop(console);
-        hypervisor::destroy(id).inspect_err(|error| {
+        if let Some(spare) = &spare {
+            quiet(id, &definition, spare);
+        }
+        let destroyed = hypervisor::destroy(id).inspect_err(|error| {
             println!("{} cannot be destroyed: error {}", definition.name, error.number());
+        });
+        destroyed.map(|()| Some((definition, spare)))
+    }
+
+    /// A domain has ended and was reported: it is destroyed, and a driver domain is built again, in whose place it was: for its guests
+    /// the one is the other, after a pause.
+    ///
+    /// # Errors
+    /// As [`Toolstack::destroy`].
+    pub fn bury(&mut self, id: u16) -> Result<(), Errno> {
+        if !self.domains.get(id).is_some_and(|domain| domain.definition.driver) || !self.domains.keep_machine_on() {
+            return self.destroy(id);
+        }
+        self.store.suspend(id);
+        let Some((definition, Some(mut spare))) = self.take_apart(id)? else { return Ok(()) };
+        if !spare.again() {
+            println!("{} ends each time as soon as it begins: it is not started any more", definition.name);
+        } else if let Err(error) = self.rebuild(id, &definition, spare) {
+            report::refused(&definition.name, error);
+        } else {
+            return Ok(());
+        }
+        self.store.release(id);
+        Ok(())
+    }
+
+    /// Builds a domain under the number that it had, and lets it run.
+    fn rebuild(&mut self, id: u16, definition: &Definition, spare: Spare) -> Result<(), BuildError> {
+        let wishes = Wishes { id: Some(id), seed: self.seeds.draw(), focus: false };
+        self.make(definition, spare.images(), wishes)?;
+        let ready = self.give_rings(id, definition).and_then(|console| {
+            self.domains.insert(id, Domain::new(definition.clone(), console, Some(spare)));
+            hypervisor::unpause(id).map_err(|error| BuildError::Refused("to run it", error.number()))
+        });
+        ready.inspect_err(|_| {
+            self.domains.remove(id);
+            let _ = hypervisor::destroy(id);
         })
     }
 
-    /// Ends a domain that did not end by itself, reports it and destroys it.
+    /// Ends a domain that did not end by itself, reports it and buries it.
     ///
     /// # Errors
     /// As [`Toolstack::destroy`].
@@ -149,7 +202,7 @@ impl Toolstack {
         if let (Some(domain), Ok(usage)) = (self.domains.get(id), hypervisor::usage(id)) {
             report::domain(id, &domain.definition, reason::POWEROFF, &usage);
         }
-        self.destroy(id)
+        self.bury(id)
     }
 
     /// Ends whoever is left, because the machine is about to be switched off.
@@ -158,6 +211,18 @@ impl Toolstack {
         for id in left {
             // What cannot be destroyed was told of.
             let _ = self.end(id);
+        }
+    }
+}
+
+/// Stops the devices that a driver domain has set up, or they would go on writing to memory that is another's.
+fn quiet(id: u16, definition: &Definition, spare: &Spare) {
+    // Its vCPUs have left when this returns.
+    let _ = hypervisor::pause(id);
+    let Ok(plan) = Plan::new(definition, spare.images()) else { return };
+    for address in &plan.devices().virtio {
+        if let Err(error) = reset_virtio(*address) {
+            println!("the device at {address:#x} cannot be stopped: error {}", error.number());
         }
     }
 }

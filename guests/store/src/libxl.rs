@@ -148,12 +148,21 @@ impl Local<'_> {
         self.write(&format!("{home}/memory/videoram"), 0)?;
         self.write(&format!("{home}/control/platform-feature-multiprocessor-suspend"), 1)?;
         self.write(&format!("{home}/control/platform-feature-xs_reset_watches"), 1)?;
-        self.write(&format!("{home}/store/ring-ref"), guest.store.0)?;
-        self.write(&format!("{home}/store/port"), guest.store.1)?;
+        self.describe_ring(guest)?;
         for vcpu in 0..guest.vcpus {
             self.write(&format!("{home}/cpu/{vcpu}/availability"), "online")?;
         }
         Ok(())
+    }
+
+    /// Writes where a domain's ring is.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if the server does not know the domain.
+    pub fn describe_ring(&mut self, guest: &Guest<'_>) -> Result<(), Error> {
+        let home = Path::home(guest.id);
+        self.write(&format!("{home}/store/ring-ref"), guest.store.0)?;
+        self.write(&format!("{home}/store/port"), guest.store.1)
     }
 
     /// Writes the nodes of a device's two ends. If there is such a device, it is made anew.

@@ -40,7 +40,8 @@ fn devices_that_share_a_page_get_it_once() {
         (&[0, 0x900_0000, 0x1000, 0, 0x2300_0000, 0, 0xa00_1000, 0x2000, 0, 0xa00_1000], &[0, 1, 4, 0, 2, 4]),
     ]);
     let expected = [Pages { gfn: 0xa000, mfn: 0xa000, count: 3 }, Pages { gfn: 0x2_3000, mfn: 0x9000, count: 1 }];
-    assert_eq!(devices, Ok(Devices { pages: expected.into(), interrupts: [33, 34, 48, 55].into() }));
+    let (interrupts, virtio) = ([33, 34, 48, 55].into(), Vec::new());
+    assert_eq!(devices, Ok(Devices { pages: expected.into(), interrupts, virtio }));
 }
 
 #[test]

@@ -139,10 +139,22 @@ pub fn connect((domain, port): (u16, u32), (other, other_port): (u16, u32)) -> R
 pub fn give_pages(domain: u16, gfn: u64, mfn: u64, count: u64) -> Result<(), Errno> {
     let mut permission = IomemPermission { first_mfn: mfn, nr_mfns: count, allow_access: 1, pad: [0; 7] };
     domctl(op::IOMEM_PERMISSION, domain, &mut permission)?;
+    map_pages(domain, (gfn, mfn, count), true)
+}
+
+/// Takes pages of devices from a domain again.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn take_pages(domain: u16, gfn: u64, mfn: u64, count: u64) -> Result<(), Errno> {
+    map_pages(domain, (gfn, mfn, count), false)
+}
+
+fn map_pages(domain: u16, (gfn, mfn, count): (u64, u64, u64), add: bool) -> Result<(), Errno> {
     for done in (0..count).step_by(MAPPED_AT_ONCE as usize) {
         let (first_gfn, first_mfn) = (gfn + done, mfn + done);
         let nr_mfns = (count - done).min(MAPPED_AT_ONCE);
-        let mut mapping = MemoryMapping { first_gfn, first_mfn, nr_mfns, add_mapping: 1, padding: 0 };
+        let mut mapping = MemoryMapping { first_gfn, first_mfn, nr_mfns, add_mapping: add.into(), padding: 0 };
         domctl(op::MEMORY_MAPPING, domain, &mut mapping)?;
     }
     Ok(())

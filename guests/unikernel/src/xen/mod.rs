@@ -5,6 +5,7 @@
 
 pub mod boot;
 pub mod copy;
+pub mod devices;
 pub mod domains;
 pub mod events;
 pub mod foreign;
