@@ -26,13 +26,15 @@ pub fn reset_virtio(address: u64) -> Result<(), Errno> {
         return Err(Errno::EINVAL);
     }
     let frame = address / PAGE;
-    domains::give_pages(0, frame, frame, 1)?;
     let start = address as usize;
-    // SAFETY: the page is this domain's since the line above, at the machine's address, where its own map has devices. What is
-    // asked of it there has the one effect that it leaves memory alone.
-    let stopped = stop(&unsafe { Registers::new(start..start + SIZE) });
-    domains::take_pages(0, frame, frame, 1)?;
-    stopped
+    // SAFETY: the page is one of a virtio device, as the caller says and its magic confirms, and appears where the identity map has
+    // devices and domain 0 has none: its GIC is elsewhere. All that is done with it is that the device leaves memory alone.
+    unsafe {
+        domains::map_own_page(frame, true)?;
+        let stopped = stop(&Registers::new(start..start + SIZE));
+        domains::map_own_page(frame, false)?;
+        stopped
+    }
 }
 
 fn stop(device: &Registers) -> Result<(), Errno> {

@@ -139,25 +139,27 @@ pub fn connect((domain, port): (u16, u32), (other, other_port): (u16, u32)) -> R
 pub fn give_pages(domain: u16, gfn: u64, mfn: u64, count: u64) -> Result<(), Errno> {
     let mut permission = IomemPermission { first_mfn: mfn, nr_mfns: count, allow_access: 1, pad: [0; 7] };
     domctl(op::IOMEM_PERMISSION, domain, &mut permission)?;
-    map_pages(domain, (gfn, mfn, count), true)
-}
-
-/// Takes pages of devices from a domain again.
-///
-/// # Errors
-/// The hypervisor's.
-pub fn take_pages(domain: u16, gfn: u64, mfn: u64, count: u64) -> Result<(), Errno> {
-    map_pages(domain, (gfn, mfn, count), false)
-}
-
-fn map_pages(domain: u16, (gfn, mfn, count): (u64, u64, u64), add: bool) -> Result<(), Errno> {
     for done in (0..count).step_by(MAPPED_AT_ONCE as usize) {
         let (first_gfn, first_mfn) = (gfn + done, mfn + done);
         let nr_mfns = (count - done).min(MAPPED_AT_ONCE);
-        let mut mapping = MemoryMapping { first_gfn, first_mfn, nr_mfns, add_mapping: add.into(), padding: 0 };
+        let mut mapping = MemoryMapping { first_gfn, first_mfn, nr_mfns, add_mapping: 1, padding: 0 };
         domctl(op::MEMORY_MAPPING, domain, &mut mapping)?;
     }
     Ok(())
+}
+
+/// Maps a page of a device at the machine's address for this domain itself, or takes it away.
+///
+/// # Errors
+/// The hypervisor's.
+///
+/// # Safety
+/// Nothing else of this domain's is there.
+pub(super) unsafe fn map_own_page(frame: u64, add: bool) -> Result<(), Errno> {
+    let mut mapping =
+        MemoryMapping { first_gfn: frame, first_mfn: frame, nr_mfns: 1, add_mapping: add.into(), padding: 0 };
+    // SAFETY: a page of a device appears or goes where nothing else is, as the caller promises.
+    unsafe { domctl_unchecked(op::MEMORY_MAPPING, 0, &mut mapping) }.map(drop)
 }
 
 /// Gives a domain a shared interrupt of the machine, under the same number. On Arm that needs no permission before it.
