@@ -70,7 +70,10 @@ impl Toolstack {
             self.connect(first, second);
         }
         self.store.plug(&self.domains);
-        for (id, _) in self.domains.iter() {
+        // Whoever runs may take this domain's pCPU for a while: those that others need come first, and those that are quick.
+        let mut order: Vec<_> = self.domains.iter().map(|(id, domain)| (&domain.definition, id)).collect();
+        order.sort_by_key(|(definition, id)| (!definition.driver, definition.memory, *id));
+        for (_, id) in order {
             // It was paused once, when it was made.
             let _ = hypervisor::unpause(id);
         }

@@ -59,11 +59,9 @@ pub fn limit_memory(domain: u16, bytes: u64) -> Result<(), Errno> {
 /// # Errors
 /// The hypervisor's.
 pub fn set_weight(domain: u16, weight: u16) -> Result<(), Errno> {
-    domctl(
-        op::SCHEDULER_OP,
-        domain,
-        &mut SchedulerOp { sched_id: sched::CREDIT2, cmd: sched::PUTINFO, weight, cap: 0, pad: [0; 3] },
-    )
+    let mut scheduling = SchedulerOp { sched_id: sched::CREDIT2, cmd: sched::PUTINFO, weight, cap: 0, pad: [0; 3] };
+    // SAFETY: it changes no memory, whoever's vCPUs they are.
+    unsafe { domctl_unchecked(op::SCHEDULER_OP, domain, &mut scheduling) }.map(drop)
 }
 
 /// Gives another domain new memory at these frames, 2 to the `order` of them each. Of a domain whose memory is where the machine has it
