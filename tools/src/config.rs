@@ -51,7 +51,7 @@ impl Control {
     /// Memory in bytes unless said, and where there is a driver domain: then images can be sent to it.
     pub const USUAL: u64 = 2 << 20;
     /// See [`Control::USUAL`].
-    pub const WITH_NETWORK: u64 = 8 << 20;
+    pub const WITH_NETWORK: u64 = 4 << 20;
 }
 
 impl Default for Control {

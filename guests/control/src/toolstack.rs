@@ -36,8 +36,9 @@ pub struct Toolstack {
     window: Window,
 }
 
-/// Bytes of images that are kept.
-const IMAGES: usize = 4 << 20;
+/// Bytes of this domain's memory that are for other things than images that were sent; of the rest half is for these, because one that
+/// is replaced is there until the new one is whole.
+const RESERVED: usize = 2 << 20;
 
 impl Toolstack {
     /// Nobody is there.
@@ -45,7 +46,8 @@ impl Toolstack {
     /// # Errors
     /// If other domains' memory can be mapped nowhere.
     pub fn new(machine: &Machine, seeds: Seeds) -> Result<Self, Errno> {
-        let (domains, images) = (Domains::default(), ImageStore::new(IMAGES));
+        let images = ImageStore::new(machine.memory_size().saturating_sub(RESERVED) / 2);
+        let domains = Domains::default();
         Ok(Self { domains, store: Store::new(), images, asked: None, seeds, window: Window::new(machine)? })
     }
 
