@@ -42,6 +42,7 @@ fn try_everything(machine: &Machine) {
     }
     run.assert_finished("registers", "registers: ok");
     run.assert_finished("smp", "smp: ok");
+    assert!(run.said("smp", "smp: memory is moved, filled and compared rightly"), "{run}");
     run.assert_finished("timer", "timer: ok");
     run.assert_finished("tiny", "hello: a unikernel with 1 vCPU and 64 KiB");
 }

@@ -4,6 +4,8 @@
 #![no_main]
 #![forbid(unsafe_code)]
 
+use core::cmp::Ordering as Order;
+use core::hint::black_box;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 
@@ -31,6 +33,7 @@ static LEAVE: AtomicUsize = AtomicUsize::new(0);
 fn main(machine: Machine) {
     let count = machine.vcpus();
     println!("smp: {count} vCPUs");
+    check_memory();
     interrupts::register(IntId::sgi(SGI), |_| {
         TAKEN.fetch_add(1, Ordering::Release);
     });
@@ -42,6 +45,31 @@ fn main(machine: Machine) {
     }
     assert_eq!(cpus::start(count, || ()), Err(Error::InvalidParameters));
     println!("smp: ok");
+}
+
+/// The library's own functions on memory, which everything else relies on, against loops.
+fn check_memory() {
+    const SIZE: usize = 200;
+    let fresh = || core::array::from_fn::<u8, SIZE, _>(|index| (index * 7 + 3) as u8);
+    for length in 0..100 {
+        for (from, to) in [(0, 100), (3, 101), (20, 21), (21, 20), (8, 40), (40, 9), (5, 5), (1, 33), (33, 1)] {
+            let (mut moved, mut expected) = (fresh(), fresh());
+            moved.copy_within(from..from + length, to);
+            (0..length).for_each(|index| expected[to + index] = fresh()[from + index]);
+            assert!(moved.iter().eq(&expected), "{length} bytes from {from} to {to}");
+            assert_eq!(black_box(&moved[..]).cmp(black_box(&expected[..])), Order::Equal);
+            moved[to..to + length].fill(black_box(0xa5));
+            (0..length).for_each(|index| expected[to + index] = black_box(0xa5));
+            assert!(moved.iter().eq(&expected), "{length} bytes filled at {to}");
+        }
+        for differs in 0..length {
+            let (one, mut other) = (fresh(), fresh());
+            other[1 + differs] ^= 0x80;
+            let order = black_box(&one[1..1 + length]).cmp(black_box(&other[1..1 + length]));
+            assert_eq!(order, one[1 + differs].cmp(&other[1 + differs]), "{length} bytes that differ at {differs}");
+        }
+    }
+    println!("smp: memory is moved, filled and compared rightly");
 }
 
 fn bring_up(count: usize) {

@@ -31,7 +31,6 @@ pub mod arch;
 #[cfg(feature = "block")]
 pub mod block;
 mod boot;
-mod compare;
 pub mod console;
 pub mod cpus;
 pub mod exceptions;
@@ -39,6 +38,7 @@ pub mod executor;
 mod heap;
 pub mod interrupts;
 mod machine;
+mod memory;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod power;
