@@ -55,7 +55,7 @@ fn prepare(device_tree: u64, entered: u64) {
     heap::grow();
     passthrough::KEPT.call_once(|| description.kept(uart));
     if let Some(intid) = wiring.console
-        && gic::set_shared(intid, true, false).is_ok()
+        && gic::set_shared(intid, true, false).is_some()
     {
         uart::enable_input();
     }

@@ -31,7 +31,7 @@ impl Write for EmergencyWire {
 
 /// The console, for this CPU alone until the guard is dropped. It is the innermost lock: nothing else is locked under it.
 pub fn lock() -> MutexGuard<'static, Console> {
-    CONSOLE.call_once(|| Mutex::new(Console::new())).lock()
+    CONSOLE.call_once(|| Mutex::new(Console::default())).lock()
 }
 
 /// Prints one line of EL2's own.

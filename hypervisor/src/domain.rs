@@ -223,7 +223,7 @@ impl Domain {
 
     /// What it costs.
     pub fn usage(&self) -> Usage {
-        let mut exits = Exits::new();
+        let mut exits = Exits::default();
         for vcpu in &self.vcpus {
             // One that runs is counted when it leaves.
             if let Some(state) = vcpu.state.try_lock() {
@@ -247,7 +247,7 @@ impl Domain {
             touched: memory.touched,
             tables: memory.tables,
             structures: self.structure_bytes,
-            exits: exits.all(),
+            exits: exits.0,
             events: 0,
             reason,
         }

@@ -25,24 +25,14 @@ pub enum ExitReason {
     Other,
 }
 
-/// Exits by reason.
-#[derive(Clone, Copy, Debug)]
-pub struct Exits([u64; EXIT_REASONS.len()]);
+/// Exits by reason: how many there were for each of [`EXIT_REASONS`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Exits(pub [u64; EXIT_REASONS.len()]);
 
 impl Exits {
-    /// None yet.
-    pub const fn new() -> Self {
-        Self([0; EXIT_REASONS.len()])
-    }
-
     /// Counts one.
     pub const fn count(&mut self, reason: ExitReason) {
         self.0[reason as usize] += 1;
-    }
-
-    /// How many there were for each of [`EXIT_REASONS`].
-    pub const fn all(&self) -> [u64; EXIT_REASONS.len()] {
-        self.0
     }
 
     /// Adds another vCPU's.

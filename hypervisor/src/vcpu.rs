@@ -116,9 +116,9 @@ impl VcpuState {
                 system: SystemRegisters::at_reset(0, mpidr, time_origin),
                 floating_point: FloatingPoint::default(),
                 interface: VirtualInterface::default(),
-                timer: PhysicalTimer::new(),
+                timer: PhysicalTimer::default(),
                 runstate: Runstate::new(0),
-                exits: Exits::new(),
+                exits: Exits::default(),
             },
         }
     }

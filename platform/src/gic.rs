@@ -31,26 +31,15 @@ static DISTRIBUTOR: Mutex<Option<GicDistributor<'static>>> = Mutex::new(None);
 /// Where the machine's regions of redistributors begin; known from then on.
 static REDISTRIBUTORS: Once<Vec<usize>> = Once::new();
 
-/// Why the GIC could not be set up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GicError {
-    /// Its registers could not be mapped.
-    Map,
-    /// No redistributor has this CPU's affinity.
-    NoRedistributor,
-    /// `arm-gic` refused the machine's GIC.
-    Driver(arm_gic::gicv3::GicError),
-}
-
 /// Sets up the distributor, all interrupts off, and remembers the redistributors. Once, on the boot CPU.
 ///
 /// # Errors
-/// See [`GicError`].
-pub fn init(distributor: Range<usize>, redistributors: &[Range<usize>]) -> Result<(), GicError> {
+/// If their registers cannot be mapped.
+pub fn init(distributor: Range<usize>, redistributors: &[Range<usize>]) -> Result<(), mmu::MapError> {
     for region in redistributors {
-        mmu::map_device::<GicrSgi>(region).map_err(|_| GicError::Map)?;
+        mmu::map_device::<GicrSgi>(region)?;
     }
-    let registers: NonNull<Gicd> = mmu::map_device(&distributor).map_err(|_| GicError::Map)?;
+    let registers: NonNull<Gicd> = mmu::map_device(&distributor)?;
     // SAFETY: the range was just mapped as device memory, the device tree says that it is the
     // distributor, and `DISTRIBUTOR` holds the only driver ever made for it.
     let mut distributor = GicDistributor::new(unsafe { UniqueMmioPointer::new(registers) });
@@ -66,11 +55,9 @@ pub struct Redistributor {
     base: usize,
 }
 
-/// Brings up the calling CPU's interface with all its private interrupts off but the kick.
-///
-/// # Errors
-/// See [`GicError`].
-pub fn init_this_cpu() -> Result<Redistributor, GicError> {
+/// Brings up the calling CPU's interface with all its private interrupts off but the kick; nothing if no redistributor has the
+/// CPU's affinity.
+pub fn init_this_cpu() -> Option<Redistributor> {
     GicCpuInterface::enable_system_register_el2(true);
     let mut redistributor = find_redistributor()?;
     // An error only says that the core was awake.
@@ -83,38 +70,33 @@ pub fn init_this_cpu() -> Result<Redistributor, GicError> {
     GicCpuInterface::enable_group1(true);
     redistributor.enable(KICK)?;
     barrier::isb(barrier::SY);
-    Ok(redistributor)
+    Some(redistributor)
 }
 
-fn find_redistributor() -> Result<Redistributor, GicError> {
-    let regions = REDISTRIBUTORS.get().ok_or(GicError::NoRedistributor)?;
+fn find_redistributor() -> Option<Redistributor> {
     let affinity = cpu::this_affinity();
-    for &region in regions {
-        let frames = NonNull::new(region as *mut GicrSgi).ok_or(GicError::Map)?;
+    for &region in REDISTRIBUTORS.get()? {
+        let frames = NonNull::new(region as *mut GicrSgi)?;
         // SAFETY: `init` mapped the region as device memory; each CPU makes a driver only for
         // the redistributor whose affinity is its own, and reads no more than the others' type.
-        let iterator = unsafe { GicRedistributorIterator::new(frames) }.map_err(GicError::Driver)?;
+        let iterator = unsafe { GicRedistributorIterator::new(frames) }.ok()?;
         let mut base = region;
         for driver in iterator {
             let typer = driver.typer();
             if typer.core_mpidr() == affinity {
-                return Ok(Redistributor { driver, base });
+                return Some(Redistributor { driver, base });
             }
             // GICv4 has two more frames for virtual LPIs (GICv4 12.10).
             base += REDISTRIBUTOR_FRAMES << u32::from(typer.virtual_lpis_supported());
         }
     }
-    Err(GicError::NoRedistributor)
+    None
 }
 
 impl Redistributor {
-    /// Lets a private interrupt through to the calling CPU.
-    ///
-    /// # Errors
-    /// If `intid` is not an SGI or PPI.
-    pub fn enable(&mut self, intid: u32) -> Result<(), GicError> {
-        let intid = IntId::try_from(intid).map_err(|_| GicError::NoRedistributor)?;
-        self.driver.enable_interrupt(intid, true).map_err(GicError::Driver)
+    /// Lets a private interrupt through to the calling CPU; nothing if `intid` is not an SGI or PPI.
+    pub fn enable(&mut self, intid: u32) -> Option<()> {
+        self.driver.enable_interrupt(IntId::try_from(intid).ok()?, true).ok()
     }
 
     /// Makes a private interrupt active or inactive, as a vCPU that has it in hand comes and goes. `intid` is below 32.
@@ -127,22 +109,17 @@ impl Redistributor {
     }
 }
 
-/// Lets a shared interrupt through to the calling CPU, taken for an edge or a level, or none of it.
-///
-/// # Errors
-/// If `intid` is not an SPI, or the distributor was never set up.
-pub fn set_shared(intid: u32, enabled: bool, edge: bool) -> Result<(), GicError> {
+/// Lets a shared interrupt through to the calling CPU, taken for an edge or a level, or none of it; nothing if `intid` is not an
+/// SPI, or the distributor was never set up.
+pub fn set_shared(intid: u32, enabled: bool, edge: bool) -> Option<()> {
     let mut distributor = DISTRIBUTOR.lock();
-    let distributor = distributor.as_mut().ok_or(GicError::Map)?;
-    let intid = IntId::try_from(intid).map_err(|_| GicError::NoRedistributor)?;
-    let mut set = || {
-        distributor.set_routing(intid, Some(cpu::this_affinity()))?;
-        distributor.enable_interrupt(intid, false)?;
-        distributor.wait_for_pending_write();
-        distributor.set_trigger(intid, if edge { Trigger::Edge } else { Trigger::Level })?;
-        if enabled { distributor.enable_interrupt(intid, true) } else { Ok(()) }
-    };
-    set().map_err(GicError::Driver)
+    let distributor = distributor.as_mut()?;
+    let intid = IntId::try_from(intid).ok()?;
+    distributor.set_routing(intid, Some(cpu::this_affinity())).ok()?;
+    distributor.enable_interrupt(intid, false).ok()?;
+    distributor.wait_for_pending_write();
+    distributor.set_trigger(intid, if edge { Trigger::Edge } else { Trigger::Level }).ok()?;
+    if enabled { distributor.enable_interrupt(intid, true).ok() } else { Some(()) }
 }
 
 /// Acknowledges the pending interrupt of highest priority and gives its INTID.

@@ -349,13 +349,3 @@ impl Page {
         unsafe { AtomicU64::from_ptr(address as *mut u64) }
     }
 }
-
-/// The bytes of a boot module or the device tree, which no guest can reach yet.
-///
-/// # Errors
-/// [`NotRam`].
-pub fn boot_bytes(base: u64, length: usize) -> Result<Vec<u8>, NotRam> {
-    let mut bytes = alloc::vec![0; length];
-    read(base, &mut bytes)?;
-    Ok(bytes)
-}

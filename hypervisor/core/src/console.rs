@@ -58,10 +58,6 @@ impl Log {
     /// Bytes that are kept.
     const ROOM: usize = 16 << 10;
 
-    const fn new() -> Self {
-        Self { bytes: Vec::new(), before: 0 }
-    }
-
     fn forget(&mut self, bytes: usize) {
         self.before = self.before.wrapping_add(bytes as u32);
         self.bytes.drain(..bytes);
@@ -88,11 +84,6 @@ pub struct Console {
 }
 
 impl Console {
-    /// Nobody is on it yet.
-    pub const fn new() -> Self {
-        Self { channels: Vec::new(), focus: None, switches: 0, within_line: false, log: Log::new() }
-    }
-
     /// Puts a domain on the console.
     pub fn attach(&mut self, domain: DomainId, name: &str, ready: Ready) {
         let line = Vec::with_capacity(LINE);
@@ -300,7 +291,7 @@ mod tests {
     }
 
     fn two() -> Console {
-        let mut console = Console::new();
+        let mut console = Console::default();
         console.attach(domain(2), "two", Ready::Text("init: ".into()));
         console.attach(domain(1), "one", Ready::FirstLine);
         console
@@ -312,7 +303,7 @@ mod tests {
 
     #[test]
     fn what_was_said_can_be_read_again() {
-        let (mut console, mut wire) = (Console::new(), String::new());
+        let (mut console, mut wire) = (Console::default(), String::new());
         console.own_line(format_args!("one"), &mut wire);
         console.own_line(format_args!("two"), &mut wire);
         assert_eq!(console.said(0, 100, false), (b"one\ntwo\n".to_vec(), 8));

@@ -53,8 +53,9 @@ pub struct SystemAccess(u32);
 
 impl SystemAccess {
     /// The register.
-    pub const fn register(self) -> Encoding {
-        Encoding::of_syndrome(self.0)
+    pub fn register(self) -> Encoding {
+        let field = |shift: u32, mask: u32| (self.0 >> shift & mask) as u8;
+        (field(20, 3), field(14, 7), field(10, 15), field(1, 15), field(17, 7))
     }
 
     /// Whether it is read (`MRS`).
@@ -94,26 +95,21 @@ impl FaultKind {
 pub struct DataAbort(u32);
 
 impl DataAbort {
+    const DESCRIBED: u32 = 1 << 24;
+    const SIGN_EXTEND: u32 = 1 << 21;
+    const WIDE: u32 = 1 << 15;
+    const WRITE: u32 = 1 << 6;
+
     /// Why.
     pub const fn kind(self) -> FaultKind {
         FaultKind::from_status(self.0)
     }
 
-    /// The access that could be emulated: only single loads and stores of a general register describe themselves.
-    pub const fn access(self) -> Option<DataAccess> {
-        const VALID: u32 = 1 << 24;
-        if self.0 & VALID != 0 { Some(DataAccess(self.0)) } else { None }
+    /// Whether the rest is known, and the access can be emulated: only single loads and stores of a general register
+    /// describe themselves.
+    pub const fn is_described(self) -> bool {
+        self.0 & Self::DESCRIBED != 0
     }
-}
-
-/// A load or store of one general register, as its ISS tells of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DataAccess(u32);
-
-impl DataAccess {
-    const SIGN_EXTEND: u32 = 1 << 21;
-    const WIDE: u32 = 1 << 15;
-    const WRITE: u32 = 1 << 6;
 
     /// How many bytes.
     pub const fn width(self) -> Width {
@@ -247,7 +243,9 @@ mod tests {
     fn loads_extend_as_the_instruction_says() {
         let load = |size: u64, sign: u64, wide: u64| {
             let iss = SYNDROME_VALID | size << 22 | sign << 21 | wide << 15 | 5 << 16 | 0x06;
-            data_abort(iss).access().expect("a valid syndrome")
+            let abort = data_abort(iss);
+            assert!(abort.is_described());
+            abort
         };
         assert_eq!(load(0, 0, 0).loaded(0xffff_ff80), 0x80);
         assert_eq!(load(0, 1, 0).loaded(0x80), 0xffff_ff80);
@@ -259,7 +257,7 @@ mod tests {
 
     #[test]
     fn an_access_without_a_valid_syndrome_cannot_be_emulated() {
-        assert_eq!(data_abort(0x45).access(), None);
+        assert!(!data_abort(0x45).is_described());
         assert_eq!(data_abort(0x45).kind(), FaultKind::Translation);
         assert_eq!(data_abort(0x0b).kind(), FaultKind::AccessFlag);
     }
@@ -271,7 +269,7 @@ mod tests {
         let Syndrome::System(access) = decode(class::SYSTEM64 << CLASS_SHIFT | iss) else {
             panic!("not a system access");
         };
-        assert_eq!(access.register(), Encoding::new(3, 3, 14, 2, 1));
+        assert_eq!(access.register(), (3, 3, 14, 2, 1));
         assert!(access.is_read());
         assert_eq!(access.rt(), 3);
     }
@@ -301,9 +299,9 @@ mod tests {
             for iss in [0, 1, 0x1ff_ffff, 0x155_5555, 0x0aa_aaaa] {
                 let esr = class << CLASS_SHIFT | iss;
                 if let Syndrome::Data(abort) = decode(esr)
-                    && let Some(access) = abort.access()
+                    && abort.is_described()
                 {
-                    assert!(access.loaded(u64::MAX) != 0);
+                    assert!(abort.loaded(u64::MAX) != 0);
                 }
             }
         }

@@ -26,5 +26,5 @@ impl DomainId {
 pub struct VcpuId(pub u8);
 
 /// A physical CPU, numbered in the order of the machine's device tree from the boot CPU at 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PcpuId(pub u8);

@@ -79,7 +79,7 @@ struct Pcpu {
 
 /// The scheduler of the machine. `now` is in ticks and never goes back by more than the pCPUs' counters differ; slots are
 /// those that [`Self::add`] gave, and pCPUs those that there are.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Scheduler {
     vcpus: Vec<Vcpu>,
     // Slots not in use.
@@ -102,16 +102,9 @@ impl Scheduler {
     /// No vCPUs yet on `pcpus` pCPUs, of which those above 64 are not used; when vCPUs compete, each turn takes `slice` ticks.
     pub fn new(pcpus: usize, slice: u64) -> Self {
         Self {
-            vcpus: Vec::new(),
-            free: Vec::new(),
             pcpus: core::iter::repeat_with(Pcpu::default).take(pcpus.min(MAX_PCPUS)).collect(),
-            queue: SlotHeap::default(),
-            floor: 0,
             slice,
-            idle: 0,
-            armed: 0,
-            summoned: 0,
-            summons: 0,
+            ..Self::default()
         }
     }
 

@@ -7,49 +7,8 @@
 use crate::timer::TimerRegister;
 use crate::vgic::SgiRegister;
 
-/// A system register's encoding, as `ESR_EL2.ISS` and `MSR` give it (Arm ARM C5.1.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Encoding(
-    // The fields as in the ISS of a trapped access (Arm ARM D24.2.40), all else zero.
-    u32,
-);
-
-impl Encoding {
-    const OP0: u32 = 20;
-    const OP2: u32 = 17;
-    const OP1: u32 = 14;
-    const CRN: u32 = 10;
-    const CRM: u32 = 1;
-    const FIELDS: u32 = 0x3f_fc1e;
-
-    /// Of a trapped access, by its syndrome.
-    pub(crate) const fn of_syndrome(iss: u32) -> Self {
-        Self(iss & Self::FIELDS)
-    }
-
-    /// From the five fields; each is cut to its width.
-    pub const fn new(op0: u8, op1: u8, crn: u8, crm: u8, op2: u8) -> Self {
-        Self(
-            (op0 as u32 & 3) << Self::OP0
-                | (op1 as u32 & 7) << Self::OP1
-                | (crn as u32 & 15) << Self::CRN
-                | (crm as u32 & 15) << Self::CRM
-                | (op2 as u32 & 7) << Self::OP2,
-        )
-    }
-
-    /// `(op0, op1, CRn, CRm, op2)`.
-    pub const fn fields(self) -> (u8, u8, u8, u8, u8) {
-        let v = self.0;
-        (
-            (v >> Self::OP0) as u8,
-            (v >> Self::OP1 & 7) as u8,
-            (v >> Self::CRN & 15) as u8,
-            (v >> Self::CRM & 15) as u8,
-            (v >> Self::OP2 & 7) as u8,
-        )
-    }
-}
+/// A system register's encoding: `(op0, op1, CRn, CRm, op2)` (Arm ARM C5.1.2).
+pub type Encoding = (u8, u8, u8, u8, u8);
 
 /// What an access is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,14 +33,14 @@ pub enum Meaning {
 const OSLSR_UNLOCKED: u64 = 1 << 3;
 
 /// The register by which one vCPU interrupts others: as frequent as all the rest together.
-const ICC_SGI1R_EL1: Encoding = Encoding::new(3, 0, 12, 11, 5);
+const ICC_SGI1R_EL1: Encoding = (3, 0, 12, 11, 5);
 
 /// The meaning of an access to `register`.
 pub fn meaning(register: Encoding) -> Meaning {
     if register == ICC_SGI1R_EL1 {
         return Meaning::Sgi(SgiRegister::Sgi1r);
     }
-    match register.fields() {
+    match register {
         (3, 0, 0, crm @ 1..=7, op2) => Meaning::Identification(crm, op2),
         (3, 0, 12, 11, 6) => Meaning::Sgi(SgiRegister::Asgi1r),
         (3, 0, 12, 11, 7) => Meaning::Sgi(SgiRegister::Sgi0r),
@@ -110,17 +69,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_encoding_gives_back_its_fields() {
-        for fields in [(3, 0, 12, 11, 5), (2, 7, 15, 15, 7), (0, 0, 0, 0, 0), (3, 3, 14, 2, 1)] {
-            let (op0, op1, crn, crm, op2) = fields;
-            assert_eq!(Encoding::new(op0, op1, crn, crm, op2).fields(), fields);
-        }
-    }
-
-    #[test]
     fn what_is_not_listed_is_undefined() {
         let byte = |number: u32, from: u32, bits: u32| (number >> from & ((1 << bits) - 1)) as u8;
-        let every = |n| Encoding::new(byte(n, 14, 2), byte(n, 11, 3), byte(n, 7, 4), byte(n, 3, 4), byte(n, 0, 3));
+        let every = |n| (byte(n, 14, 2), byte(n, 11, 3), byte(n, 7, 4), byte(n, 3, 4), byte(n, 0, 3));
         let defined = (0..1 << 16).map(every).filter(|&register| meaning(register) != Meaning::Undefined).count();
         // 7 * 8 ID registers, 7 others, and the debug group: 64 breakpoint and watchpoint registers and 8 more.
         assert_eq!(defined, 56 + 9 + 64 + 8);
@@ -128,7 +79,7 @@ mod tests {
 
     #[test]
     fn performance_monitors_are_undefined() {
-        assert_eq!(meaning(Encoding::new(3, 3, 9, 12, 0)), Meaning::Undefined);
-        assert_eq!(meaning(Encoding::new(3, 0, 9, 14, 1)), Meaning::Undefined);
+        assert_eq!(meaning((3, 3, 9, 12, 0)), Meaning::Undefined);
+        assert_eq!(meaning((3, 0, 9, 14, 1)), Meaning::Undefined);
     }
 }

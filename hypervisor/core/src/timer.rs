@@ -26,14 +26,9 @@ pub struct PhysicalTimer {
 }
 
 impl PhysicalTimer {
-    /// Switched off.
-    pub const fn new() -> Self {
-        Self { control: 0, compare: 0, told: false }
-    }
-
     /// Switches it off, as the reset of its vCPU does. The line stays what it is until somebody asks.
-    pub const fn reset(&mut self) {
-        *self = Self { told: self.told, ..Self::new() };
+    pub fn reset(&mut self) {
+        *self = Self { told: self.told, ..Self::default() };
     }
 
     /// What a guest reads at tick `now`.

@@ -70,11 +70,6 @@ pub struct Node<'a>(FdtNode<'a>);
 
 // What is asked often is in the image once instead of once for each property: no time is lost where trees are read.
 impl<'a> Node<'a> {
-    /// Its name, with its unit address.
-    pub fn name(self) -> &'a str {
-        self.0.name()
-    }
-
     /// Its children, in the tree's order.
     pub fn children(self) -> impl Iterator<Item = Self> + use<'a> {
         self.0.children().map(Self)
@@ -84,11 +79,6 @@ impl<'a> Node<'a> {
     #[inline(never)]
     pub fn bytes(self, name: &str) -> Option<&'a [u8]> {
         self.0.property(name)?.value_as().ok()
-    }
-
-    /// Whether the property is there.
-    pub fn has(self, name: &str) -> bool {
-        self.bytes(name).is_some()
     }
 
     /// Its 32-bit numbers, if it is a whole number of them.

@@ -1,7 +1,7 @@
 //! Aborts by stage 2: emulated devices, first touches of memory, and accesses to nothing.
 
 use mote_core::addr::Ipa;
-use mote_core::esr::{DataAbort, DataAccess, FaultKind, Origin};
+use mote_core::esr::{DataAbort, FaultKind, Origin};
 use mote_core::id::VcpuId;
 use mote_core::vgic::{Access, Operation, Outcome, VcpuSet};
 use mote_platform::guest::{After, GuestContext};
@@ -31,8 +31,8 @@ impl Session<'_> {
     #[inline(never)]
     pub(super) fn data_abort(&mut self, context: &mut GuestContext, abort: DataAbort) -> After {
         let ipa = faulting_ipa();
-        let access = abort.access().filter(|_| abort.kind() == FaultKind::Translation);
-        if access.is_some_and(|access| self.device_access(context, ipa, access)) {
+        let could_be_device = abort.is_described() && abort.kind() == FaultKind::Translation;
+        if could_be_device && self.device_access(context, ipa, abort) {
             self.state.exits.count(ExitReason::Mmio);
             return After::Resume;
         }
@@ -67,7 +67,7 @@ impl Session<'_> {
     }
 
     /// Does what the guest wants of a device; `false` if it is an abort.
-    fn device_access(&mut self, context: &mut GuestContext, ipa: Ipa, access: DataAccess) -> bool {
+    fn device_access(&mut self, context: &mut GuestContext, ipa: Ipa, access: DataAbort) -> bool {
         let operation = match access.is_write() {
             true => Operation::Write(context.register(access.rt())),
             false => Operation::Read,

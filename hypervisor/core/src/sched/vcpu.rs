@@ -5,11 +5,12 @@ use crate::id::PcpuId;
 /// Weight of a vCPU whose configuration names none, as credit2's.
 pub const DEFAULT_WEIGHT: u32 = 256;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Default, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Not in use.
     Free,
     /// Switched off.
+    #[default]
     Offline,
     /// Waits for its turn.
     Queued,
@@ -37,7 +38,7 @@ pub enum Activity {
     Running(PcpuId),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Vcpu {
     pub state: State,
     weight: u32,
@@ -65,21 +66,7 @@ const PERIOD: u64 = 4;
 impl Vcpu {
     /// One that is switched off and has not run yet.
     pub fn new(weight: u32) -> Self {
-        Self {
-            state: State::Offline,
-            weight: weight.max(1),
-            virtual_time: 0,
-            ran: 0,
-            ready: 0,
-            last: PcpuId(0),
-            woken: false,
-            started: false,
-            paused: false,
-            percent: 0,
-            cap: None,
-            period_end: 0,
-            ran_before: 0,
-        }
+        Self { weight: weight.max(1), ..Self::default() }
     }
 
     /// Sets its weight.
