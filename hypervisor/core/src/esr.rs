@@ -53,9 +53,8 @@ pub struct SystemAccess(u32);
 
 impl SystemAccess {
     /// The register.
-    pub fn register(self) -> Encoding {
-        let field = |shift: u32, mask: u32| (self.0 >> shift & mask) as u8;
-        (field(20, 3), field(14, 7), field(10, 15), field(1, 15), field(17, 7))
+    pub const fn register(self) -> Encoding {
+        Encoding::of_syndrome(self.0)
     }
 
     /// Whether it is read (`MRS`).
@@ -229,6 +228,8 @@ impl Origin {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sysreg::{Meaning, meaning};
+    use crate::timer::TimerRegister;
 
     const SYNDROME_VALID: u64 = 1 << 24;
 
@@ -269,7 +270,7 @@ mod tests {
         let Syndrome::System(access) = decode(class::SYSTEM64 << CLASS_SHIFT | iss) else {
             panic!("not a system access");
         };
-        assert_eq!(access.register(), (3, 3, 14, 2, 1));
+        assert_eq!(meaning(access.register()), Meaning::Timer(TimerRegister::Control));
         assert!(access.is_read());
         assert_eq!(access.rt(), 3);
     }

@@ -7,8 +7,25 @@
 use crate::timer::TimerRegister;
 use crate::vgic::SgiRegister;
 
-/// A system register's encoding: `(op0, op1, CRn, CRm, op2)` (Arm ARM C5.1.2).
-pub type Encoding = (u8, u8, u8, u8, u8);
+/// A system register's encoding, with its fields as in the ISS of a trapped access (Arm ARM C5.1.2, D24.2.40), all else zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encoding(u32);
+
+impl Encoding {
+    /// The register by which one vCPU interrupts others: as frequent as all the rest together.
+    const ICC_SGI1R_EL1: Self = Self(3 << 20 | 5 << 17 | 12 << 10 | 11 << 1);
+
+    /// Of a trapped access, by its syndrome.
+    pub(crate) const fn of_syndrome(iss: u32) -> Self {
+        Self(iss & 0x3f_fc1e)
+    }
+
+    /// `(op0, op1, CRn, CRm, op2)`.
+    fn fields(self) -> (u8, u8, u8, u8, u8) {
+        let field = |shift: u32, mask: u32| (self.0 >> shift & mask) as u8;
+        (field(20, 3), field(14, 7), field(10, 15), field(1, 15), field(17, 7))
+    }
+}
 
 /// What an access is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,15 +49,12 @@ pub enum Meaning {
 /// `OSLSR_EL1` of a CPU whose OS lock is not locked: `OSLM` says that it is implemented (Arm ARM D24.3.24).
 const OSLSR_UNLOCKED: u64 = 1 << 3;
 
-/// The register by which one vCPU interrupts others: as frequent as all the rest together.
-const ICC_SGI1R_EL1: Encoding = (3, 0, 12, 11, 5);
-
 /// The meaning of an access to `register`.
 pub fn meaning(register: Encoding) -> Meaning {
-    if register == ICC_SGI1R_EL1 {
+    if register == Encoding::ICC_SGI1R_EL1 {
         return Meaning::Sgi(SgiRegister::Sgi1r);
     }
-    match register {
+    match register.fields() {
         (3, 0, 0, crm @ 1..=7, op2) => Meaning::Identification(crm, op2),
         (3, 0, 12, 11, 6) => Meaning::Sgi(SgiRegister::Asgi1r),
         (3, 0, 12, 11, 7) => Meaning::Sgi(SgiRegister::Sgi0r),
@@ -68,10 +82,20 @@ pub fn meaning(register: Encoding) -> Meaning {
 mod tests {
     use super::*;
 
+    fn encoding(op0: u32, op1: u32, crn: u32, crm: u32, op2: u32) -> Encoding {
+        Encoding(op0 << 20 | op2 << 17 | op1 << 14 | crn << 10 | crm << 1)
+    }
+
+    #[test]
+    fn an_encoding_gives_back_its_fields() {
+        assert_eq!(Encoding::ICC_SGI1R_EL1.fields(), (3, 0, 12, 11, 5));
+        assert_eq!(encoding(2, 7, 15, 14, 6).fields(), (2, 7, 15, 14, 6));
+    }
+
     #[test]
     fn what_is_not_listed_is_undefined() {
-        let byte = |number: u32, from: u32, bits: u32| (number >> from & ((1 << bits) - 1)) as u8;
-        let every = |n| (byte(n, 14, 2), byte(n, 11, 3), byte(n, 7, 4), byte(n, 3, 4), byte(n, 0, 3));
+        let part = |number: u32, from: u32, bits: u32| number >> from & ((1 << bits) - 1);
+        let every = |n| encoding(part(n, 14, 2), part(n, 11, 3), part(n, 7, 4), part(n, 3, 4), part(n, 0, 3));
         let defined = (0..1 << 16).map(every).filter(|&register| meaning(register) != Meaning::Undefined).count();
         // 7 * 8 ID registers, 7 others, and the debug group: 64 breakpoint and watchpoint registers and 8 more.
         assert_eq!(defined, 56 + 9 + 64 + 8);
@@ -79,7 +103,7 @@ mod tests {
 
     #[test]
     fn performance_monitors_are_undefined() {
-        assert_eq!(meaning((3, 3, 9, 12, 0)), Meaning::Undefined);
-        assert_eq!(meaning((3, 0, 9, 14, 1)), Meaning::Undefined);
+        assert_eq!(meaning(encoding(3, 3, 9, 12, 0)), Meaning::Undefined);
+        assert_eq!(meaning(encoding(3, 0, 9, 14, 1)), Meaning::Undefined);
     }
 }

@@ -13,17 +13,23 @@ impl VcpuSet {
 
     /// Adds a vCPU. Numbers of 128 and more are no vCPU's and are left out.
     pub const fn insert(&mut self, vcpu: VcpuId) {
-        self.0 |= Self::of(vcpu).0;
+        if vcpu.0 < 128 {
+            self.0 |= 1 << vcpu.0;
+        }
     }
 
     /// Takes a vCPU out.
     pub const fn remove(&mut self, vcpu: VcpuId) {
-        self.0 &= !Self::of(vcpu).0;
+        if vcpu.0 < 128 {
+            self.0 &= !(1 << vcpu.0);
+        }
     }
 
     /// Nobody but `vcpu`.
     pub const fn of(vcpu: VcpuId) -> Self {
-        Self(if vcpu.0 < 128 { 1 << vcpu.0 } else { 0 })
+        let mut set = Self::EMPTY;
+        set.insert(vcpu);
+        set
     }
 
     /// Those that are not in the other set.
@@ -33,7 +39,7 @@ impl VcpuSet {
 
     /// Whether `vcpu` is in the set.
     pub const fn contains(self, vcpu: VcpuId) -> bool {
-        self.0 & Self::of(vcpu).0 != 0
+        vcpu.0 < 128 && self.0 >> vcpu.0 & 1 != 0
     }
 
     /// Those in either set.
