@@ -1,9 +1,10 @@
 //! File systems for guests' disks, made and looked into without mounting them.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use mote_tools::disk;
 use mote_tools::setup::{self, Need, Paths};
 use tempfile::TempDir;
 
@@ -25,11 +26,7 @@ impl Ext4 {
         setup::ensure(&[Need::Ext4]).expect("the machine is set up");
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("disk.img");
-        File::create(&file).and_then(|file| file.set_len(mib << 20)).expect("a file");
-        let content = content.to_str().expect("text");
-        // Whoever runs the tests, in the guest all is root's.
-        let made = run("mke2fs", &["-q", "-F", "-t", "ext4", "-E", "root_owner=0:0", "-d", content], &file);
-        assert!(made.status.success(), "{made:?}");
+        disk::make(&file, mib << 20, content).expect("a disk");
         Self { file, _directory: directory }
     }
 

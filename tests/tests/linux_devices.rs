@@ -1,12 +1,16 @@
 //! Debian's kernels with their own Xen drivers for network and disk, behind the driver domain.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use mote_tests::ext4::Ext4;
-use mote_tests::{Guest, Run, Until, boot, boot_configuration, configuration, machine};
+use mote_tests::{Guest, Run, Until, boot_beside, boot_configuration, configuration, machine};
 use mote_tools::cli::Hypervisor;
 use mote_tools::console::Line;
+use mote_tools::running::{Client, State};
 use mote_tools::session::{End, Wish};
 use mote_tools::setup::{self, Linux, Need};
 
@@ -14,9 +18,9 @@ fn driver() -> Guest {
     Guest::unikernel("driver", "driver").properties("xen,enhanced; mote,driver; direct-map;").memory(4096)
 }
 
-/// A network interface with this address.
+/// A network interface with this address, whose port 80 is to be reached from this machine.
 fn interface(address: &str) -> String {
-    format!("interface {{ compatible = \"mote,vif\"; mote,ip = \"{address}\"; }};")
+    format!("interface {{ compatible = \"mote,vif\"; mote,ip = \"{address}\"; mote,publish = \"0:80\"; }};")
 }
 
 /// A Linux with this address and disk, whose script it runs.
@@ -47,6 +51,34 @@ echo "sum: $(busybox md5sum < /tmp/part)"
 echo done | busybox nc 10.0.2.21 7000
 "#;
 
+/// What both serve.
+const INDEX: &str = include_str!("../../guests/http/files/index.html");
+
+/// What a guest answers who is asked for its first page from this machine.
+fn get(state: &State, guest: &str) -> Option<String> {
+    let service = state.services.iter().find(|service| service.domain == guest)?;
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, service.host)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: guest\r\nConnection: close\r\n\r\n").ok()?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page).ok()?;
+    Some(page)
+}
+
+fn has_linux(client: &Client) -> bool {
+    // Who asks may have to ask again.
+    client.domains().map_or(true, |all| all.domains.iter().any(|domain| domain.name.starts_with("linux")))
+}
+
+fn wait(what: &str, mut is_there: impl FnMut() -> bool) {
+    const PATIENCE: Duration = Duration::from_secs(150);
+    let deadline = Instant::now() + PATIENCE;
+    while !is_there() {
+        assert!(Instant::now() < deadline, "no sign of {what}");
+        sleep(Duration::from_millis(100));
+    }
+}
+
 fn assert_fetched(run: &Run, server: &str, client: &str) {
     for (guest, address) in [(server, "10.0.2.21"), (client, "10.0.2.22")] {
         assert!(run.said(guest, &format!("address: {address}")), "{guest} has no address\n{run}");
@@ -70,17 +102,22 @@ fn linux_guests_reach_each_other_and_take_a_hundred_megabytes_whole() {
         linux("6.1", "10.0.2.21", &disks[0]).memory(384 << 10),
         linux("6.12", "10.0.2.22", &disks[1]).memory(384 << 10),
     ];
-    let run = boot(&guests, &machine(2, 2048), Until::Ended(2));
+    let machine = machine(2, 2048);
+    let run = boot_beside(&configuration(&guests, &machine), &machine, |state, client| {
+        for guest in ["web", "linux-6.1"] {
+            wait(guest, || get(state, guest).is_some_and(|page| page.contains(" 200 ") && page.ends_with(INDEX)));
+        }
+        wait("the end of both", || !has_linux(client));
+    });
     assert_fetched(&run, "linux-6.1", "linux-6.12");
     disks.iter().for_each(|disk| disk.check().expect("no damage"));
 }
 
 /// Writes one file after the other, each of which is on the disk before the next begins.
 const WRITE: &str = r#"
-busybox mount -t proc proc /proc
 [ -e /data ] || busybox mkdir /data
 number=$(busybox ls /data | busybox wc -l)
-echo "root: $(busybox grep -c '^/dev/xvda / ext4' /proc/mounts), $number files"
+echo "files: $number"
 while :; do
     number=$((number + 1))
     busybox seq $number $((number + 9999)) | busybox dd of=/data/new conv=fsync 2>/dev/null &&
@@ -88,18 +125,12 @@ while :; do
 done
 "#;
 
-/// The file system that a guest runs from, with busybox and [`WRITE`] on it.
+/// The file system that a guest runs from, with [`WRITE`] on it.
 fn root() -> Ext4 {
     let paths = setup::ensure(&[Need::Initramfs(Linux::V6_12)]).expect("Debian's busybox");
     let content = tempfile::tempdir().expect("a directory");
-    let path = |name: &str| content.path().join(name);
-    for directory in ["bin", "etc", "proc", "dev", "sys", "tmp"] {
-        fs::create_dir(path(directory)).expect("made");
-    }
-    fs::copy(paths.busybox(), path("bin/busybox")).expect("copied");
-    fs::set_permissions(path("bin/busybox"), fs::Permissions::from_mode(0o755)).expect("a program");
-    symlink("busybox", path("bin/sh")).expect("linked");
-    fs::write(path("etc/rc.disk"), WRITE).expect("written");
+    setup::lay_out(content.path(), &paths).expect("the files of a guest");
+    fs::write(content.path().join("write"), WRITE).expect("written");
     Ext4::of(content.path(), 128)
 }
 
@@ -107,7 +138,7 @@ fn root() -> Ext4 {
 fn write_until_killed(disk: &Ext4, version: &str, files: usize) -> u64 {
     let guest = Guest::linux("linux", version)
         .properties(&format!("xen,enhanced; {}", disk.node()))
-        .arguments("console=hvc0 quiet mote.root");
+        .arguments("console=hvc0 quiet mote.root mote.run=/write");
     let config = configuration(&[driver(), guest], &machine(2, 1024));
     let mut last = Vec::new();
     let watch = |line: &Line| {
@@ -116,7 +147,7 @@ fn write_until_killed(disk: &Ext4, version: &str, files: usize) -> u64 {
     };
     let run = boot_configuration(&config, &machine(2, 1024), Hypervisor::Mote, Until::AllEnded, watch);
     assert_eq!(run.end, End::Finished, "{run}");
-    assert!(run.said("linux", "root: 1, "), "{run}");
+    assert!(run.said("linux", "root: /dev/xvda ext4"), "{run}");
     last.last().copied().unwrap_or_default()
 }
 

@@ -16,9 +16,9 @@ Exit status:
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo run                                          Linux and a unikernel, side by side
+  cargo run                                          Linux and a unikernel, two web servers
   cargo run -- run dtb/demo.dts --cpus 4 --memory 4G
-  cargo run -- run dtb/demo.dts --hypervisor xen     the same configuration on Xen
+  cargo run -- run dtb/hello.dts --hypervisor xen    a configuration on Xen
   cargo run -- check my.dts                          every mistake, with its line and a remedy
   cargo run -- bench --json bench.json
 
@@ -110,6 +110,8 @@ pub enum Command {
     Top(TopArgs),
     /// Ask a web server for a page again and again, and show how long that takes
     Load(LoadArgs),
+    /// Make a disk with an ext4 file system, for a guest
+    Disk(DiskArgs),
     /// Write a shell's completions to standard output
     Completions {
         /// The shell
@@ -158,6 +160,19 @@ pub struct ConsoleArgs {
     /// The machine.
     #[command(flatten)]
     pub target: Target,
+}
+
+/// What `disk` takes.
+#[derive(Debug, Args)]
+pub struct DiskArgs {
+    /// The file to make
+    pub file: PathBuf,
+    /// How large it is
+    #[arg(long, value_name = "SIZE", default_value = "256M")]
+    pub size: Memory,
+    /// What is on it [default: what a Linux guest needs to have it for its root]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub from: Option<PathBuf>,
 }
 
 /// What `top` takes.

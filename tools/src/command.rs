@@ -6,6 +6,7 @@ pub mod check;
 pub mod compare;
 pub mod console;
 pub mod create;
+pub mod disk;
 pub mod info;
 pub mod list;
 pub mod lives;
@@ -46,6 +47,7 @@ pub fn execute(command: Option<Command>) -> Result<Status> {
         Command::Info { domain, target } => info::info(domain.as_deref(), &target),
         Command::Dmesg(target) => info::dmesg(&target),
         Command::Top(arguments) => top::top(&arguments),
+        Command::Disk(arguments) => disk::disk(&arguments),
         Command::Load(arguments) => load::load(&arguments),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { directory } => manual::pages(&directory),

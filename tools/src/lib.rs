@@ -16,6 +16,7 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod console;
+pub mod disk;
 pub mod failure;
 pub mod load;
 pub mod progress;

@@ -6,6 +6,7 @@
 
 mod apt;
 mod debian;
+mod files;
 mod initramfs;
 mod modules;
 mod summary;
@@ -22,6 +23,7 @@ use miette::{IntoDiagnostic, Result, WrapErr};
 use crate::workspace;
 
 pub use debian::Linux;
+pub use files::lay_out;
 pub use summary::summary;
 pub use targets::Target;
 
@@ -44,7 +46,7 @@ pub enum Need {
     XenHeaders,
     /// A C compiler for arm64, for those headers.
     CrossCompiler,
-    /// Programs that make and check ext4 file systems: only tests run them.
+    /// Programs that make and check ext4 file systems.
     Ext4,
 }
 

@@ -5,13 +5,14 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use cpio::newc::{self, Builder};
 use miette::{IntoDiagnostic, Result, WrapErr};
 
-use super::{Linux, Need, Paths, Target, debian, targets};
+use super::{Linux, Need, Paths, Target, debian, files, targets};
 use crate::build::{self, Package};
 use crate::progress::Step;
 use crate::workspace::{replace_file, root};
@@ -26,21 +27,14 @@ mod kind {
 
 const INIT: Package = Package { name: "linux-init", program: "init", target: Target::Guest };
 
-/// What a guest does.
-const SCRIPTS: &str = "guests/linux/root";
 const INIT_SOURCES: &str = "guests/linux/init";
-/// What it serves where it is a web server: the same as the unikernel that is one.
-const PAGES: &str = "guests/http/files";
-
-/// Where file systems are mounted, and where the programs, modules and pages are.
-const DIRECTORIES: [&str; 9] = ["bin", "dev", "proc", "sys", "tmp", "disk", "www", "lib", "lib/modules"];
 /// Linux opens it for the first program (Documentation/admin-guide/devices.txt).
 const CONSOLE: (&str, u32, u32) = ("dev/console", 5, 1);
 
 /// Whether that of `linux` is there and no older than what it is made of.
 pub fn is_current(linux: Linux, paths: &Paths) -> bool {
-    let parts = [root().join(SCRIPTS), root().join(INIT_SOURCES), root().join(PAGES), paths.modules(linux)];
-    is_newer(&paths.initramfs(linux), &parts)
+    let [scripts, pages] = files::sources();
+    is_newer(&paths.initramfs(linux), &[scripts, pages, root().join(INIT_SOURCES), paths.modules(linux)])
 }
 
 fn is_newer(path: &Path, parts: &[PathBuf]) -> bool {
@@ -62,16 +56,12 @@ pub fn build(linux: Linux, paths: &Paths) -> Result<()> {
     let step = Step::in_silence("building the first program of Linux guests");
     let init = build::compile(&INIT, &step)?;
     let pack = || {
+        let directory = tempfile::tempdir()?;
+        files::lay_out(directory.path(), paths)?;
         let mut archive = Archive::default();
-        for directory in DIRECTORIES {
-            archive.add(directory, kind::DIRECTORY | 0o755, &[])?;
-        }
+        archive.add_tree(directory.path(), "")?;
         archive.add_device(CONSOLE)?;
         archive.add("init", kind::FILE | 0o755, &fs::read(&init)?)?;
-        archive.add("bin/busybox", kind::FILE | 0o755, &fs::read(paths.busybox())?)?;
-        archive.add("bin/sh", kind::SYMBOLIC_LINK | 0o777, b"busybox")?;
-        archive.add_tree(&root().join(SCRIPTS), "")?;
-        archive.add_tree(&root().join(PAGES), "www/")?;
         archive.add_tree(&paths.modules(linux), "lib/modules/")?;
         archive.finish()
     };
@@ -114,7 +104,11 @@ impl Archive {
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-            if entry.file_type()?.is_dir() {
+            let file_type = entry.file_type()?;
+            if file_type.is_symlink() {
+                let target = fs::read_link(entry.path())?;
+                self.add(&name, kind::SYMBOLIC_LINK | 0o777, target.as_os_str().as_bytes())?;
+            } else if file_type.is_dir() {
                 self.add(&name, kind::DIRECTORY | 0o755, &[])?;
                 self.add_tree(&entry.path(), &format!("{name}/"))?;
             } else {
@@ -169,18 +163,10 @@ mod tests {
     }
 
     #[test]
-    fn the_files_of_the_tree_are_there_under_their_names() {
-        let mut archive = Archive::default();
-        archive.add_tree(&root().join(SCRIPTS), "").expect("added");
-        let bytes = archive.finish().expect("finished");
-        assert!(bytes.windows(7).any(|window| window == b"etc/rc\0"));
-    }
-
-    #[test]
     fn what_is_older_than_its_sources_is_not_current() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("initramfs");
-        let parts = [root().join(SCRIPTS)];
+        let parts = files::sources();
         assert!(!is_newer(&path, &parts));
         fs::write(&path, "").expect("written");
         assert!(is_newer(&path, &parts));
