@@ -97,6 +97,9 @@ impl Store {
     fn try_to_give(&mut self, id: u16, definition: &Definition) -> Result<(), Errno> {
         let is_known = self.server.knows(id);
         self.server.create(id);
+        if definition.driver {
+            self.server.serves(id);
+        }
         let port = domains::offer_port(id, 0)?;
         let guest = Guest {
             id,

@@ -113,9 +113,6 @@ impl Connection {
     /// One of [`error`].
     fn exchange(&mut self, server: &mut Server, page: &impl Shared) -> Result<bool, u32> {
         for _ in 0..MESSAGES_PER_TURN {
-            if server.is_flooded(self.domain) {
-                return Err(error::COMMUNICATION);
-            }
             let sent = self.send(server, page)?;
             let handled = !server.is_behind(self.domain) && self.receive(server, page)?;
             if !sent && !handled {

@@ -1,6 +1,6 @@
 //! What each domain has used, and how much it may.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Error;
 use crate::node::Node;
@@ -25,10 +25,12 @@ pub struct Limits {
     pub memory: usize,
     /// Messages that wait for it before its requests do.
     pub outstanding: usize,
-    /// Bytes of messages that wait for it; one that lets more come loses its connection.
+    /// Bytes of messages that wait for it. Of further changes it is told once for each watch, and no more precisely.
     pub queue: usize,
-    /// Bytes that all unprivileged domains use together: beyond it none of them gets more.
+    /// Bytes that all unprivileged domains use together: beyond it none of them gets more than is assured.
     pub total: usize,
+    /// Bytes that a domain may use whatever others do.
+    pub assured: usize,
 }
 
 impl Default for Limits {
@@ -44,6 +46,24 @@ impl Default for Limits {
             outstanding: 20,
             queue: 64 << 10,
             total: 8 << 20,
+            assured: 12 << 10,
+        }
+    }
+}
+
+impl Limits {
+    /// Those of a domain that serves devices of many others: what it needs grows with their number, and none of them is to be able to
+    /// take it away.
+    const fn of_server(&self) -> Self {
+        const GUESTS: usize = 32;
+        let memory = self.memory.saturating_mul(GUESTS);
+        Self {
+            nodes: self.nodes.saturating_mul(GUESTS),
+            watches: self.watches.saturating_mul(GUESTS),
+            queue: self.queue.saturating_mul(GUESTS),
+            memory,
+            assured: memory,
+            ..*self
         }
     }
 }
@@ -70,15 +90,30 @@ pub(crate) struct Ledger {
     accounts: BTreeMap<u16, Usage>,
     total: usize,
     limits: Limits,
+    /// Those of domains that serve devices, and who these are.
+    servers_limits: Limits,
+    servers: BTreeSet<u16>,
 }
 
 impl Ledger {
     pub const fn new(limits: Limits) -> Self {
-        Self { accounts: BTreeMap::new(), total: 0, limits }
+        let servers_limits = limits.of_server();
+        Self { accounts: BTreeMap::new(), total: 0, limits, servers_limits, servers: BTreeSet::new() }
     }
 
+    /// The limits that are the same for all domains, and those of an ordinary one.
     pub const fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The limits of `domain`.
+    pub fn limits_of(&self, domain: u16) -> &Limits {
+        if self.servers.contains(&domain) { &self.servers_limits } else { &self.limits }
+    }
+
+    /// The domain serves devices.
+    pub fn serves(&mut self, domain: u16) {
+        self.servers.insert(domain);
     }
 
     pub fn open(&mut self, domain: u16) {
@@ -87,6 +122,7 @@ impl Ledger {
 
     pub fn close(&mut self, domain: u16) {
         self.accounts.remove(&domain);
+        self.servers.remove(&domain);
     }
 
     /// Whether there is such a domain.
@@ -112,8 +148,9 @@ impl Ledger {
     /// [`Error::NoMemory`] if not.
     pub fn admit(&self, domain: u16, bytes: usize) -> Result<(), Error> {
         let fits = |used: usize, limit| used.checked_add(bytes).is_some_and(|sum| sum <= limit);
-        let own = fits(self.usage(domain).memory, self.limits.memory);
-        if own && fits(self.total, self.limits.total) { Ok(()) } else { Err(Error::NoMemory) }
+        let (own, limits) = (self.usage(domain).memory, self.limits_of(domain));
+        let has_more = fits(own, limits.memory) && fits(self.total, limits.total);
+        if has_more || fits(own, limits.assured) { Ok(()) } else { Err(Error::NoMemory) }
     }
 
     pub fn charge(&mut self, domain: u16, bytes: usize) {

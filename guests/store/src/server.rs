@@ -164,6 +164,11 @@ impl Server {
         self.locals
     }
 
+    /// The domain serves devices of others: it may use more than these.
+    pub fn serves(&mut self, domain: u16) {
+        self.ledger.serves(domain);
+    }
+
     /// The client that [`Server::open`] gave this number.
     pub fn local(&mut self, number: u32) -> Local<'_> {
         Local::new(self, Name::Local(number))
@@ -190,12 +195,6 @@ impl Server {
     pub fn is_behind(&self, domain: u16) -> bool {
         let Some(session) = self.sessions.get(&Name::Domain(domain)) else { return true };
         session.outbox.len() >= self.ledger.limits().outstanding || session.outbox.bytes() >= PAYLOAD_MAX
-    }
-
-    /// Whether the domain has let so much wait for it that its connection is to end.
-    #[must_use]
-    pub fn is_flooded(&self, domain: u16) -> bool {
-        self.sessions.get(&Name::Domain(domain)).is_some_and(|session| session.flooded)
     }
 
     /// The clients for which something waits.
@@ -306,7 +305,7 @@ impl Server {
         }
         let bytes = cost(&path, token);
         if !client.privileged() {
-            if self.ledger.usage(domain).watches >= self.ledger.limits().watches {
+            if self.ledger.usage(domain).watches >= self.ledger.limits_of(domain).watches {
                 return Err(Error::TooBig);
             }
             self.ledger.admit(domain, bytes)?;
@@ -314,8 +313,8 @@ impl Server {
         self.watches.add(&path, Watch { client, token: token.into(), relative })?;
         self.ledger.charge(domain, bytes);
         self.ledger.account(domain).watches += 1;
-        let home = relative.then_some(domain);
-        tell(&mut self.sessions, &mut self.ready, &mut self.ledger, client, path.seen_from(home), token);
+        let seen = path.seen_from(relative.then_some(domain));
+        self.post().tell(client, token, seen, seen);
         Ok(())
     }
 
@@ -362,6 +361,10 @@ impl Server {
         sessions.filter(|transaction| transaction.mentions(domain)).for_each(|each| each.fail(Error::Again));
     }
 
+    const fn post(&mut self) -> Post<'_> {
+        Post { sessions: &mut self.sessions, ready: &mut self.ready, ledger: &mut self.ledger }
+    }
+
     fn fire_special(&mut self, name: &'static str) {
         let change = Change { path: Path::special(name), subtree: false, before: None, parent: None };
         self.fire(&[change]);
@@ -372,13 +375,15 @@ impl Server {
         for change in changes {
             let after = self.tree.get(&change.path).map(|node| &node.permissions);
             let visible = [change.before.as_ref(), after, change.parent.as_ref()];
-            for watch in self.watches.matching(change) {
+            for (watched, watch) in self.watches.matching(change) {
                 let caller = caller(&self.domains, watch.client);
                 if !visible.into_iter().flatten().any(|permissions| caller.access(permissions).read) {
                     continue;
                 }
-                let path = change.path.seen_from(watch.relative.then_some(watch.client.domain()));
-                tell(&mut self.sessions, &mut self.ready, &mut self.ledger, watch.client, path, &watch.token);
+                let home = watch.relative.then_some(watch.client.domain());
+                let (path, all) = (change.path.seen_from(home), watched.seen_from(home));
+                let (sessions, ready, ledger) = (&mut self.sessions, &mut self.ready, &mut self.ledger);
+                Post { sessions, ready, ledger }.tell(watch.client, &watch.token, path, all);
             }
         }
     }
@@ -390,30 +395,37 @@ fn caller(domains: &BTreeMap<u16, Domain>, client: Name) -> Caller {
     Caller { domain, target, privileged: client.privileged() }
 }
 
-/// Has an event wait for a client, unless the same one does.
-fn tell(
-    sessions: &mut BTreeMap<Name, Session>,
-    ready: &mut BTreeSet<Name>,
-    ledger: &mut Ledger,
-    client: Name,
-    path: &str,
-    token: &[u8],
-) {
-    let Some(session) = sessions.get_mut(&client) else { return };
-    let message = Message::Event { path: path.into(), token: token.into() };
-    let special = path.starts_with('@');
-    let is_too_long = path.len() + token.len() + 2 > PAYLOAD_MAX;
-    if is_too_long || (!special && session.outbox.contains(&message)) {
-        return;
+/// What telling a client takes of the server.
+struct Post<'a> {
+    sessions: &'a mut BTreeMap<Name, Session>,
+    ready: &'a mut BTreeSet<Name>,
+    ledger: &'a mut Ledger,
+}
+
+impl Post<'_> {
+    /// Has an event wait for a client: that something has changed at `path`, or, if too much waits for it already, somewhere below
+    /// `watched`. However much others change that it watches, it loses no more than that, and has no more wait than one event for each
+    /// watch besides what it may.
+    fn tell(&mut self, client: Name, token: &[u8], path: &str, watched: &str) {
+        let Some(session) = self.sessions.get_mut(&client) else { return };
+        let event = |path: &str| Message::Event { path: path.into(), token: token.into() };
+        let is_too_long = |path: &str| path.len() + token.len() + 2 > PAYLOAD_MAX;
+        let (mut message, domain) = (event(path), client.domain());
+        let is_special = path.starts_with('@');
+        if !is_special && session.outbox.contains(&message) {
+            return;
+        }
+        let limit = if client.privileged() { LOCAL_QUEUE } else { self.ledger.limits_of(domain).queue };
+        let has_room = session.outbox.bytes() + message.size() <= limit
+            && (client.privileged() || self.ledger.admit(domain, message.size()).is_ok());
+        if !has_room || is_too_long(path) {
+            message = event(watched);
+            if is_too_long(watched) || session.outbox.contains(&message) {
+                return;
+            }
+        }
+        self.ledger.charge(domain, message.size());
+        session.outbox.push(message);
+        self.ready.insert(client);
     }
-    let (domain, size) = (client.domain(), message.size());
-    let limit = if client.privileged() { LOCAL_QUEUE } else { ledger.limits().queue };
-    let fits = session.outbox.bytes() + size <= limit && (client.privileged() || ledger.admit(domain, size).is_ok());
-    if !fits {
-        session.flooded = true;
-        return;
-    }
-    ledger.charge(domain, size);
-    session.outbox.push(message);
-    ready.insert(client);
 }

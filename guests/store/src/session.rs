@@ -108,8 +108,6 @@ pub(crate) struct Session {
     pub outbox: Outbox,
     pub transactions: BTreeMap<u32, Transaction>,
     last_transaction: u32,
-    /// It has let more wait for it than it may: it is to be disconnected.
-    pub flooded: bool,
 }
 
 impl Session {

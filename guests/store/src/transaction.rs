@@ -161,9 +161,9 @@ impl Transaction {
             return Err(error);
         }
         if self.payer.limited {
-            let limit = ledger.limits().nodes;
-            let exceeds =
-                |(domain, more): (&u16, &isize)| *more > 0 && ledger.usage(*domain).nodes + more.unsigned_abs() > limit;
+            let exceeds = |(domain, more): (&u16, &isize)| {
+                *more > 0 && ledger.usage(*domain).nodes + more.unsigned_abs() > ledger.limits_of(*domain).nodes
+            };
             if self.nodes.iter().any(exceeds) {
                 return Err(Error::NoSpace);
             }

@@ -258,7 +258,7 @@ impl View<'_> {
         if self.caller.privileged {
             return Ok(());
         }
-        let (domain, limits) = (self.caller.domain, self.ledger.limits());
+        let (domain, limits) = (self.caller.domain, self.ledger.limits_of(self.caller.domain));
         let pending = self.transaction.as_ref().map_or(0, |transaction| transaction.nodes(domain));
         let owned = self.ledger.usage(domain).nodes.saturating_add_signed(pending);
         if owned + nodes.len() > limits.nodes || nodes.iter().any(|(_, node)| node.size() > limits.node_size) {

@@ -86,9 +86,10 @@ impl Watches {
         (bytes, count)
     }
 
-    /// The watches that a change concerns.
-    pub fn matching(&self, change: &Change) -> impl Iterator<Item = &Watch> {
+    /// The watches that a change concerns, with their paths.
+    pub fn matching(&self, change: &Change) -> impl Iterator<Item = (&Path, &Watch)> {
         let levels = if change.subtree { usize::MAX } else { 1 };
-        change.path.and_above().take(levels).filter_map(|path| self.0.get(path)).flatten()
+        let found = change.path.and_above().take(levels).filter_map(|path| self.0.get_key_value(path));
+        found.flat_map(|(path, watches)| watches.iter().map(move |watch| (path, watch)))
     }
 }

@@ -121,13 +121,37 @@ fn what_transactions_keep_is_counted() {
 }
 
 #[test]
-fn all_domains_share_a_total() {
-    let mut server = server_with(Limits { total: 30_000, ..Limits::default() });
+fn all_domains_share_a_total_but_for_what_is_assured() {
+    const ASSURED: usize = 4000;
+    let mut server = server_with(Limits { total: 30_000, assured: ASSURED, ..Limits::default() });
     let value = "x".repeat(1500);
-    for domain in 1..=4 {
+    for domain in 1..=3 {
         (0..10).for_each(|number| drop(write(&mut server, domain, &format!("{number}"), &value)));
     }
-    assert!(server.total() <= 30_000);
-    assert_eq!(write(&mut server, 4, "x", &value), error("ENOMEM"));
+    assert!(server.total() <= 30_000 + ASSURED);
+    assert_eq!(write(&mut server, 4, "x", &value), Ok("OK".into()));
+    (0..10).for_each(|number| drop(write(&mut server, 4, &format!("{number}"), &value)));
+    assert_eq!(write(&mut server, 4, "more", &value), error("ENOMEM"));
+    assert!(server.usage(4).memory <= ASSURED);
     assert_eq!(write(&mut server, 0, "/x", &value), Ok("OK".into()));
+}
+
+#[test]
+fn who_serves_devices_may_use_more_and_nobody_can_take_it_away() {
+    let mut server = server_with(Limits { total: 30_000, nodes: 20, watches: 2, ..Limits::default() });
+    server.serves(4);
+    let value = "x".repeat(1500);
+    for domain in 1..=3 {
+        (0..10).for_each(|number| drop(write(&mut server, domain, &format!("{number}"), &value)));
+    }
+    for number in 0..60 {
+        assert_eq!(write(&mut server, 4, &format!("{number}"), &value), Ok("OK".into()));
+        ask(&mut server, 4, kind::WATCH, &format!("a\0{number}\0")).unwrap();
+    }
+    server.release(4);
+    server.introduce(4);
+    ask(&mut server, 0, kind::MKDIR, "/local/domain/4\0").unwrap();
+    ask(&mut server, 0, kind::SET_PERMS, "/local/domain/4\0n4\0").unwrap();
+    let made = (0..60).take_while(|number| write(&mut server, 4, &format!("{number}"), "").is_ok()).count();
+    assert_eq!(made, 19, "whoever has its number next is no server");
 }
