@@ -9,7 +9,7 @@ use mote_builder::config::Definition;
 
 use crate::model::{Action, Disk, Domain, Exits, HypervisorBytes, Image, Machine, Network, State};
 use crate::problem::Refusal;
-use crate::toolstack::{Modules, Said, Toolstack};
+use crate::toolstack::{Modules, Own, Said, Toolstack};
 
 /// Bytes of a console that are kept, and that can be typed.
 const CONSOLE: usize = 64;
@@ -39,8 +39,9 @@ struct Kept {
 impl Default for Fake {
     /// 2 GiB, the control domain, a Linux that idles and has both kinds of devices, and a small domain that is paused.
     fn default() -> Self {
-        let network = Network { index: 0, received_bytes: 120_000, sent_bytes: 45_000 };
-        let disk = Disk { name: "xvda".into(), read_bytes: 9_000_000, written_bytes: 4096 };
+        let network = Network { received_bytes: 120_000, sent_bytes: 45_000, refused: 3, ..Network::default() };
+        let disk =
+            Disk { name: "xvda".into(), read_bytes: 9_000_000, written_bytes: 4096, errors: 2, ..Disk::default() };
         let idle = State { blocked: true, ..State::default() };
         let linux = Domain {
             networks: [network].into(),
@@ -115,6 +116,10 @@ impl Toolstack for Fake {
             domains: self.domains.len() as u32,
             time_ns: self.time.get(),
         }
+    }
+
+    fn own(&self) -> Own {
+        Own { heap_used: 3 << 20, heap_free: 4 << 20, store_nodes: 120, store_watches: 9, ..Own::default() }
     }
 
     fn log(&self) -> Vec<u8> {

@@ -40,7 +40,7 @@ pub use problem::Refusal;
 pub use route::ROUTES;
 pub use scrollback::Scrollback;
 pub use token::Token;
-pub use toolstack::{Modules, Said, Toolstack};
+pub use toolstack::{Modules, Own, Said, Toolstack};
 
 /// Bytes of a request's body that the API can need.
 pub const MAX_BODY: usize = PIECE;

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use crate::model::{Domain, Machine};
-use crate::toolstack::Toolstack;
+use crate::toolstack::{Own, Toolstack};
 
 /// A metric of domains: what it is called, of which type and what it says, and what it writes for each.
 struct Metric {
@@ -15,7 +15,7 @@ struct Metric {
     write: fn(&mut Sample<'_>, &Domain) -> fmt::Result,
 }
 
-const METRICS: [Metric; 13] = [
+const METRICS: [Metric; 23] = [
     gauge("vcpus", "vCPUs.", |to, domain| to.number("", domain.vcpus)),
     gauge("memory_bytes", "Memory.", |to, domain| to.number("", domain.memory_kib.saturating_mul(1024))),
     gauge("touched_bytes", "Memory that the domain has touched.", |to, domain| to.number("", domain.touched_bytes)),
@@ -32,14 +32,46 @@ const METRICS: [Metric; 13] = [
     counter("network_receive_bytes_total", "Bytes that came to the domain.", |to, domain| {
         domain.networks.iter().try_for_each(|n| to.number(Index(n.index), n.received_bytes))
     }),
+    counter("network_receive_frames_total", "Frames that came to the domain.", |to, domain| {
+        domain.networks.iter().try_for_each(|n| to.number(Index(n.index), n.received_frames))
+    }),
+    counter("network_receive_dropped_total", "Frames for the domain for which there was no room.", |to, domain| {
+        domain.networks.iter().try_for_each(|n| to.number(Index(n.index), n.received_dropped))
+    }),
     counter("network_transmit_bytes_total", "Bytes that the domain sent.", |to, domain| {
         domain.networks.iter().try_for_each(|n| to.number(Index(n.index), n.sent_bytes))
     }),
+    counter("network_transmit_frames_total", "Frames that the domain sent.", |to, domain| {
+        domain.networks.iter().try_for_each(|n| to.number(Index(n.index), n.sent_frames))
+    }),
+    counter("network_transmit_refused_total", "Frames that the domain must not send.", |to, domain| {
+        domain.networks.iter().try_for_each(|n| to.number(Index(n.index), n.refused))
+    }),
+    counter(
+        "network_broken_total",
+        "Connections that ended because the domain's rings made no sense.",
+        |to, domain| domain.networks.iter().try_for_each(|n| to.number(Index(n.index), n.broken)),
+    ),
     counter("disk_read_bytes_total", "Bytes that the domain read.", |to, domain| {
         domain.disks.iter().try_for_each(|disk| to.number(Label("disk", &disk.name), disk.read_bytes))
     }),
+    counter("disk_reads_total", "Requests to read that were done.", |to, domain| {
+        domain.disks.iter().try_for_each(|disk| to.number(Label("disk", &disk.name), disk.reads))
+    }),
     counter("disk_written_bytes_total", "Bytes that the domain wrote.", |to, domain| {
         domain.disks.iter().try_for_each(|disk| to.number(Label("disk", &disk.name), disk.written_bytes))
+    }),
+    counter("disk_writes_total", "Requests to write that were done.", |to, domain| {
+        domain.disks.iter().try_for_each(|disk| to.number(Label("disk", &disk.name), disk.writes))
+    }),
+    counter("disk_others_total", "Flushes and discards that were done.", |to, domain| {
+        domain.disks.iter().try_for_each(|disk| to.number(Label("disk", &disk.name), disk.others))
+    }),
+    counter("disk_errors_total", "Requests that failed.", |to, domain| {
+        domain.disks.iter().try_for_each(|disk| to.number(Label("disk", &disk.name), disk.errors))
+    }),
+    counter("disk_broken_total", "Connections that ended because the domain's ring made no sense.", |to, domain| {
+        domain.disks.iter().try_for_each(|disk| to.number(Label("disk", &disk.name), disk.broken))
     }),
     gauge("crashed", "Whether the domain has crashed.", |to, domain| to.number("", u8::from(domain.state.crashed))),
 ];
@@ -58,6 +90,7 @@ pub fn write(toolstack: &dyn Toolstack) -> String {
     let domains: Vec<_> = toolstack.numbers().into_iter().filter_map(|id| toolstack.domain(id)).collect();
     // A string takes whatever it is given.
     let _ = machine(&mut text, &toolstack.machine());
+    let _ = own(&mut text, &toolstack.own());
     for metric in &METRICS {
         let _ = of_domains(&mut text, metric, &domains);
     }
@@ -74,6 +107,21 @@ fn machine(text: &mut String, machine: &Machine) -> fmt::Result {
     gauge("free_bytes", "Memory that nobody has.", &machine.free_kib.saturating_mul(1024))?;
     gauge("domains", "Domains that are there.", &machine.domains)?;
     gauge("uptime_seconds", "Time since it was switched on.", &Seconds(machine.time_ns))
+}
+
+fn own(text: &mut String, own: &Own) -> fmt::Result {
+    for (name, help, value) in [
+        ("control_heap_used_bytes", "Bytes of the control domain's heap that are in use.", own.heap_used),
+        ("control_heap_free_bytes", "Bytes of the control domain's heap that are free.", own.heap_free),
+        ("control_image_bytes", "Bytes of images that were sent.", own.images),
+        ("xenstore_nodes", "Nodes in xenstore.", own.store_nodes),
+        ("xenstore_bytes", "Bytes of nodes, watches, transactions and messages.", own.store_bytes),
+        ("xenstore_watches", "Watches in xenstore.", own.store_watches),
+        ("xenstore_transactions", "Open transactions in xenstore.", own.store_transactions),
+    ] {
+        writeln!(text, "# HELP mote_{name} {help}\n# TYPE mote_{name} gauge\nmote_{name} {value}")?;
+    }
+    Ok(())
 }
 
 fn of_domains(text: &mut String, metric: &Metric, domains: &[Domain]) -> fmt::Result {

@@ -102,8 +102,18 @@ pub struct Network {
     pub index: u32,
     /// Bytes that came.
     pub received_bytes: u64,
+    /// Frames that came.
+    pub received_frames: u64,
+    /// Frames that came and found no room.
+    pub received_dropped: u64,
     /// Bytes that went.
     pub sent_bytes: u64,
+    /// Frames that went.
+    pub sent_frames: u64,
+    /// Frames that the domain must not send: from an address that is not its own.
+    pub refused: u64,
+    /// How often its rings made no sense, which ended a connection.
+    pub broken: u64,
 }
 
 /// A domain's disk.
@@ -113,8 +123,18 @@ pub struct Disk {
     pub name: String,
     /// Bytes that were read.
     pub read_bytes: u64,
+    /// Requests to read that were done.
+    pub reads: u64,
     /// Bytes that were written.
     pub written_bytes: u64,
+    /// Requests to write that were done.
+    pub writes: u64,
+    /// Other requests that were done: to flush, to discard.
+    pub others: u64,
+    /// Requests that failed.
+    pub errors: u64,
+    /// How often its ring made no sense, which ended a connection.
+    pub broken: u64,
 }
 
 /// An image: bytes to build domains from.

@@ -349,6 +349,10 @@ fn metrics_are_in_prometheus_format() {
         "mote_domain_exits_total{id=\"2\",domain=\"hello\",reason=\"wfi\"} 340",
         "mote_domain_network_receive_bytes_total{id=\"1\",domain=\"linux\",interface=\"0\"} 120000",
         "mote_domain_disk_written_bytes_total{id=\"1\",domain=\"linux\",disk=\"xvda\"} 4096",
+        "mote_domain_network_transmit_refused_total{id=\"1\",domain=\"linux\",interface=\"0\"} 3",
+        "mote_domain_disk_errors_total{id=\"1\",domain=\"linux\",disk=\"xvda\"} 2",
+        "mote_control_heap_used_bytes 3145728",
+        "mote_xenstore_nodes 120",
         "mote_domain_hypervisor_bytes{id=\"0\",domain=\"control\",kind=\"tables\"} 12288",
     ] {
         assert!(text.lines().any(|other| other == line), "`{line}` is missing:\n{text}");

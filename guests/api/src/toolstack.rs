@@ -9,11 +9,33 @@ use mote_builder::config::Definition;
 use crate::model::{Action, Domain, Image, Machine};
 use crate::problem::Refusal;
 
+/// What the control domain needs for itself, and for others' xenstore.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Own {
+    /// Bytes of its heap that are in use, and that are free.
+    pub heap_used: u64,
+    /// The rest.
+    pub heap_free: u64,
+    /// Bytes of images.
+    pub images: u64,
+    /// Xenstore's nodes.
+    pub store_nodes: u64,
+    /// Bytes of nodes, watches, transactions and messages.
+    pub store_bytes: u64,
+    /// Watches.
+    pub store_watches: u64,
+    /// Open transactions.
+    pub store_transactions: u64,
+}
+
 /// The control domain's knowledge and means. Numbers that are given to it are those of domains that it has just named, names of
 /// images are checked. What it refuses must not have changed anything.
 pub trait Toolstack {
     /// The machine as it is now.
     fn machine(&self) -> Machine;
+
+    /// What the control domain itself needs.
+    fn own(&self) -> Own;
 
     /// What the hypervisor has said, as far as it is kept.
     fn log(&self) -> Vec<u8>;

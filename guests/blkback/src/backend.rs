@@ -3,8 +3,9 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use mote_protocols::blkif::{RING_ENTRIES, Request, Response, status};
+use mote_protocols::blkif::{RING_ENTRIES, Request, Response, operation, status};
 use mote_protocols::ring::{Back, Broken, Shared};
+use mote_protocols::statistics::{Tally, disk as count};
 
 use crate::pages::Pool;
 use crate::request::{self, Asked, Indirection, Kind, Refused, Transfer, Work};
@@ -66,6 +67,8 @@ pub enum Turn {
 struct Slot {
     id: u64,
     operation: u8,
+    /// Bytes that it moves.
+    bytes: u64,
     /// Where what is read goes.
     reads: Vec<Part>,
     /// What is to be done after what the disk is doing.
@@ -75,10 +78,11 @@ struct Slot {
 }
 
 /// A connection. Its fields are private because every slot that has not ended is known to the disk, to `waiting`, or is `stalled`: exactly one.
-pub struct Backend<P, F, D> {
+pub struct Backend<P, F, D, T> {
     ring: Back<P, Request, Response>,
     frontend: F,
     disk: D,
+    tally: T,
     geometry: Geometry,
     order: Order,
     pool: Pool,
@@ -96,9 +100,10 @@ pub struct Backend<P, F, D> {
     stopped: bool,
 }
 
-impl<P: Shared, F: Frontend, D: Disk> Backend<P, F, D> {
-    /// A connection whose ring lies in page `ring`. It begins with the first request that was not answered.
-    pub fn new(ring: P, frontend: F, disk: D, limits: Limits) -> Self {
+impl<P: Shared, F: Frontend, D: Disk, T: Tally> Backend<P, F, D, T> {
+    /// A connection whose ring lies in page `ring`. It begins with the first request that was not answered. What is answered is counted
+    /// in `tally`.
+    pub fn new(ring: P, frontend: F, disk: D, tally: T, limits: Limits) -> Self {
         let geometry = disk.geometry();
         let read_only = geometry.read_only || limits.read_only;
         Self {
@@ -106,6 +111,7 @@ impl<P: Shared, F: Frontend, D: Disk> Backend<P, F, D> {
             frontend,
             geometry: Geometry { read_only, ..geometry },
             disk,
+            tally,
             order: limits.order,
             pool: Pool::new(limits.pages.max(INDIRECT_SEGMENTS)),
             slots: (0..RING_ENTRIES).map(|_| None).collect(),
@@ -179,7 +185,7 @@ impl<P: Shared, F: Frontend, D: Disk> Backend<P, F, D> {
         let operation = request::answered_as(request);
         self.asked.push_back(token);
         if let Some(slot) = self.slots.get_mut(usize::from(token)) {
-            *slot = Some(Slot { id: request.id, operation, reads: Vec::new(), rest: None, ended: None });
+            *slot = Some(Slot { id: request.id, operation, bytes: 0, reads: Vec::new(), rest: None, ended: None });
         }
         let work = match request::asked(request, &self.geometry) {
             Ok(Asked::Work(work)) => Ok(work),
@@ -207,6 +213,7 @@ impl<P: Shared, F: Frontend, D: Disk> Backend<P, F, D> {
 
     /// Gives a transfer its buffers and starts it, now or when there are some.
     fn begin(&mut self, token: u16, transfer: Transfer) {
+        self.with(token, |slot| slot.bytes = transfer.parts.iter().map(|part| part.range().len() as u64).sum());
         let Some(mut buffers) = self.pool.take(&transfer.parts) else {
             // With nothing on its way, nothing comes back.
             if self.started == 0 {
@@ -296,11 +303,26 @@ impl<P: Shared, F: Frontend, D: Disk> Backend<P, F, D> {
             self.asked.remove(position);
             let Some(slot) = self.slots.get_mut(usize::from(token)).and_then(Option::take) else { continue };
             let status = slot.ended.unwrap_or(status::ERROR);
+            self.count(slot.operation, slot.bytes, status);
             self.ring.push(&Response { id: slot.id, operation: slot.operation, status, ..Response::default() });
         }
         if self.ring.publish() {
             self.frontend.notify();
         }
+    }
+
+    fn count(&self, operation: u8, bytes: u64, status: i16) {
+        if status != status::OKAY {
+            return self.tally.add(count::ERRORS, 1);
+        }
+        let (requests, all) = match operation {
+            operation::READ => (count::READS, count::READ_BYTES),
+            operation::WRITE => (count::WRITES, count::WRITTEN_BYTES),
+            // A flush may write.
+            _ => (count::OTHERS, count::WRITTEN_BYTES),
+        };
+        self.tally.add(requests, 1);
+        self.tally.add(all, bytes);
     }
 
     fn next_answer(&self) -> Option<(usize, u16)> {

@@ -1,9 +1,11 @@
 //! The backend between a model frontend and a model disk.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use mote_protocols::blkif::{Discard, Indirect, Request, Response, SECTOR, Segment, operation, status};
 use mote_protocols::ring::Broken;
+use mote_protocols::statistics::{Counters, disk as count};
 use proptest::prelude::*;
 
 use crate::testing::{FrontEnd, GEOMETRY, Memory, Model, SECTORS, Shared};
@@ -13,15 +15,16 @@ struct Machine {
     front: FrontEnd,
     memory: Memory,
     disk: Model,
-    backend: Backend<Shared, Memory, Model>,
+    counters: Rc<Counters>,
+    backend: Backend<Shared, Memory, Model, Rc<Counters>>,
 }
 
 impl Machine {
     fn new(geometry: Geometry, order: Order) -> Self {
         let (shared, memory, disk) = (Shared::new(), Memory::default(), Model::new(geometry));
-        let backend =
-            Backend::new(shared.clone(), memory.clone(), disk.clone(), Limits { pages: 0, order, read_only: false });
-        Self { front: FrontEnd::new(&shared), memory, disk, backend }
+        let (counters, limits) = (Rc::<Counters>::default(), Limits { pages: 0, order, read_only: false });
+        let backend = Backend::new(shared.clone(), memory.clone(), disk.clone(), counters.clone(), limits);
+        Self { front: FrontEnd::new(&shared), memory, disk, counters, backend }
     }
 
     /// A page with this in every byte.
@@ -63,6 +66,20 @@ fn transfer(operation: u8, id: u64, sector_number: u64, segments: &[(u32, u8, u8
         *segment = Segment { gref: *gref, first_sect: *first_sect, last_sect: *last_sect, pad: 0 };
     }
     request
+}
+
+#[test]
+fn what_is_answered_is_counted() {
+    let mut machine = Machine::new(GEOMETRY, Order::AsDone);
+    let page = machine.page(10, 0xaa);
+    let (whole, part) = ([(page, 0, 7), (page, 1, 1)], [(page, 2, 3)]);
+    machine.ask(transfer(operation::WRITE, 1, 0, &whole));
+    machine.ask(transfer(operation::READ, 2, 0, &part));
+    machine.ask(transfer(operation::READ, 3, SECTORS, &part));
+    machine.ask(transfer(operation::READ, 4, 0, &[(99, 0, 0)]));
+    machine.ask(flush(5));
+    let counts = [count::WRITES, count::WRITTEN_BYTES, count::READS, count::READ_BYTES, count::ERRORS, count::OTHERS];
+    assert_eq!(counts.map(|counter| machine.counters.get(counter)), [1, 9 * 512, 1, 1024, 2, 1]);
 }
 
 fn flush(id: u64) -> Request {
@@ -186,7 +203,7 @@ fn a_backend_that_takes_the_place_of_one_that_died_does_what_was_not_answered() 
     disk.0.borrow_mut().now.clone_from(&machine.disk.0.borrow().now);
     machine.disk = disk.clone();
     let limits = Limits { pages: 0, order: Order::AsAsked, read_only: false };
-    machine.backend = Backend::new(machine.front.shared.clone(), machine.memory.clone(), disk, limits);
+    machine.backend = Backend::new(machine.front.shared.clone(), machine.memory.clone(), disk, Rc::default(), limits);
     let answers = machine.settle();
     let ids: Vec<u64> = answers.iter().map(|answer| answer.id).collect();
     assert_eq!(ids, (answered as u64..20).collect::<Vec<_>>());
@@ -299,7 +316,7 @@ proptest! {
         }
         machine.front.shared.set(8, behind);
         let (ring, memory, disk) = (machine.front.shared.clone(), machine.memory.clone(), machine.disk.clone());
-        machine.backend = Backend::new(ring, memory, disk, Limits { pages: 0, order: Order::AsDone, read_only: false });
+        machine.backend = Backend::new(ring, memory, disk, Rc::default(), Limits { pages: 0, order: Order::AsDone, read_only: false });
         machine.front.shared.set(0, behind.wrapping_add(u32::from(page[0]) % 34));
         for _ in 0..50 {
             if machine.backend.turn().is_err() {

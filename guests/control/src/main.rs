@@ -20,6 +20,7 @@ mod domains;
 mod machine;
 mod reaper;
 mod report;
+mod statistics;
 mod store;
 mod toolstack;
 

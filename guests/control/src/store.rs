@@ -10,7 +10,7 @@ use core::sync::atomic::AtomicU32;
 use mote_builder::config::Definition;
 use mote_protocols::ring::Shared;
 use mote_store::libxl::{Device, Guest, Kind};
-use mote_store::{Connection, Effect, Error, Limits, Local, Name, Server};
+use mote_store::{Connection, Effect, Error, Limits, Local, Name, Server, Usage};
 use mote_unikernel::executor;
 use mote_unikernel::xen::events::{self, Port};
 use mote_unikernel::xen::page::Page;
@@ -143,6 +143,16 @@ impl Store {
             let listens = local.read(&format!("{control}/feature-{what}")).is_ok_and(|said| said == b"1");
             listens && local.write(&format!("{control}/shutdown"), what).is_ok()
         })
+    }
+
+    /// A node's value.
+    pub fn peek(&self, path: &str) -> Option<&[u8]> {
+        self.server.peek(path)
+    }
+
+    /// What all domains have of nodes, watches, transactions and memory.
+    pub fn totals(&self) -> Usage {
+        self.server.totals()
     }
 
     /// Writes the devices of all domains whose back ends are there, as far as that is not done.

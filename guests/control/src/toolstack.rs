@@ -1,6 +1,7 @@
 //! The toolstack: domains are made, joined, let run and ended here, whoever asks for it.
 
 use alloc::vec::Vec;
+use core::cell::RefCell;
 
 use mote_api::ImageStore;
 use mote_builder::config::{Configuration, Definition};
@@ -19,6 +20,7 @@ use crate::console::Console;
 use crate::domains::{Domain, Domains, Spare};
 use crate::machine::module;
 use crate::report;
+use crate::statistics::Statistics;
 use crate::store::Store;
 
 /// Everything that a change to domains needs.
@@ -31,6 +33,8 @@ pub struct Toolstack {
     pub images: ImageStore,
     /// When somebody last asked for something over the network.
     pub asked: Option<Instant>,
+    /// What is known of their devices' traffic.
+    pub statistics: RefCell<Statistics>,
     /// Where domains' random numbers begin.
     pub seeds: Seeds,
     window: Window,
@@ -47,8 +51,8 @@ impl Toolstack {
     /// If other domains' memory can be mapped nowhere.
     pub fn new(machine: &Machine, seeds: Seeds) -> Result<Self, Errno> {
         let images = ImageStore::new(machine.memory_size().saturating_sub(RESERVED) / 2);
-        let domains = Domains::default();
-        Ok(Self { domains, store: Store::new(), images, asked: None, seeds, window: Window::new(machine)? })
+        let (domains, statistics) = (Domains::default(), RefCell::default());
+        Ok(Self { domains, store: Store::new(), images, asked: None, statistics, seeds, window: Window::new(machine)? })
     }
 
     /// Builds every domain of the configuration, joins and connects them, and only then lets the first run. Whoever cannot be built

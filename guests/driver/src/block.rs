@@ -15,6 +15,7 @@ use mote_unikernel::xen::store::Store;
 use mote_unikernel::{Machine, println};
 
 use crate::offers::{self, Purpose};
+use crate::statistics::Statistics;
 
 /// Where the toolstack puts disks that this domain is to serve, below its own node.
 const DIRECTORY: &str = "backend/vbd";
@@ -40,13 +41,13 @@ impl Shelf {
 }
 
 /// Serves disks for as long as there is a xenstore.
-pub async fn serve(machine: Machine, store: Store, spawner: Spawner<'static>) {
+pub async fn serve(machine: Machine, store: Store, statistics: Statistics, spawner: Spawner<'static>) {
     let disks = devices(&machine, DeviceType::Block).into_iter().filter_map(|device| Block::new(device).ok()).collect();
     let shelf = Shelf(Rc::new(RefCell::new(disks)));
     let serve_one = |purpose: Purpose| {
-        let (store, shelf) = (store.clone(), shelf.clone());
+        let (store, shelf, statistics) = (store.clone(), shelf.clone(), statistics.clone());
         async move {
-            if disk::serve(&store, &shelf, purpose).await.is_err() {
+            if disk::serve(&store, &shelf, &statistics, purpose).await.is_err() {
                 println!("disk {} of domain {}: gone", purpose.1, purpose.0);
             }
         }

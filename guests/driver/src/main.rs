@@ -1,6 +1,6 @@
 //! The driver domain: owns the machine's devices and serves them to guests.
 //!
-//! What it has comes from its device tree, what it is to do from xenstore ([`offers`]). Disks ([`block`]) and networks ([`net`]) know nothing of each
+//! What it has comes from its device tree, what it is to do from xenstore ([`offers`]), and what it did is told by [`statistics`]. Disks ([`block`]) and networks ([`net`]) know nothing of each
 //! other; each device of a guest's is served by a task of its own, and a guest that misbehaves loses its connection and nobody else anything.
 
 #![no_std]
@@ -12,10 +12,13 @@ extern crate alloc;
 mod block;
 mod net;
 mod offers;
+mod statistics;
 
 use mote_unikernel::executor::Executor;
 use mote_unikernel::xen::store::Store;
 use mote_unikernel::{Machine, println};
+
+use statistics::Statistics;
 
 mote_unikernel::entry!(main);
 
@@ -24,8 +27,9 @@ fn main(machine: Machine) {
     let spawner = executor.spawner();
     executor.spawn(async move {
         let Ok(store) = Store::connect().await else { return println!("no xenstore") };
-        spawner.spawn(block::serve(machine, store.clone(), spawner.clone()));
-        spawner.spawn(net::serve(machine, store, spawner.clone()));
+        let statistics = Statistics::new(&store);
+        spawner.spawn(block::serve(machine, store.clone(), statistics.clone(), spawner.clone()));
+        spawner.spawn(net::serve(machine, store, statistics, spawner.clone()));
     });
     executor.run();
 }

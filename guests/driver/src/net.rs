@@ -18,6 +18,7 @@ use mote_unikernel::xen::store::Store;
 use mote_unikernel::{Machine, println};
 
 use crate::offers;
+use crate::statistics::{Record, Statistics};
 use connection::Guest;
 use interface::Interface;
 
@@ -29,10 +30,13 @@ const INTERFACES_MAX: usize = 1024;
 const PAGES: usize = 320;
 
 /// The switch. It is borrowed for a turn, never while a task waits.
-type SharedLan = Rc<RefCell<Lan<Mapping, Guest, Box<Net>>>>;
+type SharedLan = Rc<RefCell<Lan<Mapping, Guest, Box<Net>, Tallied>>>;
+
+/// Where what goes through a port is counted, if it is a guest's.
+type Tallied = Rc<Option<Record>>;
 
 /// Serves interfaces for as long as there is a xenstore.
-pub async fn serve(machine: Machine, store: Store, spawner: Spawner<'static>) {
+pub async fn serve(machine: Machine, store: Store, statistics: Statistics, spawner: Spawner<'static>) {
     let lan: SharedLan = Rc::new(RefCell::new(Lan::new(PAGES)));
     for device in devices(&machine, DeviceType::Network) {
         match Net::new(device) {
@@ -41,9 +45,9 @@ pub async fn serve(machine: Machine, store: Store, spawner: Spawner<'static>) {
         }
     }
     let serve_one = |purpose| {
-        let (lan, store, spawner) = (lan.clone(), store.clone(), spawner.clone());
+        let (lan, store, spawner, statistics) = (lan.clone(), store.clone(), spawner.clone(), statistics.clone());
         async move {
-            if Interface::serve(&lan, &store, &spawner, purpose).await.is_err() {
+            if Interface::serve(&lan, &store, &spawner, &statistics, purpose).await.is_err() {
                 println!("network interface {} of domain {}: gone", purpose.1, purpose.0);
             }
         }
@@ -53,7 +57,7 @@ pub async fn serve(machine: Machine, store: Store, spawner: Spawner<'static>) {
 
 fn add_uplink(lan: &SharedLan, card: Box<Net>, spawner: &Spawner<'static>) {
     let interrupt = card.interrupt();
-    if let Some(port) = lan.borrow_mut().add_uplink(card) {
+    if let Some(port) = lan.borrow_mut().add_uplink(card, Rc::default()) {
         spawner.spawn(serve_uplink(lan.clone(), port, interrupt));
     }
 }

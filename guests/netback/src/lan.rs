@@ -6,10 +6,11 @@ use alloc::vec::Vec;
 use core::mem;
 
 use mote_protocols::ring::{Broken, Shared};
+use mote_protocols::statistics::{Tally, interface as count};
 
 use crate::packet::{self, flow};
 use crate::switch::Verdict;
-use crate::{Abilities, Checksum, Counters, Frame, Frontend, Identity, Page, Pool, Queue, Switch, segments};
+use crate::{Abilities, Checksum, Frame, Frontend, Identity, Page, Pool, Queue, Switch, segments};
 
 /// Frames that are taken from an uplink by one turn.
 const BATCH: usize = 32;
@@ -59,24 +60,25 @@ enum Way<P, F, U> {
     Uplink { device: U, backlog: VecDeque<Frame>, backlog_pages: usize },
 }
 
-struct Port<P, F, U> {
+struct Port<P, F, U, T> {
     way: Way<P, F, U>,
-    counters: Counters,
+    /// Where what goes through it is counted, seen from who is behind it.
+    tally: T,
     /// Whether it is in the list of those that got something in this turn.
     listed: bool,
 }
 
 /// The ports. Fields are private because the switch knows the same ports.
-pub struct Lan<P, F, U> {
+pub struct Lan<P, F, U, T> {
     switch: Switch,
     pool: Pool,
-    ports: Vec<Option<Port<P, F, U>>>,
+    ports: Vec<Option<Port<P, F, U, T>>>,
     /// For a batch of frames, and for the ports that got something.
     frames: Vec<Frame>,
     listed: Vec<usize>,
 }
 
-impl<P: Shared, F: Frontend, U: Uplink> Lan<P, F, U> {
+impl<P: Shared, F: Frontend, U: Uplink, T: Tally> Lan<P, F, U, T> {
     /// Without ports. Frames on their way have `pages` in all.
     #[must_use]
     pub fn new(pages: usize) -> Self {
@@ -85,13 +87,13 @@ impl<P: Shared, F: Frontend, U: Uplink> Lan<P, F, U> {
     }
 
     /// Connects a guest. `None` if its address is in use or none.
-    pub fn add_guest(&mut self, identity: Identity, queues: Vec<Queue<P, F>>) -> Option<PortId> {
+    pub fn add_guest(&mut self, identity: Identity, queues: Vec<Queue<P, F>>, tally: T) -> Option<PortId> {
         let port = self.switch.add_guest(identity)?;
-        Some(self.add(port, Way::Guest(queues)))
+        Some(self.add(port, Way::Guest(queues), tally))
     }
 
     /// Connects a device, to which pages are given.
-    pub fn add_uplink(&mut self, mut device: U) -> Option<PortId> {
+    pub fn add_uplink(&mut self, mut device: U, tally: T) -> Option<PortId> {
         let port = self.switch.add_uplink()?;
         while let Some(page) = self.pool.page() {
             if let Err(page) = device.provide(page) {
@@ -100,15 +102,15 @@ impl<P: Shared, F: Frontend, U: Uplink> Lan<P, F, U> {
             }
         }
         device.kick();
-        Some(self.add(port, Way::Uplink { device, backlog: VecDeque::new(), backlog_pages: 0 }))
+        Some(self.add(port, Way::Uplink { device, backlog: VecDeque::new(), backlog_pages: 0 }, tally))
     }
 
-    fn add(&mut self, number: usize, way: Way<P, F, U>) -> PortId {
+    fn add(&mut self, number: usize, way: Way<P, F, U>, tally: T) -> PortId {
         if self.ports.len() <= number {
             self.ports.resize_with(number + 1, || None);
         }
         if let Some(place) = self.ports.get_mut(number) {
-            *place = Some(Port { way, counters: Counters::default(), listed: false });
+            *place = Some(Port { way, tally, listed: false });
         }
         PortId(number)
     }
@@ -119,12 +121,6 @@ impl<P: Shared, F: Frontend, U: Uplink> Lan<P, F, U> {
         if let Some(Port { way: Way::Guest(mut queues), .. }) = self.ports.get_mut(port.0).and_then(Option::take) {
             queues.iter_mut().for_each(|queue| queue.empty(&mut self.pool));
         }
-    }
-
-    /// What went through a port.
-    #[must_use]
-    pub fn counters(&self, port: PortId) -> Counters {
-        self.ports.get(port.0).and_then(Option::as_ref).map_or_else(Counters::default, |port| port.counters)
     }
 
     /// A guest's turn, at `now` seconds: takes what it transmits on queue `queue`, and gives it what waited.
@@ -165,13 +161,14 @@ impl<P: Shared, F: Frontend, U: Uplink> Lan<P, F, U> {
     fn forward(&mut self, from: usize, frames: &mut Vec<Frame>, now: u32) {
         for frame in frames.drain(..) {
             let verdict = self.switch.judge(from, frame.head(), now);
-            self.count(from, |counters| match verdict {
-                Verdict::Refuse => counters.refused += 1,
-                _ => {
-                    counters.frames_in += 1;
-                    counters.bytes_in += frame.len() as u64;
+            if let Some(Some(Port { tally, .. })) = self.ports.get(from) {
+                if verdict == Verdict::Refuse {
+                    tally.add(count::REFUSED, 1);
+                } else {
+                    tally.add(count::SENT_FRAMES, 1);
+                    tally.add(count::SENT_BYTES, frame.len() as u64);
                 }
-            });
+            }
             match verdict {
                 Verdict::To(port) => self.send(port, frame),
                 Verdict::All | Verdict::Uplinks => self.send_to_all(verdict, from, frame),
@@ -208,7 +205,7 @@ impl<P: Shared, F: Frontend, U: Uplink> Lan<P, F, U> {
         }
         if frame.checksum == Checksum::Blank && !able.checksum {
             if !packet::complete(&mut frame) {
-                port.counters.dropped += 1;
+                port.tally.add(count::RECEIVED_DROPPED, 1);
                 return pool.give(frame);
             }
             frame.checksum = Checksum::Valid;
@@ -230,15 +227,9 @@ impl<P: Shared, F: Frontend, U: Uplink> Lan<P, F, U> {
             port.flush(&mut self.pool);
         }
     }
-
-    fn count(&mut self, port: usize, how: impl FnOnce(&mut Counters)) {
-        if let Some(Some(port)) = self.ports.get_mut(port) {
-            how(&mut port.counters);
-        }
-    }
 }
 
-impl<P: Shared, F: Frontend, U: Uplink> Port<P, F, U> {
+impl<P: Shared, F: Frontend, U: Uplink, T: Tally> Port<P, F, U, T> {
     fn abilities(&self) -> Abilities {
         match &self.way {
             Way::Guest(queues) => queues.first().map_or_else(Abilities::default, |queue| queue.agreement().abilities),
@@ -265,11 +256,11 @@ impl<P: Shared, F: Frontend, U: Uplink> Port<P, F, U> {
             }
         };
         if let Some(frame) = refused {
-            self.counters.dropped += 1;
+            self.tally.add(count::RECEIVED_DROPPED, 1);
             return pool.give(frame);
         }
-        self.counters.frames_out += 1;
-        self.counters.bytes_out += len;
+        self.tally.add(count::RECEIVED_FRAMES, 1);
+        self.tally.add(count::RECEIVED_BYTES, len);
     }
 
     /// Passes on what waits, as far as it goes.

@@ -25,20 +25,6 @@ pub struct Identity {
     pub ip: Option<[u8; 4]>,
 }
 
-/// What went through a port.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Counters {
-    pub frames_in: u64,
-    pub bytes_in: u64,
-    pub frames_out: u64,
-    pub bytes_out: u64,
-    /// Frames that came in and were not allowed.
-    pub refused: u64,
-    /// Frames for which there was no room on the way out.
-    pub dropped: u64,
-}
-
 /// What is to become of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

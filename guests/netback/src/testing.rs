@@ -9,6 +9,7 @@ use mote_protocols::netif::{
     Extra, RxFront, RxRequest, TxFront, TxRequest, TxResponse, extra, receive, status, transmit,
 };
 use mote_protocols::ring::Shared;
+use mote_protocols::statistics::Counters;
 
 use crate::{
     Abilities, Agreement, Checksum, Frame, Frontend, Identity, Lan, Local, Mac, Page, PortId, Queue, Transfer, Turn,
@@ -147,7 +148,7 @@ impl Uplink for SharedWire {
     }
 }
 
-pub(crate) type TestLan = Lan<Ring, Grants, SharedWire>;
+pub(crate) type TestLan = Lan<Ring, Grants, SharedWire, Rc<Counters>>;
 
 /// A frame that a guest received.
 #[derive(Debug, PartialEq, Eq)]
@@ -160,6 +161,7 @@ pub(crate) struct Received {
 /// A guest.
 pub(crate) struct Guest {
     pub(crate) port: PortId,
+    pub(crate) counters: Rc<Counters>,
     pub(crate) mac: Mac,
     pub(crate) memory: Rc<Memory>,
     pub(crate) tx_page: Rc<Words>,
@@ -188,8 +190,9 @@ impl Guest {
         let (tx, rx) = (TxFront::new(Ring(tx_page.clone())), RxFront::new(Ring(rx_page.clone())));
         let queue = Queue::new(Ring(tx_page.clone()), Ring(rx_page.clone()), Grants(memory.clone()), agreement);
         let identity = Identity { mac: mac(number), ip };
-        let port = lan.add_guest(identity, vec![queue]).expect("a port");
-        Self { port, mac: mac(number), memory, tx_page, rx_page, tx, rx, next: 1, asked: VecDeque::new() }
+        let counters = Rc::new(Counters::default());
+        let port = lan.add_guest(identity, vec![queue], counters.clone()).expect("a port");
+        Self { port, counters, mac: mac(number), memory, tx_page, rx_page, tx, rx, next: 1, asked: VecDeque::new() }
     }
 
     /// Grants a page with this content.

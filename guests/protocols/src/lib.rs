@@ -6,9 +6,12 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 pub mod blkif;
 pub mod console;
 pub mod netif;
 pub mod ring;
+pub mod statistics;
 pub mod xenbus;
 pub mod xs_wire;

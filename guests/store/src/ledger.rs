@@ -134,6 +134,10 @@ impl Ledger {
         self.accounts.get(&domain).copied().unwrap_or_default()
     }
 
+    pub fn usages(&self) -> impl Iterator<Item = &Usage> {
+        self.accounts.values()
+    }
+
     pub const fn total(&self) -> usize {
         self.total
     }

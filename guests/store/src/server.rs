@@ -214,6 +214,26 @@ impl Server {
         self.ledger.total()
     }
 
+    /// What all domains together have, of nodes also what domain 0 has.
+    #[must_use]
+    pub fn totals(&self) -> Usage {
+        let all = self.ledger.usages().fold(Usage::default(), |sum, usage| Usage {
+            nodes: 0,
+            mentions: sum.mentions + usage.mentions,
+            memory: sum.memory + usage.memory,
+            watches: sum.watches + usage.watches,
+            transactions: sum.transactions + usage.transactions,
+        });
+        Usage { nodes: self.tree.len(), ..all }
+    }
+
+    /// A node's value, as the program itself may see it.
+    #[must_use]
+    pub fn peek(&self, path: &str) -> Option<&[u8]> {
+        let path = Path::parse(path.as_bytes(), 0, false).ok()?;
+        self.tree.get(&path).map(|node| node.value.as_slice())
+    }
+
     /// Handles a request of a domain. The answer waits for it from then on.
     pub fn handle(&mut self, domain: u16, header: Header, payload: &[u8]) {
         let client = Name::Domain(domain);

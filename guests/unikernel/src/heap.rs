@@ -17,6 +17,16 @@ static HEAP: Heap = Heap(Mutex::new(Talc::new(Unclaimed(true))));
 
 struct Heap(Mutex<Talc<Unclaimed, DefaultBinning>>);
 
+/// Bytes of the heap that are in use, and bytes that are free.
+#[cfg(feature = "accounting")]
+#[must_use]
+pub fn use_and_room() -> (usize, usize) {
+    interrupts::masked(|| {
+        let heap = HEAP.0.lock();
+        (heap.counters().allocated_bytes, heap.counters().available_bytes)
+    })
+}
+
 /// Whether the domain's memory is still to be claimed.
 #[derive(Debug)]
 struct Unclaimed(bool);

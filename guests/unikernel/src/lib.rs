@@ -49,6 +49,8 @@ pub mod virtio;
 pub mod xen;
 
 pub use fdt;
+#[cfg(feature = "accounting")]
+pub use heap::use_and_room;
 pub use machine::Machine;
 
 use core::panic::PanicInfo;

@@ -80,11 +80,14 @@ fn of_domain(domain: &Domain) -> String {
         text += &lines(&[(&format!("  {reason}"), count)]);
     }
     for network in &domain.networks {
-        let traffic = format!("{} bytes received, {} sent", network.received_bytes, network.sent_bytes);
+        let traffic = format!(
+            "{} bytes received, {} sent, {} frames dropped, {} refused",
+            network.received_bytes, network.sent_bytes, network.received_dropped, network.refused
+        );
         text += &lines(&[(&format!("network {}", network.index), &traffic)]);
     }
     for disk in &domain.disks {
-        let traffic = format!("{} bytes read, {} written", disk.read_bytes, disk.written_bytes);
+        let traffic = format!("{} bytes read, {} written, {} errors", disk.read_bytes, disk.written_bytes, disk.errors);
         text += &lines(&[(&format!("disk {}", disk.name), &traffic)]);
     }
     text

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use mote_api::model::{self, Exits, HypervisorBytes, Machine, State};
 use mote_builder::config::{CONTROL, Vbd};
+use mote_protocols::statistics::{Counts, Device, Kind, interface};
 use mote_unikernel::time::{self, Instant};
 use mote_unikernel::xen::domains as hypervisor;
 use xen_abi::Zeroed;
@@ -13,6 +14,7 @@ use xen_abi::mote::{EXIT_REASONS, Usage};
 use xen_abi::sched::reason;
 
 use crate::domains::Domain;
+use crate::statistics::Statistics;
 
 const KIB_PER_PAGE: u64 = 4;
 /// Bytes of the hypervisor's log that are read at once, and that are read at all.
@@ -48,22 +50,23 @@ pub fn log() -> Vec<u8> {
 }
 
 /// The domain of a number, as it is `known`; the control domain is not.
-pub fn domain(id: u16, known: Option<&Domain>) -> Option<model::Domain> {
+pub fn domain(id: u16, known: Option<&Domain>, statistics: &Statistics) -> Option<model::Domain> {
     let mut room = [GetDomainInfo::new_zeroed()];
     let [info] = match hypervisor::list(id, &mut room) {
         Ok(1) => room,
         _ => return None,
     };
     let usage = hypervisor::usage(id).ok()?;
-    (info.domain == id).then(|| describe(&info, &usage, known))
+    (info.domain == id).then(|| describe(&info, &usage, known, statistics))
 }
 
-fn describe(info: &GetDomainInfo, usage: &Usage, known: Option<&Domain>) -> model::Domain {
+fn describe(info: &GetDomainInfo, usage: &Usage, known: Option<&Domain>, statistics: &Statistics) -> model::Domain {
     let definition = known.map(|known| &known.definition);
     let exits = known.map_or(usage.exits, |known| known.exits(usage.exits));
     let exits = EXIT_REASONS.iter().zip(exits).map(|(reason, count)| (Cow::Borrowed(*reason), count));
-    let network = |(index, _)| model::Network { index, ..Default::default() };
-    let disk = |disk: &Vbd| model::Disk { name: disk.vdev.clone(), ..Default::default() };
+    let of = |kind, number| statistics.of(Device { kind, domain: info.domain, number });
+    // The control domain has one that nobody asked for.
+    let interfaces = definition.map_or(1, |definition| definition.vifs.len() as u32);
     model::Domain {
         id: info.domain,
         name: definition.map_or(CONTROL, |definition| &definition.name).into(),
@@ -77,9 +80,36 @@ fn describe(info: &GetDomainInfo, usage: &Usage, known: Option<&Domain>) -> mode
         cpu_ns: info.cpu_time,
         exits: Exits(exits.collect()),
         events: usage.events,
-        // What went over them only their back ends know.
-        networks: (0..).zip(definition.map_or(&[][..], |it| &it.vifs)).map(network).collect(),
-        disks: definition.map_or(&[][..], |it| &it.vbds).iter().map(disk).collect(),
+        networks: (0..interfaces).map(|index| network(index, of(Kind::Interface, index))).collect(),
+        disks: definition.map_or(&[][..], |it| &it.vbds).iter().map(|it| disk(it, of(Kind::Disk, it.number))).collect(),
+    }
+}
+
+fn network(index: u32, counts: Counts) -> model::Network {
+    use interface::{BROKEN, RECEIVED_BYTES, RECEIVED_DROPPED, RECEIVED_FRAMES, REFUSED, SENT_BYTES, SENT_FRAMES};
+    model::Network {
+        index,
+        received_bytes: counts[RECEIVED_BYTES],
+        received_frames: counts[RECEIVED_FRAMES],
+        received_dropped: counts[RECEIVED_DROPPED],
+        sent_bytes: counts[SENT_BYTES],
+        sent_frames: counts[SENT_FRAMES],
+        refused: counts[REFUSED],
+        broken: counts[BROKEN],
+    }
+}
+
+fn disk(disk: &Vbd, counts: Counts) -> model::Disk {
+    use mote_protocols::statistics::disk::{BROKEN, ERRORS, OTHERS, READ_BYTES, READS, WRITES, WRITTEN_BYTES};
+    model::Disk {
+        name: disk.vdev.clone(),
+        read_bytes: counts[READ_BYTES],
+        reads: counts[READS],
+        written_bytes: counts[WRITTEN_BYTES],
+        writes: counts[WRITES],
+        others: counts[OTHERS],
+        errors: counts[ERRORS],
+        broken: counts[BROKEN],
     }
 }
 

@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use mote_api::model::{Action, Domain, Image, Machine};
-use mote_api::{Modules, Refusal, Said, Toolstack as Interface};
+use mote_api::{Modules, Own, Refusal, Said, Toolstack as Interface};
 use mote_builder::config::{CONTROL, Definition};
 use mote_builder::plan::Images;
 use mote_unikernel::xen::{Errno, domains as hypervisor};
@@ -24,6 +24,19 @@ impl Interface for Toolstack {
         observe::machine(self.domains.len() + 1)
     }
 
+    fn own(&self) -> Own {
+        let (store, (used, free)) = (self.store.totals(), mote_unikernel::use_and_room());
+        Own {
+            heap_used: used as u64,
+            heap_free: free as u64,
+            images: self.images.list().iter().map(|image| image.size).sum(),
+            store_nodes: store.nodes as u64,
+            store_bytes: store.memory as u64,
+            store_watches: store.watches as u64,
+            store_transactions: store.transactions as u64,
+        }
+    }
+
     fn log(&self) -> Vec<u8> {
         observe::log()
     }
@@ -39,7 +52,12 @@ impl Interface for Toolstack {
 
     fn domain(&self, id: u16) -> Option<Domain> {
         let known = self.domains.get(id);
-        if id != 0 && known.is_none() { None } else { observe::domain(id, known) }
+        if id != 0 && known.is_none() {
+            return None;
+        }
+        let mut statistics = self.statistics.borrow_mut();
+        statistics.refresh(&self.domains, &self.store);
+        observe::domain(id, known, &statistics)
     }
 
     fn create(&mut self, definition: Definition, modules: Modules) -> Result<u16, Refusal> {

@@ -8,6 +8,7 @@ use alloc::string::String;
 use mote_blkback::{
     Backend, Disk as _, Geometry, Limits, Order, Turn, before_connection, on_connection, speaks_our_layouts,
 };
+use mote_protocols::statistics::{Device, Kind, Tally, disk as count};
 use mote_protocols::xenbus::State;
 use mote_protocols::xenbus::backend::{Next, next};
 use mote_unikernel::executor::{Either, either, yield_now};
@@ -20,6 +21,7 @@ use mote_unikernel::xen::store::{Store, Watch};
 use super::guest::Guest;
 use super::{DIRECTORY, Shelf};
 use crate::offers::Purpose;
+use crate::statistics::{Record, Statistics};
 
 /// Pages for data on its way, for each connection: 256 KiB.
 const PAGES: usize = 64;
@@ -29,9 +31,12 @@ pub struct Gone;
 
 /// A ring that is being served.
 struct Serving {
-    backend: Backend<Mapping, Guest, Block>,
+    backend: Backend<Mapping, Guest, Block, Tallied>,
     port: Rc<Port>,
 }
+
+/// Where what it does is counted.
+type Tallied = Rc<Option<Record>>;
 
 /// What the disk is doing.
 enum Use {
@@ -47,18 +52,21 @@ struct Disk<'a> {
     own: String,
     frontend: String,
     read_only: bool,
+    tally: Tallied,
 }
 
 /// Serves the disk until the toolstack takes it away.
 ///
 /// # Errors
 /// If it cannot be served.
-pub async fn serve(store: &Store, shelf: &Shelf, purpose: Purpose) -> Result<(), Gone> {
+pub async fn serve(store: &Store, shelf: &Shelf, statistics: &Statistics, purpose: Purpose) -> Result<(), Gone> {
     let own = format!("{DIRECTORY}/{}/{}", purpose.0, purpose.1);
     let frontend = store.read_text(&format!("{own}/frontend")).await.ok().ok_or(Gone)?;
     let read_only = store.read_text(&format!("{own}/mode")).await.ok().is_none_or(|mode| !mode.contains('w'));
-    let disk = Disk { store, guest: purpose.0, own, frontend, read_only };
-    let name = store.read_text(&format!("{}/params", disk.own)).await.ok().ok_or(Gone)?;
+    let name = store.read_text(&format!("{own}/params")).await.ok().ok_or(Gone)?;
+    let device = Device { kind: Kind::Disk, domain: purpose.0, number: purpose.1 };
+    let tally = Rc::new(statistics.record(device).await);
+    let disk = Disk { store, guest: purpose.0, own, frontend, read_only, tally };
     let Some(block) = shelf.take(&name) else {
         println!("there is no disk {name} for domain {}, or it is in use", disk.guest);
         return Err(Gone);
@@ -96,6 +104,7 @@ impl Disk<'_> {
                 Use::Serving(serving) => match serving.until(change(&state, &existence)).await {
                     Some(changed) => changed,
                     None => {
+                        self.tally.add(count::BROKEN, 1);
                         println!("domain {} broke the ring of its disk {}", self.guest, self.own);
                         device = self.end(device, State::Closing).await;
                         continue;
@@ -147,7 +156,7 @@ impl Disk<'_> {
         let port = Rc::new(port);
         let limits = Limits { pages: PAGES, order: Order::AsAsked, read_only: self.read_only };
         let guest = Guest { domain: self.guest, port: port.clone() };
-        let backend = Backend::new(page, guest, block, limits);
+        let backend = Backend::new(page, guest, block, self.tally.clone(), limits);
         for (name, value) in on_connection(geometry) {
             self.write(name, &value).await;
         }

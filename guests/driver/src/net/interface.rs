@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use mote_netback::{Agreement, Events, Identity, PortId, Queue, QueueKeys, before_connection};
+use mote_protocols::statistics::{Device, Kind, Tally, interface as count};
 use mote_protocols::xenbus::State;
 use mote_protocols::xenbus::backend::{Next, next};
 use mote_unikernel::executor::{Either, Spawner, either};
@@ -15,8 +16,9 @@ use mote_unikernel::xen::grants::Mapping;
 use mote_unikernel::xen::store::{Store, Watch};
 
 use super::connection::{self, Fate, Guest, Ports};
-use super::{DIRECTORY, SharedLan};
+use super::{DIRECTORY, SharedLan, Tallied};
 use crate::offers::Purpose;
+use crate::statistics::Statistics;
 
 /// The interface cannot be served: the toolstack took it away, or xenstore is gone.
 pub struct Gone;
@@ -34,6 +36,7 @@ pub struct Interface<'a> {
     spawner: &'a Spawner<'static>,
     guest: u16,
     identity: Identity,
+    tally: Tallied,
     /// Its directory, and the frontend's.
     own: String,
     frontend: String,
@@ -48,6 +51,7 @@ impl Interface<'_> {
         lan: &SharedLan,
         store: &Store,
         spawner: &Spawner<'static>,
+        statistics: &Statistics,
         purpose: Purpose,
     ) -> Result<(), Gone> {
         let own = format!("{DIRECTORY}/{}/{}", purpose.0, purpose.1);
@@ -60,7 +64,9 @@ impl Interface<'_> {
             _ => None,
         };
         let identity = Identity { mac, ip };
-        let interface = Interface { lan, store, spawner, guest: purpose.0, identity, own, frontend };
+        let device = Device { kind: Kind::Interface, domain: purpose.0, number: purpose.1 };
+        let tally = Rc::new(statistics.record(device).await);
+        let interface = Interface { lan, store, spawner, guest: purpose.0, identity, tally, own, frontend };
         interface.follow().await
     }
 
@@ -95,6 +101,7 @@ impl Interface<'_> {
                     return Err(gone);
                 }
                 Either::Second(()) => {
+                    self.tally.add(count::BROKEN, 1);
                     println!("domain {} broke the rings of its interface {}", self.guest, self.own);
                     self.end(&mut serving, State::Closing).await;
                 }
@@ -160,7 +167,11 @@ impl Interface<'_> {
             queues.push(Queue::new(ring(keys.transmit)?, ring(keys.receive)?, guest, agreement));
             ports.push(ours);
         }
-        let port = self.lan.borrow_mut().add_guest(self.identity, queues).ok_or("its address is in use")?;
+        let port = self
+            .lan
+            .borrow_mut()
+            .add_guest(self.identity, queues, self.tally.clone())
+            .ok_or("its address is in use")?;
         for (number, ours) in ports.into_iter().enumerate() {
             self.spawner.spawn(connection::serve(self.lan.clone(), port, number, ours, fate.clone()));
         }
