@@ -3,12 +3,14 @@
 //!
 //! One machine runs at a time, so that none is slowed down by another; each test asks much of one boot.
 
+mod api;
 pub mod ext4;
 
 use std::fmt::Write;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -22,6 +24,8 @@ use mote_tools::report::{DomainReport, Report, State};
 use mote_tools::running::{Client, State as Running};
 use mote_tools::session::{End, Wish};
 use mote_tools::setup::{self, Need};
+
+pub use api::{ask, definition, request};
 
 /// No boot takes so long, on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -214,12 +218,27 @@ fn follow(boot: &Boot, until: Until, mut watch: impl FnMut(&Line) -> Wish) -> Ru
 /// As [`boot_configuration`], and if `work` does.
 #[must_use]
 pub fn boot_beside(config: &Config, machine: &Machine, work: impl FnOnce(&Running, &Client) + Send) -> Run {
+    boot_beside_hearing(config, machine, |state, client, _| work(state, client))
+}
+
+/// The same, where `work` hears every line as it comes.
+///
+/// # Panics
+///
+/// As [`boot_beside`].
+#[must_use]
+pub fn boot_beside_hearing(
+    config: &Config,
+    machine: &Machine,
+    work: impl FnOnce(&Running, &Client, &Receiver<Line>) + Send,
+) -> Run {
+    let (speaker, hearer) = channel();
     let boot = Boot::prepare(config, machine, Hypervisor::Mote, false).expect("a machine to boot");
     let state = boot.state(config);
     let client = Client::new(&state).expect("a machine with a network");
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let worker = || {
-        let done = catch_unwind(AssertUnwindSafe(|| work(&state, &client)));
+    let worker = move || {
+        let done = catch_unwind(AssertUnwindSafe(|| work(&state, &client, &hearer)));
         let left = client.domains().map(|all| all.domains).unwrap_or_default();
         // The control domain stays, and what has just ended is gone.
         left.iter().rev().for_each(|domain| drop(client.destroy(&domain.id.to_string())));
@@ -227,7 +246,11 @@ pub fn boot_beside(config: &Config, machine: &Machine, work: impl FnOnce(&Runnin
     };
     let (ended, done) = thread::scope(|scope| {
         let worker = scope.spawn(worker);
-        let ended = follow(&boot, Until::AllEnded, |_| Wish::GoOn);
+        let ended = follow(&boot, Until::AllEnded, |line| {
+            // Whoever works may have heard enough.
+            let _ = speaker.send(line.clone());
+            Wish::GoOn
+        });
         (ended, worker.join().expect("it catches panics"))
     });
     done.unwrap_or_else(|panic| {

@@ -5,9 +5,9 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
+use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
 use mote_api::model::{Action, Domain};
-use mote_tests::{Guest, boot_beside, configuration, machine};
+use mote_tests::{Guest, ask, boot_beside, configuration, definition, machine, request};
 use mote_tools::build;
 use mote_tools::report;
 use mote_tools::running::{Client, State};
@@ -65,26 +65,6 @@ fn the_machine_is_described(client: &Client) {
     assert!(machine.free_kib > 900_000 && machine.free_kib < machine.memory_kib, "{machine:?}");
     let log = client.log().expect("an answer");
     assert!(log.starts_with(b"Mote "), "{}", String::from_utf8_lossy(&log));
-}
-
-/// What is answered to a request as it stands here: the status and all that is said.
-fn ask(state: &State, request: &[u8]) -> (u16, String) {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, state.port.expect("a network"))).expect("a connection");
-    stream.set_read_timeout(Some(SOON)).expect("a time-out");
-    // Whoever is refused early may not read all of it.
-    let _ = stream.write_all(request);
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-    (status.unwrap_or_else(|| panic!("no status in {answer:?}")), answer)
-}
-
-fn request(state: &State, method: &str, path: &str, headers: &str, body: &[u8]) -> (u16, String) {
-    let (token, length) = (state.token.text(), body.len());
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: mote\r\nConnection: close\r\nContent-Length: {length}\r\n");
-    let head = format!("{head}Authorization: Bearer {token}\r\n{headers}\r\n");
-    ask(state, &[head.as_bytes(), body].concat())
 }
 
 fn whoever_has_no_token_is_refused(state: &State) {
@@ -160,24 +140,7 @@ fn send_images(client: &Client) {
 
 /// The tree that asks for a domain of 1 MiB.
 fn tree(name: &str, image: &str, arguments: &str, change: impl FnOnce(&mut DeviceTreeNode)) -> Vec<u8> {
-    let set = |node: &mut DeviceTreeNode, name: &str, value: &[u8]| {
-        node.add_property(DeviceTreeProperty::new_unchecked(name, value.to_vec()));
-    };
-    let mut module = DeviceTreeNode::new_unchecked("module");
-    set(&mut module, "compatible", b"multiboot,kernel\0multiboot,module\0");
-    set(&mut module, "mote,image", format!("{image}\0").as_bytes());
-    set(&mut module, "bootargs", format!("{arguments}\0").as_bytes());
-    let mut domain = DeviceTreeNode::new_unchecked(name);
-    set(&mut domain, "compatible", b"xen,domain\0");
-    set(&mut domain, "memory", &[0, 0, 0, 0, 0, 0, 4, 0]);
-    set(&mut domain, "xen,enhanced", b"");
-    domain.add_child(module);
-    change(&mut domain);
-    let mut chosen = DeviceTreeNode::new_unchecked("chosen");
-    chosen.add_child(domain);
-    let mut tree = DeviceTree::new();
-    tree.root.add_child(chosen);
-    tree.to_dtb()
+    definition(name, image, arguments, 1024, change)
 }
 
 fn simple(name: &str, image: &str, arguments: &str) -> Vec<u8> {

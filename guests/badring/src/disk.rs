@@ -8,15 +8,18 @@ use mote_protocols::blkif::{
     DISCARD_SECURE, Discard, Indirect, PROTOCOL, RING_ENTRIES, Request, Segment, device_number, operation, status,
 };
 use mote_protocols::xenbus::State;
+use mote_unikernel::time::Instant;
 use mote_unikernel::xen::events::Port;
 use mote_unikernel::xen::grants::Grant;
 use mote_unikernel::xen::page::Page;
 use mote_unikernel::xen::store::Store;
+use mote_unikernel::xen::yield_now;
 use mote_unikernel::{Machine, println};
 use zerocopy::IntoBytes;
 
 use crate::device::{Device, end, revoked};
-use crate::{flip, until};
+use crate::flip::{self, FLIPPING};
+use crate::until;
 
 const REQ_PROD: usize = 0;
 const RSP_PROD: usize = 8;
@@ -259,13 +262,15 @@ async fn values_that_change(device: &Device<'_>, pages: &Pages) {
         let Ring { page, port } = Ring::connect(device).await;
         let ring = flip::start(page, first).page();
         let mut made = 0_u32;
-        for _ in 0..3000 {
+        let deadline = Instant::now() + FLIPPING;
+        while made < 2000 && Instant::now() < deadline {
             if ring.word(RSP_PROD).load(Ordering::Acquire) == made {
                 write(ring, made, &transfer(operation::READ, 0, &[pages.good.reference(); 2]));
                 made = made.wrapping_add(1);
                 ring.word(REQ_PROD).store(made, Ordering::Release);
             }
             let _ = port.notify();
+            yield_now();
         }
         flip::stop().await;
         answers += ring.word(RSP_PROD).load(Ordering::Acquire);

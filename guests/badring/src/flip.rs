@@ -1,6 +1,7 @@
 //! Another vCPU, which changes words of a page while a back end reads them.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::time::Duration;
 
 use alloc::boxed::Box;
 use mote_unikernel::cpus::{self, AffinityState};
@@ -14,6 +15,9 @@ use crate::until;
 static PAGE: Mutex<Option<&'static Page>> = Mutex::new(None);
 static FIRST: AtomicUsize = AtomicUsize::new(0);
 static ON: AtomicBool = AtomicBool::new(false);
+
+/// For how long words are changed.
+pub const FLIPPING: Duration = Duration::from_millis(400);
 
 /// What words become: what is likely to hurt.
 const VALUES: [u32; 12] = [0, 1, 2, 8, 12, 0xff, 0x0700, 0x0fff_0010, 0x8000_0000, 0xffff_0000, 0x0040_0040, u32::MAX];

@@ -8,15 +8,18 @@ use core::time::Duration;
 use mote_protocols::netif::{Extra, RING_ENTRIES, TxRequest, extra, status, transmit};
 use mote_protocols::xenbus::State;
 use mote_unikernel::executor::sleep;
+use mote_unikernel::time::Instant;
 use mote_unikernel::xen::events::Port;
 use mote_unikernel::xen::grants::Grant;
 use mote_unikernel::xen::page::Page;
 use mote_unikernel::xen::store::Store;
+use mote_unikernel::xen::yield_now;
 use mote_unikernel::{Machine, println};
 use zerocopy::IntoBytes;
 
 use crate::device::{Device, end, revoked};
-use crate::{flip, until};
+use crate::flip::{self, FLIPPING};
+use crate::until;
 
 /// Where a ring's indices and its entries are.
 const REQ_PROD: usize = 0;
@@ -333,9 +336,9 @@ async fn play(device: &Device<'_>, case: &Case) {
 /// Asks the neighbour something until it answers into the ring of requests to receive, or until `over`.
 async fn ask(rings: &Rings, pages: &Pages, mut over: impl FnMut() -> bool) {
     let mut asked = 0;
-    let deadline = mote_unikernel::time::Instant::now() + crate::SOON;
+    let deadline = Instant::now() + crate::SOON;
     while !over() && rings.receive.page().word(RSP_PROD).load(Ordering::Acquire) == 0 {
-        assert!(mote_unikernel::time::Instant::now() < deadline, "the neighbour is silent");
+        assert!(Instant::now() < deadline, "the neighbour is silent");
         if rings.answered() == asked {
             rings.put(asked, &request(pages.good.reference(), 0, 0, ARP));
             asked += 1;
@@ -476,13 +479,15 @@ async fn values_that_change(device: &Device<'_>, pages: &Pages) {
         let Rings { transmit, receive, port } = rings;
         let ring = flip::start(transmit, first).page();
         let mut made = 0_u32;
-        for _ in 0..3000 {
+        let deadline = Instant::now() + FLIPPING;
+        while made < 2000 && Instant::now() < deadline {
             if ring.word(RSP_PROD).load(Ordering::Acquire) == made {
                 write(ring, made, request(pages.good.reference(), 0, 0, ARP).as_bytes());
                 made = made.wrapping_add(1);
                 ring.word(REQ_PROD).store(made, Ordering::Release);
             }
             let _ = port.notify();
+            yield_now();
         }
         flip::stop().await;
         answers += ring.word(RSP_PROD).load(Ordering::Acquire);
@@ -491,4 +496,5 @@ async fn values_that_change(device: &Device<'_>, pages: &Pages) {
         end(receive).await;
     }
     println!("badring: values that change ok: {ends} ends, answers {answers}");
+    assert!(ends > 0, "all that changes makes sense");
 }

@@ -13,7 +13,7 @@ use mote_unikernel::xen::page::Page;
 use mote_unikernel::xen::store::Store;
 
 /// The domain that may look.
-const CONTROL: u16 = 0;
+pub const CONTROL: u16 = 0;
 const WORD: usize = size_of::<u64>();
 
 /// All records.

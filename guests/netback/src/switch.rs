@@ -23,6 +23,8 @@ pub struct Identity {
     pub mac: Mac,
     /// And from this one, if it is given; then it sends IPv4 and ARP only.
     pub ip: Option<[u8; 4]>,
+    /// It talks with the outside alone: no guest's frame reaches it, and none of its frames a guest.
+    pub apart: bool,
 }
 
 /// What is to become of a frame.
@@ -121,7 +123,7 @@ impl Switch {
             return Verdict::All;
         }
         match self.find_guest(to).or_else(|| self.learned.find(to, now)) {
-            Some(port) if port == from => Verdict::Nowhere,
+            Some(port) if port == from || !self.may_meet(from, port) => Verdict::Nowhere,
             Some(port) => Verdict::To(port),
             None => Verdict::Uplinks,
         }
@@ -136,6 +138,14 @@ impl Switch {
         Some(port)
     }
 
+    /// Whether frames may go between these two ports.
+    fn may_meet(&self, one: usize, other: usize) -> bool {
+        match [one, other].map(|port| self.ports.get(port)) {
+            [Some(Some(Port::Guest(one))), Some(Some(Port::Guest(other)))] => !one.apart && !other.apart,
+            _ => true,
+        }
+    }
+
     /// The ports that a verdict names, but for `from`: the next from `start` on.
     pub(crate) fn target(&self, verdict: Verdict, from: usize, start: usize) -> Option<usize> {
         let wanted = |port: &Port| match verdict {
@@ -144,7 +154,10 @@ impl Switch {
             Verdict::To(_) | Verdict::Nowhere | Verdict::Refuse => false,
         };
         let mut ports = self.ports.iter().enumerate().skip(start);
-        ports.find_map(|(number, port)| (number != from && port.as_ref().is_some_and(wanted)).then_some(number))
+        ports.find_map(|(number, port)| {
+            let goes = number != from && port.as_ref().is_some_and(wanted) && self.may_meet(from, number);
+            goes.then_some(number)
+        })
     }
 }
 

@@ -186,13 +186,16 @@ impl Guest {
     }
 
     pub(crate) fn with_ip(lan: &mut TestLan, number: u8, agreement: Agreement, ip: Option<[u8; 4]>) -> Self {
+        Self::with_identity(lan, Identity { mac: mac(number), ip, apart: false }, agreement)
+    }
+
+    pub(crate) fn with_identity(lan: &mut TestLan, identity: Identity, agreement: Agreement) -> Self {
         let (tx_page, rx_page, memory) = (Words::new(), Words::new(), Rc::new(Memory::default()));
         let (tx, rx) = (TxFront::new(Ring(tx_page.clone())), RxFront::new(Ring(rx_page.clone())));
         let queue = Queue::new(Ring(tx_page.clone()), Ring(rx_page.clone()), Grants(memory.clone()), agreement);
-        let identity = Identity { mac: mac(number), ip };
         let counters = Rc::new(Counters::default());
         let port = lan.add_guest(identity, vec![queue], counters.clone()).expect("a port");
-        Self { port, counters, mac: mac(number), memory, tx_page, rx_page, tx, rx, next: 1, asked: VecDeque::new() }
+        Self { port, counters, mac: identity.mac, memory, tx_page, rx_page, tx, rx, next: 1, asked: VecDeque::new() }
     }
 
     /// Grants a page with this content.

@@ -6,7 +6,7 @@ use mote_protocols::statistics::{Counters, interface};
 use proptest::prelude::*;
 
 use crate::testing::{ABLE, Guest, Received, SharedWire, TestLan, Wire, frame, is_right, mac, tcp};
-use crate::{Abilities, Agreement, Checksum, Lan, Mac};
+use crate::{Abilities, Agreement, Checksum, Identity, Lan, Mac};
 
 const BROADCAST: Mac = Mac([0xff; 6]);
 const PAGES: usize = 300;
@@ -178,6 +178,30 @@ fn a_guest_that_goes_leaves_no_page_behind() {
         assert_eq!(other.received().len(), 1, "{round}");
         lan.remove(other.port);
     }
+}
+
+#[test]
+fn who_is_apart_meets_the_outside_alone() {
+    let (mut lan, mut first, mut second) = two(ABLE);
+    let identity = Identity { mac: mac(9), ip: None, apart: true };
+    let mut apart = Guest::with_identity(&mut lan, identity, ABLE);
+    let (uplink, wire) = wire(&mut lan, Abilities::default());
+    apart.ask(8);
+    for to in [apart.mac, BROADCAST] {
+        first.transmit(&frame(first.mac, to, 60), Checksum::Unknown, 0);
+        assert!(first.serve(&mut lan));
+        assert!(apart.received().is_empty());
+    }
+    assert_eq!((second.received().len(), wire.borrow_mut().sent.drain(..).count()), (1, 1));
+    for (to, goes) in [(first.mac, 0), (BROADCAST, 1), (mac(77), 1)] {
+        apart.transmit(&frame(apart.mac, to, 60), Checksum::Unknown, 0);
+        assert!(apart.serve(&mut lan));
+        assert!(second.received().is_empty());
+        assert_eq!(wire.borrow_mut().sent.drain(..).count(), goes);
+    }
+    wire.borrow_mut().came.push_back(frame(mac(77), apart.mac, 60));
+    lan.serve_uplink(uplink, 0);
+    assert_eq!(apart.received().len(), 1);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use mote_unikernel::xen::store::{Store, Watch};
 use super::connection::{self, Fate, Guest, Ports};
 use super::{DIRECTORY, SharedLan, Tallied};
 use crate::offers::Purpose;
-use crate::statistics::Statistics;
+use crate::statistics::{CONTROL, Statistics};
 
 /// The interface cannot be served: the toolstack took it away, or xenstore is gone.
 pub struct Gone;
@@ -63,7 +63,8 @@ impl Interface<'_> {
             Some(ip) if !ip.trim().is_empty() => Some(address(ip.trim()).ok_or(Gone)?),
             _ => None,
         };
-        let identity = Identity { mac, ip };
+        // What is the control domain's is no guest's to reach.
+        let identity = Identity { mac, ip, apart: purpose.0 == CONTROL };
         let device = Device { kind: Kind::Interface, domain: purpose.0, number: purpose.1 };
         let tally = Rc::new(statistics.record(device).await);
         let interface = Interface { lan, store, spawner, guest: purpose.0, identity, tally, own, frontend };
