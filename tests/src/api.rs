@@ -69,3 +69,10 @@ pub fn definition(
     tree.root.add_child(chosen);
     tree.to_dtb()
 }
+
+/// Gives a domain that is asked for a network interface.
+pub fn with_interface(node: &mut DeviceTreeNode) {
+    let mut vif = DeviceTreeNode::new_unchecked("vif");
+    vif.add_property(DeviceTreeProperty::new_unchecked("compatible", b"mote,vif\0".to_vec()));
+    node.add_child(vif);
+}

@@ -25,7 +25,7 @@ use mote_tools::running::{Client, State as Running};
 use mote_tools::session::{End, Wish};
 use mote_tools::setup::{self, Need};
 
-pub use api::{ask, definition, request};
+pub use api::{ask, definition, request, with_interface};
 
 /// No boot takes so long, on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -156,6 +156,16 @@ pub struct Run {
 /// If it has a mistake.
 #[must_use]
 pub fn configuration(guests: &[Guest], machine: &Machine) -> Config {
+    configuration_with("", guests, machine)
+}
+
+/// The same with this in `/chosen` besides.
+///
+/// # Panics
+///
+/// If it has a mistake.
+#[must_use]
+pub fn configuration_with(chosen: &str, guests: &[Guest], machine: &Machine) -> Config {
     setup::ensure(&[Need::Qemu, Need::Dtc]).expect("the machine is set up");
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("test.dts");
@@ -163,8 +173,11 @@ pub fn configuration(guests: &[Guest], machine: &Machine) -> Config {
         let _ = writeln!(nodes, "{}", guest.node());
         nodes
     });
-    std::fs::write(&path, format!("/dts-v1/; / {{ chosen {{ xen,xen-bootargs = \"xsm=dummy\"; {nodes} }}; }};"))
-        .expect("written");
+    std::fs::write(
+        &path,
+        format!("/dts-v1/; / {{ chosen {{ xen,xen-bootargs = \"xsm=dummy\"; {chosen} {nodes} }}; }};"),
+    )
+    .expect("written");
     Config::load(&path, machine.memory).unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
 use mote_api::model::{Action, Domain};
-use mote_tests::{Guest, ask, boot_beside, configuration, definition, machine, request};
+use mote_tests::{Guest, ask, boot_beside, configuration, definition, machine, request, with_interface};
 use mote_tools::build;
 use mote_tools::report;
 use mote_tools::running::{Client, State};
@@ -122,6 +122,12 @@ fn whatever_makes_no_sense_is_refused(state: &State) {
         (format!("GET /{} HTTP/1.1\r\nHost: mote\r\n\r\n", "a".repeat(5000)), 431),
         (put("999999"), 413),
         (put("-1"), 400),
+        ("\u{1}\u{2}\u{3}\u{4}\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/9.9\r\nHost: mote\r\n\r\n".to_owned(), 505),
+        (format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(300)), 431),
+        (format!("{head}Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n"), 413),
+        (format!("{head}Transfer-Encoding: chunked\r\n\r\nnonsense\r\n"), 400),
+        (format!("{head}Content-Length: 1\r\nContent-Length: 2\r\n\r\nx"), 400),
         (put("99999999999999999999999"), 413),
     ] {
         assert_eq!(ask(state, text.as_bytes()).0, status, "{text}");
@@ -134,8 +140,13 @@ fn send_images(client: &Client) {
         let bytes = std::fs::read(image).expect("readable");
         client.put_image(name, &bytes, |_| {}).expect("room");
     }
+    let spinner = std::fs::read(build::guest("spinner").expect("it compiles").image).expect("readable");
+    let noise: Vec<u8> = (0..5000_u32).map(|number| (number.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect();
+    for (name, bytes) in [("zeroes", &[0; 5000][..]), ("noise", &noise), ("cut", &spinner[..60])] {
+        client.put_image(name, bytes, |_| {}).expect("room");
+    }
     let images = client.images().expect("an answer");
-    assert_eq!(images.iter().filter(|image| image.present == image.size).count(), 3, "{images:?}");
+    assert_eq!(images.iter().filter(|image| image.present == image.size).count(), 6, "{images:?}");
 }
 
 /// The tree that asks for a domain of 1 MiB.
@@ -199,6 +210,18 @@ fn what_cannot_be_built_is_refused(client: &Client) {
         (simple("x", "nothing", ""), "there is no image"),
         (tree("x", "spinner", "", property("memory", vec![0, 0, 0, 0, 0, 0x10, 0, 0])), "the whole machine has"),
         (tree("x", "spinner", "", property("memory", vec![0, 0, 0, 0, 0, 0, 0, 63])), "memory is less than"),
+        (tree("x", "spinner", "", property("memory", vec![0; 8])), "memory is less than"),
+        (tree("x", "spinner", "", property("memory", vec![0xff; 8])), "memory"),
+        (tree("x", "spinner", "", property("memory", vec![0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff])), "memory"),
+        (tree("x", "spinner", "", property("memory", vec![4])), "memory"),
+        (tree("x", "spinner", "", property("cpus", vec![0; 4])), "cpus is not 1 to 128"),
+        (tree("x", "spinner", "", property("cpus", 1_000_000_000_u32.to_be_bytes().to_vec())), "cpus is not 1 to 128"),
+        (tree("x", "spinner", "", property("mote,weight", vec![0xff; 4])), "mote,weight"),
+        (simple(&"x".repeat(100), "spinner", ""), ""),
+        (simple("a b\n\"", "spinner", ""), ""),
+        (simple("x", "zeroes", ""), ""),
+        (simple("x", "noise", ""), ""),
+        (simple("x", "cut", ""), ""),
         (tree("x", "spinner", "", property("cpus", vec![0, 0, 0, 200])), "cpus is not 1 to 128"),
         (tree("x", "spinner", "", property("direct-map", vec![])), "mote,driver"),
         (simple("control", "spinner", ""), "there is a domain `control`"),
@@ -211,12 +234,7 @@ fn what_cannot_be_built_is_refused(client: &Client) {
 
 /// Each with what a domain can have: rings, xenstore nodes, a network interface that the driver domain serves.
 fn domains_leave_nothing_behind(client: &Client) {
-    let vif = |node: &mut DeviceTreeNode| {
-        let mut vif = DeviceTreeNode::new_unchecked("vif");
-        vif.add_property(DeviceTreeProperty::new_unchecked("compatible", b"mote,vif\0".to_vec()));
-        node.add_child(vif);
-    };
-    let tree = tree("cycle", "http", "ip=10.0.2.30/24", vif);
+    let tree = tree("cycle", "http", "ip=10.0.2.30/24", with_interface);
     let mut after = Vec::new();
     for turn in 0..102 {
         create(client, &tree);
@@ -234,11 +252,17 @@ fn domains_leave_nothing_behind(client: &Client) {
     assert_eq!(after[2], after[101], "{after:?}");
 }
 
+/// Many who connect and say nothing, or a byte at a time.
 fn the_silent_block_nobody_for_long(state: &State, client: &Client) {
     let port = state.port.expect("a network");
-    let silent: Vec<_> = (0..8).map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, port))).collect();
+    let mut silent: Vec<_> = (0..24).filter_map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()).collect();
+    for byte in b"GET /dom" {
+        silent.iter_mut().step_by(2).for_each(|stream| drop(stream.write_all(&[*byte])));
+        sleep(Duration::from_millis(100));
+    }
     wait("the API", || client.machine().is_ok());
     drop(silent);
+    wait("the API", || client.machine().is_ok());
 }
 
 /// After all that has come and gone.

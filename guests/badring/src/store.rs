@@ -79,7 +79,7 @@ pub async fn break_the_ring() {
         raw.tell();
         raw.ends("an index of requests that jumps", error::RING_INDEX).await;
     }
-    for jump in [1, 1 << 31, u32::MAX] {
+    for jump in [1, 1 << 31, u32::MAX - RING_SIZE] {
         raw.set(RESPONSE_CONSUMER, jump);
         raw.put(header(kind::READ, 0).as_bytes());
         raw.ends("an index of responses that jumps", error::RING_INDEX).await;
@@ -217,18 +217,20 @@ async fn nested(store: &Store, depth: usize) -> (usize, Option<Error>) {
     }
 }
 
-/// Writes what the driver domain watches, at more places at once than it can be told of.
+/// Writes what the driver domain watches, at more places at once than an ordinary domain can be told of.
 async fn flood_the_driver(store: &Store) {
+    let part = |number: usize| format!("{number}{}", "x".repeat(90));
     for _ in 0..3 {
         let flood = store.transaction(async |within| {
-            for number in 0..400 {
-                within.write(&format!("device/vif/0/state/{number}{}", "x".repeat(100)), "").await?;
+            for number in 0..216 {
+                let path = format!("device/vif/0/state/{}/{}", part(number / 18), part(number % 18));
+                within.write(&path, "").await?;
             }
             Ok(())
         });
         println!("badring: a flood for the driver: {:?}", flood.await);
-        for number in 0..400 {
-            let _ = store.remove(&format!("device/vif/0/state/{number}{}", "x".repeat(100))).await;
+        for number in 0..12 {
+            let _ = store.remove(&format!("device/vif/0/state/{}", part(number))).await;
         }
     }
 }
