@@ -205,7 +205,8 @@ fn file(module: &Module) -> Result<File> {
 fn disk((number, disk): (usize, &Disk)) -> [String; 4] {
     let (file, read_only) = (escape(&disk.file), if disk.read_only { "on" } else { "off" });
     let drive = format!("if=none,id=disk{number},format=raw,file={file},read-only={read_only}");
-    let device = format!("virtio-blk-device,drive=disk{number},serial={}", disk.serial);
+    // What the host cannot read or write, as when its disk is full, is an error for that guest; QEMU would rather stop the machine.
+    let device = format!("virtio-blk-device,drive=disk{number},serial={},rerror=report,werror=report", disk.serial);
     ["-drive".into(), drive, "-device".into(), device]
 }
 

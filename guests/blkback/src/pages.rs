@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use mote_protocols::blkif::SECTOR;
+use mote_protocols::reserve;
 use zerocopy::FromZeros;
 
 use crate::Part;
@@ -81,7 +82,8 @@ impl Pool {
     pub(crate) fn take(&mut self, parts: &[Part]) -> Option<Vec<Buffer>> {
         while self.free.len() < parts.len() {
             self.unmade = self.unmade.checked_sub(1)?;
-            let Ok(page) = Page::new_box_zeroed() else {
+            let page = if reserve::is_there() { Page::new_box_zeroed().ok() } else { None };
+            let Some(page) = page else {
                 self.unmade += 1;
                 return None;
             };

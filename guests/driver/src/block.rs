@@ -27,11 +27,10 @@ const DISKS_MAX: usize = 128;
 struct Shelf(Rc<RefCell<Vec<Block>>>);
 
 impl Shelf {
-    /// Takes the disk with this name. A device knows 20 bytes of it.
+    /// Takes the disk with this name. A device knows 20 bytes of it: one that is longer may be any of several.
     fn take(&self, name: &str) -> Option<Block> {
-        let known = name.as_bytes().get(..20).unwrap_or(name.as_bytes());
         let mut disks = self.0.borrow_mut();
-        let place = disks.iter().position(|disk| disk.serial().as_bytes() == known)?;
+        let place = disks.iter().position(|disk| disk.serial() == name)?;
         Some(disks.swap_remove(place))
     }
 

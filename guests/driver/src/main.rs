@@ -10,6 +10,7 @@
 extern crate alloc;
 
 mod block;
+mod complaints;
 mod net;
 mod offers;
 mod statistics;

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use mote_protocols::reserve;
 use zerocopy::FromZeros;
 
 use crate::Frame;
@@ -53,7 +54,7 @@ impl Pool {
             return Some(page);
         }
         self.unmade = self.unmade.checked_sub(1)?;
-        let page = Page::new_box_zeroed().ok();
+        let page = if reserve::is_there() { Page::new_box_zeroed().ok() } else { None };
         self.unmade += usize::from(page.is_none());
         page
     }

@@ -11,6 +11,7 @@ extern crate alloc;
 pub mod blkif;
 pub mod console;
 pub mod netif;
+pub mod reserve;
 pub mod ring;
 pub mod statistics;
 pub mod xenbus;

@@ -61,7 +61,11 @@ impl Interface for Toolstack {
     }
 
     fn create(&mut self, definition: Definition, modules: Modules) -> Result<u16, Refusal> {
-        if Vec::<u8>::new().try_reserve_exact(SPARE).is_err() {
+        let mut spare = Vec::<u8>::new();
+        let has_spare = spare.try_reserve_exact(SPARE).is_ok();
+        // Else it would never be asked for: a compiler may leave out what is not used.
+        drop(core::hint::black_box(spare));
+        if !has_spare {
             let hint = "destroy other domains, remove images, or give the control domain more memory (mote,control)";
             return Err(Refusal::Conflict("the control domain has not enough memory left".into(), hint.into()));
         }

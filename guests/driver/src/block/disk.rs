@@ -20,6 +20,7 @@ use mote_unikernel::xen::store::{Store, Watch};
 
 use super::guest::Guest;
 use super::{DIRECTORY, Shelf};
+use crate::complaints::Complaints;
 use crate::offers::Purpose;
 use crate::statistics::{Record, Statistics};
 
@@ -53,6 +54,7 @@ struct Disk<'a> {
     frontend: String,
     read_only: bool,
     tally: Tallied,
+    complaints: Complaints,
 }
 
 /// Serves the disk until the toolstack takes it away.
@@ -66,7 +68,7 @@ pub async fn serve(store: &Store, shelf: &Shelf, statistics: &Statistics, purpos
     let name = store.read_text(&format!("{own}/params")).await.ok().ok_or(Gone)?;
     let device = Device { kind: Kind::Disk, domain: purpose.0, number: purpose.1 };
     let tally = Rc::new(statistics.record(device).await);
-    let disk = Disk { store, guest: purpose.0, own, frontend, read_only, tally };
+    let disk = Disk { store, guest: purpose.0, own, frontend, read_only, tally, complaints: Complaints::default() };
     let Some(block) = shelf.take(&name) else {
         println!("there is no disk {name} for domain {}, or it is in use", disk.guest);
         return Err(Gone);
@@ -105,7 +107,8 @@ impl Disk<'_> {
                     Some(changed) => changed,
                     None => {
                         self.tally.add(count::BROKEN, 1);
-                        println!("domain {} broke the ring of its disk {}", self.guest, self.own);
+                        self.complaints
+                            .say(format_args!("domain {} broke the ring of its disk {}", self.guest, self.own));
                         device = self.end(device, State::Closing).await;
                         continue;
                     }
@@ -146,7 +149,7 @@ impl Disk<'_> {
     /// Serves the ring that the frontend has written; if there is none that can be, the disk stays idle until the frontend says more.
     async fn connect(&self, block: Block, geometry: &Geometry) -> Use {
         let Some((page, port)) = self.reach().await else {
-            println!("domain {} cannot be reached for its disk {}", self.guest, self.own);
+            self.complaints.say(format_args!("domain {} cannot be reached for its disk {}", self.guest, self.own));
             // After a backend that is no more: a frontend that knows how makes a new ring.
             if self.state(&self.own).await != State::InitWait {
                 self.offer(geometry).await;

@@ -10,13 +10,13 @@ use mote_protocols::statistics::{Device, Kind, Tally, interface as count};
 use mote_protocols::xenbus::State;
 use mote_protocols::xenbus::backend::{Next, next};
 use mote_unikernel::executor::{Either, Spawner, either};
-use mote_unikernel::println;
 use mote_unikernel::xen::events::Port;
 use mote_unikernel::xen::grants::Mapping;
 use mote_unikernel::xen::store::{Store, Watch};
 
 use super::connection::{self, Fate, Guest, Ports};
 use super::{DIRECTORY, SharedLan, Tallied};
+use crate::complaints::Complaints;
 use crate::offers::Purpose;
 use crate::statistics::{CONTROL, Statistics};
 
@@ -37,6 +37,7 @@ pub struct Interface<'a> {
     guest: u16,
     identity: Identity,
     tally: Tallied,
+    complaints: Complaints,
     /// Its directory, and the frontend's.
     own: String,
     frontend: String,
@@ -66,8 +67,8 @@ impl Interface<'_> {
         // What is the control domain's is no guest's to reach.
         let identity = Identity { mac, ip, apart: purpose.0 == CONTROL };
         let device = Device { kind: Kind::Interface, domain: purpose.0, number: purpose.1 };
-        let tally = Rc::new(statistics.record(device).await);
-        let interface = Interface { lan, store, spawner, guest: purpose.0, identity, tally, own, frontend };
+        let (tally, complaints) = (Rc::new(statistics.record(device).await), Complaints::default());
+        let interface = Interface { lan, store, spawner, guest: purpose.0, identity, tally, complaints, own, frontend };
         interface.follow().await
     }
 
@@ -103,7 +104,8 @@ impl Interface<'_> {
                 }
                 Either::Second(()) => {
                     self.tally.add(count::BROKEN, 1);
-                    println!("domain {} broke the rings of its interface {}", self.guest, self.own);
+                    self.complaints
+                        .say(format_args!("domain {} broke the rings of its interface {}", self.guest, self.own));
                     self.end(&mut serving, State::Closing).await;
                 }
             }
@@ -144,7 +146,8 @@ impl Interface<'_> {
                 Some(serving)
             }
             Err(why) => {
-                println!("domain {} cannot be reached for its interface {}: {why}", self.guest, self.own);
+                let (guest, own) = (self.guest, &self.own);
+                self.complaints.say(format_args!("domain {guest} cannot be reached for its interface {own}: {why}"));
                 if self.state(&self.own).await != State::InitWait {
                     // After a backend that is no more: a frontend that knows how makes new rings.
                     self.offer().await;
