@@ -55,12 +55,13 @@ impl Limits {
     /// Those of a domain that serves devices of many others: what it needs grows with their number, and none of them is to be able to
     /// take it away.
     const fn of_server(&self) -> Self {
-        const GUESTS: usize = 32;
-        let memory = self.memory.saturating_mul(GUESTS);
+        const NODES: usize = 32;
+        const BYTES: usize = 4;
+        let memory = self.memory.saturating_mul(BYTES);
         Self {
-            nodes: self.nodes.saturating_mul(GUESTS),
-            watches: self.watches.saturating_mul(GUESTS),
-            queue: self.queue.saturating_mul(GUESTS),
+            nodes: self.nodes.saturating_mul(NODES),
+            watches: self.watches.saturating_mul(NODES),
+            queue: self.queue.saturating_mul(BYTES),
             memory,
             assured: memory,
             ..*self
