@@ -230,7 +230,6 @@ impl Domain {
                 exits.add(&state.machine.exits);
             }
         }
-        let memory = self.memory.lock().usage();
         let read = |milestone: &core::sync::atomic::AtomicU64| milestone.load(Ordering::Relaxed);
         let (_, cpu_ticks) = machine().activity(self);
         let mut reason = [0; 80];
@@ -243,13 +242,10 @@ impl Domain {
             ready: read(&self.milestones.ready),
             ended: read(&self.milestones.ended),
             cpu_ticks,
-            memory: memory.given,
-            touched: memory.touched,
-            tables: memory.tables,
             structures: self.structure_bytes,
             exits: exits.0,
-            events: 0,
             reason,
+            ..self.memory.lock().usage()
         }
     }
 }

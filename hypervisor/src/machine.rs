@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use mote_core::id::{DomainId, PcpuId, VcpuId};
 use mote_core::idregs::IdRegisters;
-use mote_core::sched::{Activity, Leaving, Scheduler, VcpuSlot};
+use mote_core::sched::{Leaving, Scheduler, State, VcpuSlot};
 use mote_platform::lock::Mutex;
 use mote_platform::{firmware, gic, heap, image, syndrome, timer, uart};
 use spin::Once;
@@ -223,14 +223,14 @@ impl Machine {
     }
 
     /// What a domain's vCPUs are doing, each, and for how many ticks they ran in all.
-    pub fn activity(&self, domain: &Domain) -> (Vec<Activity>, u64) {
-        let (mut activities, mut ticks) = (Vec::with_capacity(domain.vcpus.len()), 0);
+    pub fn activity(&self, domain: &Domain) -> (Vec<State>, u64) {
+        let (mut states, mut ticks) = (Vec::with_capacity(domain.vcpus.len()), 0);
         self.with_vcpus(domain, |scheduler, slot, now| {
-            let (activity, ran) = scheduler.activity(slot, now);
-            activities.push(activity);
+            let (state, ran) = scheduler.activity(slot, now);
+            states.push(state);
             ticks += ran;
         });
-        (activities, ticks)
+        (states, ticks)
     }
 
     /// Switches a domain's vCPU on.

@@ -9,7 +9,9 @@ use mote_core::p2m::{Access, Content, P2m, TableMemory};
 use mote_core::vmid::Vmid;
 use mote_platform::memory;
 use mote_platform::stage2::{self, Stage2Root};
+use xen_abi::Zeroed;
 use xen_abi::arch_arm::RAM0;
+use xen_abi::mote::Usage;
 
 pub use mote_core::frames::MemoryError;
 pub use pools::{FrameRef, Promise, heap_for, init, pool_bytes};
@@ -80,16 +82,6 @@ pub struct GuestMemory {
 /// page by page, because a guest may map other things elsewhere.
 const FEW: u64 = 128;
 const BYTES_PER_TABLE: u64 = 1 << 20;
-
-/// What a domain's memory came to.
-pub struct Usage {
-    /// What it may have, in bytes.
-    pub given: u64,
-    /// What it ever touched.
-    pub touched: u64,
-    /// EL2's tables.
-    pub tables: u64,
-}
 
 impl GuestMemory {
     /// No memory yet.
@@ -346,7 +338,8 @@ impl GuestMemory {
 
     /// What it comes to.
     pub fn usage(&self) -> Usage {
-        Usage { given: self.most, touched: self.touched.min(self.most), tables: self.map.table_bytes() }
+        let (memory, touched) = (self.most, self.touched.min(self.most));
+        Usage { memory, touched, tables: self.map.table_bytes(), ..Usage::new_zeroed() }
     }
 
     /// Takes a part of it away, scrubbed; whether that was the last. No vCPU of the domain runs or will run.

@@ -4,38 +4,26 @@
 //! switched. Everything else reads as not implemented, and its use traps: the platform leaves the feature's controls in
 //! `HCR_EL2`, `HCRX_EL2`, `CPTR_EL2` and `MDCR_EL2` off, or turns its traps on. So what is hidden is also forbidden.
 
-/// What is shown of a register (op0 3, op1 0, CRn 0). Each hexadecimal digit is one of its fields.
-struct Shown {
-    crm: u8,
-    op2: u8,
-    /// The CPU's value is shown, but no more than this: `f` shows all there can be, `0` nothing.
-    at_most: u64,
-    /// This is shown, whatever the CPU has.
-    fixed: u64,
-}
-
-const fn show(crm: u8, op2: u8, at_most: u64, fixed: u64) -> Shown {
-    Shown { crm, op2, at_most, fixed }
-}
-
-/// The registers of which something is shown; the comments name the fields, highest first. All others are zero.
-const SHOWN: [Shown; 8] = [
+/// The registers (op0 3, op1 0, CRn 0) of which something is shown, by `CRm` and `op2`: each hexadecimal digit is a field of which the
+/// CPU's value is shown, but no more than the first value says (`f` all there can be, `0` nothing); and the second is shown whatever the
+/// CPU has. The comments name the fields, highest first. All others are zero.
+const SHOWN: [((u8, u8), u64, u64); 8] = [
     // ID_AA64PFR0_EL1: CSV3, CSV2, DIT; GIC system registers; AdvSIMD, FP; EL1 (AArch64 alone), EL0 (AArch32 if the CPU has it).
-    show(4, 0, 0xf10f_0000_00ff_0002, 0x0000_0000_0100_0010),
+    ((4, 0), 0xf10f_0000_00ff_0002, 0x0000_0000_0100_0010),
     // ID_AA64PFR1_EL1: SSBS, BT.
-    show(4, 1, 0x0000_0000_0000_00ff, 0),
+    ((4, 1), 0x0000_0000_0000_00ff, 0),
     // ID_AA64DFR0_EL1: one context-aware breakpoint, two watchpoints, two breakpoints, the fewest there can be; Armv8.0.
-    show(5, 0, 0, 0x0000_0000_0010_1006),
+    ((5, 0), 0, 0x0000_0000_0010_1006),
     // ID_AA64ISAR0_EL1: RNDR, TLB, TS, FHM, DP, SM4, SM3, SHA3; RDM, Atomic, CRC32, SHA2, SHA1, AES.
-    show(6, 0, 0xffff_ffff_f0ff_fff0, 0),
+    ((6, 0), 0xffff_ffff_f0ff_fff0, 0),
     // ID_AA64ISAR1_EL1: I8MM, DGH, BF16, SPECRES, SB, FRINTTS; LRCPC, FCMA, JSCVT, DPB.
-    show(6, 1, 0x00ff_11ff_002f_f00f, 0),
+    ((6, 1), 0x00ff_11ff_002f_f00f, 0),
     // ID_AA64MMFR0_EL1: TGran4, TGran64, TGran16, BigEndEL0, SNSMem, BigEnd, ASIDBits, PARange up to 40 bits.
-    show(7, 0, 0x0000_0000_ffff_fff2, 0),
+    ((7, 0), 0x0000_0000_ffff_fff2, 0),
     // ID_AA64MMFR1_EL1: PAN, HPDS.
-    show(7, 1, 0x0000_0000_00f0_1000, 0),
+    ((7, 1), 0x0000_0000_00f0_1000, 0),
     // ID_AA64MMFR2_EL1: E0PD, BBM, AT, VARange, UAO, CnP. IESB is RAS's.
-    show(7, 2, 0xf0f0_000f_000f_00ff, 0),
+    ((7, 2), 0xf0f0_000f_000f_00ff, 0),
 ];
 
 /// The AArch32 registers of EL0, which say nothing about AArch64: shown where EL0 can be AArch32 (`ID_PFR0_EL1` to
@@ -71,9 +59,9 @@ fn guest_value(crm: u8, op2: u8, host: u64) -> u64 {
     if is_aarch32(crm, op2) {
         return host;
     }
-    let Some(shown) = SHOWN.iter().find(|shown| (shown.crm, shown.op2) == (crm, op2)) else { return 0 };
-    let field = |shift: u32| (host >> shift & 0xf).min(shown.at_most >> shift & 0xf) << shift;
-    (0..u64::BITS).step_by(4).fold(shown.fixed, |value, shift| value | field(shift))
+    let Some((_, at_most, fixed)) = SHOWN.into_iter().find(|(register, ..)| *register == (crm, op2)) else { return 0 };
+    let field = |shift: u32| (host >> shift & 0xf).min(at_most >> shift & 0xf) << shift;
+    (0..u64::BITS).step_by(4).fold(fixed, |value, shift| value | field(shift))
 }
 
 #[cfg(test)]

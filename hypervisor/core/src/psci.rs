@@ -1,13 +1,11 @@
 //! PSCI 1.1 (Arm DEN 0022) and SMCCC 1.2 (DEN 0028) as a guest sees them.
 
-use alloc::vec::Vec;
-
 use smccc::psci::error::Error;
 use smccc::{arch, psci};
 
 use crate::id::VcpuId;
 use crate::p2m::IPA_BITS;
-use crate::vgic::Affinity;
+use crate::vgic::{Affinity, VcpuSet};
 
 /// What a call answers in x0, and in x1 to x3 where it answers there.
 pub type Answer = [u64; 4];
@@ -75,25 +73,15 @@ impl From<Error> for Action {
 /// Which vCPUs of a domain are switched on.
 #[derive(Debug)]
 pub struct Power {
-    on: Vec<bool>,
+    /// These.
+    pub on: VcpuSet,
+    vcpus: u32,
 }
 
 impl Power {
     /// Of `vcpus` vCPUs the first is on.
-    pub fn new(vcpus: u32) -> Self {
-        Self { on: (0..vcpus).map(|vcpu| vcpu == 0).collect() }
-    }
-
-    /// Whether a vCPU is on.
-    pub fn is_on(&self, vcpu: VcpuId) -> bool {
-        self.on.get(usize::from(vcpu.0)).copied().unwrap_or(false)
-    }
-
-    /// A vCPU is switched on from outside.
-    pub fn set_on(&mut self, vcpu: VcpuId) {
-        if let Some(on) = self.on.get_mut(usize::from(vcpu.0)) {
-            *on = true;
-        }
+    pub const fn new(vcpus: u32) -> Self {
+        Self { on: VcpuSet::of(VcpuId(0)), vcpus }
     }
 
     /// Answers a call that looks at other vCPUs or changes one: everything that [`immediate`] left open.
@@ -116,15 +104,13 @@ impl Power {
 
     fn find(&self, target: u64) -> Option<VcpuId> {
         let affinity = u32::try_from(target).ok().map(Affinity)?;
-        affinity.vcpu().filter(|vcpu| usize::from(vcpu.0) < self.on.len())
+        affinity.vcpu().filter(|vcpu| u32::from(vcpu.0) < self.vcpus)
     }
 
     fn cpu_off(&mut self, caller: VcpuId) -> Action {
-        if let Some(on) = self.on.get_mut(usize::from(caller.0)) {
-            *on = false;
-        }
+        self.on.remove(caller);
         // Who could switch one on again, once the last is off?
-        if self.on.contains(&true) { Action::PowerOff } else { Action::SystemOff }
+        if self.on.is_empty() { Action::SystemOff } else { Action::PowerOff }
     }
 
     fn cpu_on(&mut self, [target, entry, context]: [u64; 3]) -> Result<Action, Error> {
@@ -132,8 +118,10 @@ impl Power {
         if !entry.is_multiple_of(INSTRUCTION) || entry >> IPA_BITS != 0 {
             return Err(Error::InvalidAddress);
         }
-        let on = self.on.get_mut(usize::from(vcpu.0)).filter(|on| !**on).ok_or(Error::AlreadyOn)?;
-        *on = true;
+        if self.on.contains(vcpu) {
+            return Err(Error::AlreadyOn);
+        }
+        self.on.insert(vcpu);
         Ok(Action::PowerOn { vcpu, entry, context })
     }
 
@@ -143,12 +131,13 @@ impl Power {
         let Some(&shift) = AFFINITY_SHIFTS.get(level as u32 as usize) else {
             return Error::InvalidParameters.into();
         };
-        let vcpus = (0..).map(VcpuId).map(|vcpu| u64::from(Affinity::of(vcpu).0)).zip(&self.on);
-        let mut states = vcpus.filter(|(at, _)| at >> shift == target >> shift).map(|(_, on)| *on);
-        match states.next() {
-            Some(first) if first || states.any(|on| on) => Action::Return(AFFINITY_ON),
-            Some(_) => Action::Return(AFFINITY_OFF),
-            None => Error::InvalidParameters.into(),
+        let is_meant = |vcpu| u64::from(Affinity::of(vcpu).0) >> shift == target >> shift;
+        if { self.on }.any(is_meant) {
+            Action::Return(AFFINITY_ON)
+        } else if (0..self.vcpus).any(|vcpu| is_meant(VcpuId(vcpu as u8))) {
+            Action::Return(AFFINITY_OFF)
+        } else {
+            Error::InvalidParameters.into()
         }
     }
 }

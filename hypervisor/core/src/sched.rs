@@ -21,12 +21,12 @@ use alloc::vec::Vec;
 
 use heap::SlotHeap;
 use summons::{bit, set};
-use vcpu::{State, Vcpu};
+use vcpu::Vcpu;
 
 use crate::id::PcpuId;
 use crate::timer::earliest;
 
-pub use vcpu::{Activity, DEFAULT_WEIGHT};
+pub use vcpu::{DEFAULT_WEIGHT, State};
 
 /// As many as a set of them has bits.
 const MAX_PCPUS: usize = u64::BITS as usize;
@@ -200,8 +200,9 @@ impl Scheduler {
     }
 
     /// What a vCPU is doing, and for how many ticks it has run.
-    pub fn activity(&self, slot: VcpuSlot, now: u64) -> (Activity, u64) {
-        self.vcpus[slot.0].activity(now)
+    pub fn activity(&self, slot: VcpuSlot, now: u64) -> (State, u64) {
+        let vcpu = &self.vcpus[slot.0];
+        (vcpu.state, vcpu.ran_at(now))
     }
 
     /// Switches a vCPU on.

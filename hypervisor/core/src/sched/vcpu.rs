@@ -5,7 +5,8 @@ use crate::id::PcpuId;
 /// Weight of a vCPU whose configuration names none, as credit2's.
 pub const DEFAULT_WEIGHT: u32 = 256;
 
-#[derive(Default, Clone, Copy, Debug, PartialEq, Eq)]
+/// What a vCPU is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
     /// Not in use.
     Free,
@@ -16,26 +17,17 @@ pub enum State {
     Queued,
     /// Would wait for its turn if it were not paused, or had not had all that it may have for now.
     Held,
+    /// It runs.
     Running {
+        /// Where.
         pcpu: PcpuId,
+        /// From which tick on what it runs is not reckoned yet.
         since: u64,
     },
+    /// Waits for something to happen.
     Blocked,
     /// Never to run again.
     Retired,
-}
-
-/// What a vCPU is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activity {
-    /// It is switched off.
-    Offline,
-    /// It waits for something to happen.
-    Blocked,
-    /// It waits for a pCPU.
-    Runnable,
-    /// It runs.
-    Running(PcpuId),
 }
 
 #[derive(Debug, Default)]
@@ -104,17 +96,10 @@ impl Vcpu {
         self.cap.map(|cap| now + cap.saturating_sub(self.ran - self.ran_before))
     }
 
-    /// What it is doing, and for how many ticks it has run.
-    pub fn activity(&self, now: u64) -> (Activity, u64) {
-        let activity = match self.state {
-            State::Free | State::Offline | State::Retired => Activity::Offline,
-            State::Blocked => Activity::Blocked,
-            State::Queued | State::Held => Activity::Runnable,
-            State::Running { pcpu, since } => {
-                return (Activity::Running(pcpu), self.ran.saturating_add(now.saturating_sub(since)));
-            }
-        };
-        (activity, self.ran)
+    /// For how many ticks it has run at tick `now`.
+    pub fn ran_at(&self, now: u64) -> u64 {
+        let State::Running { since, .. } = self.state else { return self.ran };
+        self.ran.saturating_add(now.saturating_sub(since))
     }
 
     /// Its virtual time at tick `now`.
@@ -126,8 +111,8 @@ impl Vcpu {
     /// Reckons its turn up to tick `now`; `false` if it does not run.
     pub fn charge(&mut self, now: u64) -> bool {
         self.virtual_time = self.virtual_time_at(now);
+        self.ran = self.ran_at(now);
         let State::Running { since, .. } = &mut self.state else { return false };
-        self.ran = self.ran.saturating_add(now.saturating_sub(*since));
         *since = now;
         true
     }

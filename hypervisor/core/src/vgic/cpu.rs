@@ -7,9 +7,10 @@ use super::set::VcpuSet;
 use crate::id::VcpuId;
 
 /// How much a flush has to look at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Attention {
     /// Nothing: it need not run.
+    #[default]
     None,
     /// Private interrupts became pending.
     New,
@@ -18,8 +19,9 @@ pub(super) enum Attention {
 }
 
 /// Whether another vCPU reads state that only this one's list registers have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Snapshot {
+    #[default]
     None,
     /// One waits for the next flush.
     Wanted,
@@ -28,7 +30,7 @@ pub(super) enum Snapshot {
 }
 
 /// A vCPU's redistributor and virtual CPU interface.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Cpu {
     pub bank: Bank,
     /// What is in each list register that is `used`: to look here is quicker than to read them.
@@ -52,14 +54,10 @@ impl Cpu {
     pub fn new(vcpu: VcpuId) -> Self {
         Self {
             bank: Bank::new(EDGE_AT_RESET, vcpu),
-            lr: [IntId::FIRST; MAX_LIST_REGISTERS],
-            used: 0,
             control: Hcr::BASE,
             attention: Attention::All,
-            snapshot: Snapshot::None,
-            asked: VcpuSet::EMPTY,
-            asleep: false,
             off: true,
+            ..Self::default()
         }
     }
 

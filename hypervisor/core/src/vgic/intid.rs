@@ -8,16 +8,13 @@ pub(super) const BANK: u16 = 32;
 const FIRST_SPECIAL: u32 = 1020;
 
 /// Number of an SGI (0 to 15), PPI (16 to 31) or SPI (32 to 1019): an INTID of IHI0069.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IntId(
     // Below 1020.
     u16,
 );
 
 impl IntId {
-    /// The lowest of all.
-    pub(super) const FIRST: Self = Self(0);
-
     /// The interrupt numbered `raw`, or `None` for special and larger numbers.
     pub const fn new(raw: u32) -> Option<Self> {
         if raw < FIRST_SPECIAL { Some(Self(raw as u16)) } else { None }

@@ -58,7 +58,7 @@ impl ListRegister {
 }
 
 /// `ICH_HCR_EL2` (IHI0069 §12.4.3) as the virtual GIC wants it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hcr(pub u64);
 
 impl Hcr {

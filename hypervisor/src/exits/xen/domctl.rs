@@ -10,7 +10,7 @@ use mote_core::console::Ready;
 use mote_core::grants::Limits;
 use mote_core::id::DomainId;
 use mote_core::p2m::IPA_BITS;
-use mote_core::sched::Activity;
+use mote_core::sched::State;
 use mote_core::vpl011::Vpl011;
 use mote_platform::lock::Mutex;
 use xen_abi::Zeroed;
@@ -189,7 +189,7 @@ impl Session<'_> {
         let context: VcpuContext = self.read(asked.ctxt)?;
         vcpu.state.try_lock().ok_or(Errno::EBUSY)?.set_context(&context)?;
         if context.flags & VGCF_ONLINE != 0 {
-            domain.power.lock().set_on(vcpu.id);
+            domain.power.lock().on.insert(vcpu.id);
             machine().start(domain, vcpu.slot);
         }
         Ok(())
@@ -204,14 +204,14 @@ fn destroy(domain: &Arc<Domain>) -> Reply {
 
 /// What the control domain is told of a domain.
 pub(super) fn domain_info(domain: &Domain) -> GetDomainInfo {
-    let (activities, ticks) = machine().activity(domain);
-    let any = |is: fn(&Activity) -> bool| activities.iter().any(is);
+    let (states, ticks) = machine().activity(domain);
+    let any = |is: fn(&State) -> bool| states.iter().any(is);
     let mut flags = info::HVM_GUEST | info::HAP;
     if let Some(end) = domain.end.get() {
         flags |= info::SHUTDOWN | end.code << info::SHUTDOWN_SHIFT;
     }
-    let is_running = any(|activity| matches!(activity, Activity::Running(_)));
-    let is_ready = is_running || any(|activity| *activity == Activity::Runnable);
+    let is_running = any(|state| matches!(state, State::Running { .. }));
+    let is_ready = is_running || any(|state| matches!(state, State::Queued | State::Held));
     for (flag, is_set) in [
         (info::PAUSED, domain.pauses.load(Ordering::Relaxed) > 0),
         (info::RUNNING, is_running),
@@ -222,8 +222,6 @@ pub(super) fn domain_info(domain: &Domain) -> GetDomainInfo {
         flags |= if is_set { flag } else { 0 };
     }
     let (tot_pages, max_pages) = domain.memory.lock().pages();
-    let online = domain.power.lock();
-    let nr_online_vcpus = domain.vcpus.iter().filter(|vcpu| online.is_on(vcpu.id)).count() as u32;
     GetDomainInfo {
         domain: domain.id.get(),
         flags,
@@ -231,7 +229,7 @@ pub(super) fn domain_info(domain: &Domain) -> GetDomainInfo {
         max_pages,
         shared_info_frame: u64::MAX,
         cpu_time: nanoseconds(ticks),
-        nr_online_vcpus,
+        nr_online_vcpus: domain.power.lock().on.count() as u32,
         max_vcpu_id: domain.vcpus.len() as u32 - 1,
         handle: *domain.handle.lock(),
         gpaddr_bits: IPA_BITS as u8,
