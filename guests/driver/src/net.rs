@@ -44,12 +44,19 @@ pub async fn serve(machine: Machine, store: Store, statistics: Statistics, spawn
             Err(error) => println!("a network card cannot be used: {error:?}"),
         }
     }
+    // All of them before the first is connected: after a restart guests go on at once.
+    for purpose in offers::purposes(&store, DIRECTORY, DIRECTORY, INTERFACES_MAX).await {
+        if let Some(mac) = interface::mac(&store, purpose).await {
+            lan.borrow_mut().expect(purpose, mac);
+        }
+    }
     let serve_one = |purpose| {
         let (lan, store, spawner, statistics) = (lan.clone(), store.clone(), spawner.clone(), statistics.clone());
         async move {
             if Interface::serve(&lan, &store, &spawner, &statistics, purpose).await.is_err() {
                 println!("network interface {} of domain {}: gone", purpose.1, purpose.0);
             }
+            lan.borrow_mut().forget(purpose);
         }
     };
     offers::follow(&store, &spawner, DIRECTORY, INTERFACES_MAX, serve_one).await;

@@ -40,7 +40,7 @@ pub async fn follow<F: Future<Output = ()> + 'static>(
 }
 
 /// The devices that a change at `path` can be about.
-async fn purposes(store: &Store, directory: &str, path: &str, max: usize) -> Vec<Purpose> {
+pub async fn purposes(store: &Store, directory: &str, path: &str, max: usize) -> Vec<Purpose> {
     let below = path.split_once(directory).map_or("", |(_, below)| below);
     let mut parts = below.split('/').filter(|part| !part.is_empty());
     let (guest, device) = (parts.next(), parts.next());

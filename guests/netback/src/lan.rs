@@ -10,7 +10,7 @@ use mote_protocols::statistics::{Tally, interface as count};
 
 use crate::packet::{self, flow};
 use crate::switch::Verdict;
-use crate::{Abilities, Checksum, Frame, Frontend, Identity, Page, Pool, Queue, Switch, segments};
+use crate::{Abilities, Checksum, Device, Frame, Frontend, Identity, Mac, Page, Pool, Queue, Switch, segments};
 
 /// Frames that are taken from an uplink by one turn.
 const BATCH: usize = 32;
@@ -84,6 +84,16 @@ impl<P: Shared, F: Frontend, U: Uplink, T: Tally> Lan<P, F, U, T> {
     pub fn new(pages: usize) -> Self {
         let (switch, pool) = (Switch::new(), Pool::new(pages));
         Self { switch, pool, ports: Vec::new(), frames: Vec::new(), listed: Vec::new() }
+    }
+
+    /// A guest has a device with this address, connected or not ([`Switch::expect`]).
+    pub fn expect(&mut self, device: Device, mac: Mac) {
+        self.switch.expect(device, mac);
+    }
+
+    /// The guest does not have this device any more.
+    pub fn forget(&mut self, device: Device) {
+        self.switch.forget(device);
     }
 
     /// Connects a guest. `None` if its address is in use or none.

@@ -38,4 +38,4 @@ pub use negotiation::{Abilities, Agreement, Events, QUEUES_MAX, QueueKeys, befor
 pub use packet::{Layer4, Mac};
 pub use pool::{Page, Pool};
 pub use queue::{Frontend, Local, Queue, Transfer};
-pub use switch::{Identity, Switch};
+pub use switch::{Device, Identity, Switch};

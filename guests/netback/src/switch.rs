@@ -1,7 +1,8 @@
 //! Which port a frame goes to, and whether it may.
 //!
 //! A guest's address is known before it sends anything, and it may use no other. What is behind an uplink is learned. So a frame to an
-//! address that nobody knows goes to the uplinks only: no guest sees frames that are not for it.
+//! address that nobody knows goes to the uplinks only: no guest sees frames that are not for it. One to a guest that is not connected, or
+//! not again, goes nowhere.
 
 mod table;
 
@@ -48,12 +49,17 @@ enum Port {
     Uplink,
 }
 
+/// A device of a guest's: the guest's domain number, and the device's.
+pub type Device = (u16, u32);
+
 /// The ports and what is known of who is behind them. Fields are private because `guests` has an entry for each port of a guest.
 #[derive(Default)]
 pub struct Switch {
     ports: Vec<Option<Port>>,
     guests: BTreeMap<[u8; 6], usize>,
     learned: Table,
+    /// The addresses of guests' devices, connected or not.
+    residents: BTreeMap<Device, Mac>,
     /// The guest that was sent to last: whoever sends to it once does so again.
     last: Option<(Mac, usize)>,
 }
@@ -63,6 +69,17 @@ impl Switch {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A guest has a device with this address, whether or not it has a port already: what is sent to it does not leave the machine, where
+    /// others might answer in its place.
+    pub fn expect(&mut self, device: Device, mac: Mac) {
+        self.residents.insert(device, mac);
+    }
+
+    /// The guest does not have this device any more.
+    pub fn forget(&mut self, device: Device) {
+        self.residents.remove(&device);
     }
 
     /// A port for a guest. `None` if another has its address, the address is no station's, or there are too many ports.
@@ -125,6 +142,7 @@ impl Switch {
         match self.find_guest(to).or_else(|| self.learned.find(to, now)) {
             Some(port) if port == from || !self.may_meet(from, port) => Verdict::Nowhere,
             Some(port) => Verdict::To(port),
+            None if self.residents.values().any(|resident| *resident == to) => Verdict::Nowhere,
             None => Verdict::Uplinks,
         }
     }

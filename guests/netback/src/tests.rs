@@ -224,6 +224,16 @@ fn broadcasts_go_to_all_others_and_the_unknown_to_uplinks_only() {
     assert!(first.serve(&mut lan));
     assert!(second.received().is_empty() && first.received().is_empty());
     assert_eq!(wire.borrow_mut().sent.len(), 1);
+    // A guest that is not connected is not outside either.
+    lan.expect((9, 0), mac(78));
+    for (sent, forget) in [(1, false), (2, true)] {
+        if forget {
+            lan.forget((9, 0));
+        }
+        first.transmit(&frame(first.mac, mac(78), 60), Checksum::Unknown, 0);
+        assert!(first.serve(&mut lan));
+        assert_eq!(wire.borrow_mut().sent.len(), sent);
+    }
 
     let incoming = frame(mac(77), second.mac, 60);
     wire.borrow_mut().came.push_back(incoming.clone());

@@ -66,6 +66,13 @@ pub struct Ports {
 }
 
 impl Ports {
+    /// Has the frontend look at its rings.
+    pub fn notify(&self) {
+        // A guest that has closed its port does not wait for anything.
+        let _ = self.transmit.notify();
+        let _ = self.receive.as_ref().map(Port::notify);
+    }
+
     /// Waits for an event of either, or the connection's end.
     async fn event(&self, fate: &Fate) {
         poll_fn(|context| {

@@ -5,7 +5,7 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use mote_netback::{Agreement, Events, Identity, PortId, Queue, QueueKeys, before_connection};
+use mote_netback::{Agreement, Events, Identity, Mac, PortId, Queue, QueueKeys, before_connection};
 use mote_protocols::statistics::{Device, Kind, Tally, interface as count};
 use mote_protocols::xenbus::State;
 use mote_protocols::xenbus::backend::{Next, next};
@@ -58,7 +58,8 @@ impl Interface<'_> {
         let own = format!("{DIRECTORY}/{}/{}", purpose.0, purpose.1);
         let node = async |name: &str| store.read_text(&format!("{own}/{name}")).await.ok();
         let frontend = node("frontend").await.ok_or(Gone)?;
-        let mac = node("mac").await.and_then(|mac| mac.trim().parse().ok()).ok_or(Gone)?;
+        let mac = mac(store, purpose).await.ok_or(Gone)?;
+        lan.borrow_mut().expect(purpose, mac);
         let ip = match node("ip").await {
             // What is no address must not be taken for none.
             Some(ip) if !ip.trim().is_empty() => Some(address(ip.trim()).ok_or(Gone)?),
@@ -177,6 +178,8 @@ impl Interface<'_> {
             .add_guest(self.identity, queues, self.tally.clone())
             .ok_or("its address is in use")?;
         for (number, ours) in ports.into_iter().enumerate() {
+            // The one before may have answered and ended before it could say so.
+            ours.notify();
             self.spawner.spawn(connection::serve(self.lan.clone(), port, number, ours, fate.clone()));
         }
         Ok(Serving { port, fate })
@@ -213,6 +216,12 @@ impl Interface<'_> {
             self.lan.borrow_mut().remove(port);
         }
     }
+}
+
+/// The address that the toolstack has given an interface.
+pub async fn mac(store: &Store, purpose: Purpose) -> Option<Mac> {
+    let mac = store.read_text(&format!("{DIRECTORY}/{}/{}/mac", purpose.0, purpose.1)).await.ok()?;
+    mac.trim().parse().ok()
 }
 
 fn value<'a>(values: &'a [(&'static str, String)], name: &str) -> Option<&'a str> {
