@@ -76,7 +76,15 @@ impl Unfinished {
     }
 }
 
-/// Builds a domain, which stays paused. The answer is its number.
+/// A domain that was built.
+pub struct Built {
+    /// Its number.
+    pub id: u16,
+    /// Where the registers of its virtio devices are in the machine.
+    pub virtio: Vec<u64>,
+}
+
+/// Builds a domain, which stays paused.
 ///
 /// # Errors
 /// Why it was not built; then nothing is left of it.
@@ -85,7 +93,7 @@ pub fn build(
     images: Images<'_>,
     wishes: Wishes,
     window: &mut Window,
-) -> Result<u16, BuildError> {
+) -> Result<Built, BuildError> {
     let plan = Plan::new(definition, images)?;
     let placed = if definition.direct_map { None } else { Some(plan.place(plan.banks()?, wishes.seed)?) };
     let domain = Unfinished(create(definition, wishes, plan.devices())?);
@@ -107,7 +115,7 @@ pub fn build(
     window.close();
     loaded.map_err(refused("to load it"))?;
     start(id, contents.entry, contents.tree)?;
-    Ok(domain.finish())
+    Ok(Built { id: domain.finish(), virtio: plan.devices().virtio.clone() })
 }
 
 fn create(definition: &Definition, wishes: Wishes, devices: &Devices) -> Result<u16, BuildError> {

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use mote_builder::config::Definition;
 use mote_builder::plan::Images;
-use mote_unikernel::time::Instant;
+use mote_unikernel::time::{self, Instant};
 use xen_abi::mote::EXIT_REASONS;
 
 use crate::console::Console;
@@ -33,17 +33,22 @@ pub struct Spare {
     kernel: Vec<u8>,
     ramdisk: Option<Vec<u8>>,
     device_tree: Option<Vec<u8>>,
+    /// Where the registers of its virtio devices are in the machine.
+    pub virtio: Vec<u64>,
     built: Instant,
     // How often in a row it has ended soon.
-    failures: u32,
+    short_lives: u32,
+    // When it is to be built again, if it has ended.
+    due: Option<Instant>,
 }
 
 impl Spare {
-    /// Keeps `images` of a domain that is built now.
-    pub fn new(images: &Images<'_>) -> Self {
-        let kept = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
-        let (ramdisk, device_tree) = (kept(images.ramdisk), kept(images.device_tree));
-        Self { kernel: images.kernel.to_vec(), ramdisk, device_tree, built: Instant::now(), failures: 0 }
+    /// Keeps `images` of a domain that is built now. `None` if there is no memory for that.
+    pub fn new(images: &Images<'_>, virtio: Vec<u64>) -> Option<Self> {
+        let optional = |bytes: Option<&[u8]>| bytes.map(|bytes| copy(bytes).ok_or(())).transpose().ok();
+        let (ramdisk, device_tree) = (optional(images.ramdisk)?, optional(images.device_tree)?);
+        let (kernel, built) = (copy(images.kernel)?, Instant::now());
+        Some(Self { kernel, ramdisk, device_tree, virtio, built, short_lives: 0, due: None })
     }
 
     /// What is kept.
@@ -52,14 +57,38 @@ impl Spare {
         Images { kernel: &self.kernel, ramdisk, device_tree }
     }
 
-    /// The domain has ended and is about to be built again, if that makes sense: not one that ends at once each time.
-    pub fn again(&mut self) -> bool {
-        const SOON: Duration = Duration::from_secs(1);
-        const MOST: u32 = 3;
-        self.failures = if self.built.elapsed() < SOON { self.failures + 1 } else { 0 };
-        self.built = Instant::now();
-        self.failures < MOST
+    /// The domain has ended: when it is to come back, at once if it lived well. False if that was known.
+    pub fn mourn(&mut self) -> bool {
+        if self.due.is_some() {
+            return false;
+        }
+        self.short_lives = if self.built.elapsed() < GOOD_LIFE { self.short_lives + 1 } else { 0 };
+        self.due = Some(Instant::at(Instant::now().ticks() + time::ticks(pause(self.short_lives))));
+        true
     }
+
+    /// The domain is there again.
+    pub fn begin(&mut self) {
+        (self.built, self.due) = (Instant::now(), None);
+    }
+}
+
+/// A domain that lived as long as this had no reason to end that was there at its start.
+const GOOD_LIFE: Duration = Duration::from_secs(10);
+
+/// How long a domain waits that ended soon so often in a row.
+fn pause(short_lives: u32) -> Duration {
+    const SHORTEST: Duration = Duration::from_millis(100);
+    const LONGEST: Duration = Duration::from_secs(10);
+    let doubled = short_lives.checked_sub(2).map(|times| SHORTEST.saturating_mul(1 << times.min(16)));
+    doubled.unwrap_or_default().min(LONGEST)
+}
+
+fn copy(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len()).ok()?;
+    copy.extend_from_slice(bytes);
+    Some(copy)
 }
 
 /// Exits by reason.
@@ -112,6 +141,16 @@ impl Domains {
     /// The domain of a number.
     pub fn get(&self, id: u16) -> Option<&Domain> {
         self.0.get(&id)
+    }
+
+    /// A domain, to change what is known of it.
+    pub fn get_mut(&mut self, id: u16) -> Option<&mut Domain> {
+        self.0.get_mut(&id)
+    }
+
+    /// The domain that has ended and comes back first, and when.
+    pub fn next_due(&self) -> Option<(Instant, u16)> {
+        self.iter().filter_map(|(id, domain)| Some((domain.spare.as_ref()?.due?, id))).min()
     }
 
     /// All of them, by their numbers.

@@ -2,11 +2,14 @@
 
 use core::cell::RefCell;
 
+use mote_unikernel::executor::{self, either};
+use mote_unikernel::time::Instant;
 use mote_unikernel::xen::{Errno, domains, events::Port};
 use xen_abi::Zeroed;
 use xen_abi::domctl::{GetDomainInfo, info};
 use xen_abi::xen::virq;
 
+use crate::domains::Spare;
 use crate::toolstack::Toolstack;
 use crate::{api, report};
 
@@ -28,8 +31,10 @@ impl Reaper {
     /// Waits for domains that end, until nobody is left to run the machine for.
     pub async fn run(self, toolstack: &RefCell<Toolstack>) {
         while toolstack.borrow().domains.keep_machine_on() {
-            self.0.event().await;
+            let due = toolstack.borrow().domains.next_due();
+            either(self.0.event(), wait_until(due.map(|(due, _)| due))).await;
             for_each_ended(|domain| bury(&mut toolstack.borrow_mut(), domain));
+            revive(&mut toolstack.borrow_mut());
         }
         api::farewell(toolstack).await;
         toolstack.borrow_mut().end_all();
@@ -51,9 +56,33 @@ fn for_each_ended(mut found: impl FnMut(&GetDomainInfo)) {
     }
 }
 
-/// Reports a domain and takes it apart.
+async fn wait_until(due: Option<Instant>) {
+    match due {
+        Some(due) => executor::sleep_until(due).await,
+        None => core::future::pending().await,
+    }
+}
+
+/// Builds again what is due. Until then it stays as it is, so that nobody else gets its number or its memory.
+fn revive(toolstack: &mut Toolstack) {
+    if let Some((due, id)) = toolstack.domains.next_due()
+        && due <= Instant::now()
+        && toolstack.bury(id).is_err()
+        && let Some(spare) = toolstack.domains.get_mut(id).and_then(|domain| domain.spare.as_mut())
+    {
+        // It is still there: later, once more.
+        spare.begin();
+        spare.mourn();
+    }
+}
+
+/// Reports a domain and takes it apart, unless it is to come back.
 fn bury(toolstack: &mut Toolstack, ended: &GetDomainInfo) {
-    let Some(domain) = toolstack.domains.get(ended.domain) else { return };
+    let Some(domain) = toolstack.domains.get_mut(ended.domain) else { return };
+    let comes_back = match domain.spare.as_mut().map(Spare::mourn) {
+        Some(false) => return,
+        mourned => mourned.is_some(),
+    };
     if let Some(console) = &domain.console {
         // It writes no more.
         while console.show() {}
@@ -64,5 +93,7 @@ fn bury(toolstack: &mut Toolstack, ended: &GetDomainInfo) {
     }
     // Also if it asked to be started anew: as on Xen without a toolstack, it stays down. Who is to start it again does it here.
     // What cannot be destroyed was told of.
-    let _ = toolstack.bury(ended.domain);
+    if !comes_back {
+        let _ = toolstack.destroy(ended.domain);
+    }
 }

@@ -2,10 +2,11 @@
 
 use alloc::vec::Vec;
 use core::cell::RefCell;
+use core::time::Duration;
 
 use mote_api::ImageStore;
 use mote_builder::config::{Configuration, Definition};
-use mote_builder::plan::{Images, Plan};
+use mote_builder::plan::Images;
 use mote_builder::random::Seeds;
 use mote_unikernel::time::Instant;
 use mote_unikernel::xen::boot::BootMemory;
@@ -15,7 +16,7 @@ use mote_unikernel::xen::{Errno, domains as hypervisor};
 use mote_unikernel::{Machine, println};
 use xen_abi::sched::reason;
 
-use crate::build::{self, BuildError, Wishes};
+use crate::build::{self, BuildError, Built, Wishes};
 use crate::console::Console;
 use crate::domains::{Domain, Domains, Spare};
 use crate::machine::module;
@@ -43,6 +44,9 @@ pub struct Toolstack {
 /// Bytes of this domain's memory that are for other things than images that were sent; of the rest half is for these, because one that
 /// is replaced is there until the new one is whole.
 const RESERVED: usize = 2 << 20;
+
+/// How long the hypervisor may take to have a domain's vCPUs leave.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Toolstack {
     /// Nobody is there.
@@ -90,18 +94,19 @@ impl Toolstack {
     /// # Errors
     /// Why it was not built; then nothing is left of it.
     pub fn create(&mut self, definition: Definition, images: Images<'_>, wishes: Wishes) -> Result<u16, BuildError> {
-        let id = self.make(&definition, images, wishes)?;
+        let Built { id, virtio } = self.make(&definition, images, wishes)?;
         let console = self.give_rings(id, &definition).inspect_err(|_| {
             let _ = hypervisor::destroy(id);
         })?;
-        let spare = definition.driver.then(|| Spare::new(&images));
+        let spare = if definition.driver { Spare::new(&images, virtio) } else { None };
         self.domains.insert(id, Domain::new(definition, console, spare));
         Ok(id)
     }
 
     /// Builds a domain and joins it with those that are there.
-    fn make(&mut self, definition: &Definition, images: Images<'_>, wishes: Wishes) -> Result<u16, BuildError> {
-        let id = build::build(definition, images, wishes, &mut self.window)?;
+    fn make(&mut self, definition: &Definition, images: Images<'_>, wishes: Wishes) -> Result<Built, BuildError> {
+        let built = build::build(definition, images, wishes, &mut self.window)?;
+        let id = built.id;
         let peers = self.domains.iter().filter(|(_, other)| definition.is_joined_with(&other.definition));
         for (peer, _) in peers {
             // Without it the two have nothing to do with each other, which harms nobody.
@@ -112,7 +117,7 @@ impl Toolstack {
         if definition.driver && hypervisor::join(id, 0).is_err() {
             println!("{} cannot be joined with this domain, which has no network then", definition.name);
         }
-        Ok(id)
+        Ok(built)
     }
 
     /// Gives a domain the rings that it is to have before it runs.
@@ -145,10 +150,35 @@ impl Toolstack {
     /// Destroys a domain, if it is there.
     ///
     /// # Errors
-    /// The hypervisor's. Nobody knows the domain any more.
+    /// `EBUSY` if its devices do not stop: it stays, because they may use its memory. Else the hypervisor's, and nobody knows the domain
+    /// any more.
     pub fn destroy(&mut self, id: u16) -> Result<(), Errno> {
+        self.still(id)?;
         self.store.release(id);
         self.take_apart(id).map(drop)
+    }
+
+    /// Has the devices of a driver domain leave its memory alone, or they would go on writing to it when it is another's.
+    ///
+    /// # Errors
+    /// `EBUSY` if they do not, else the hypervisor's.
+    fn still(&self, id: u16) -> Result<(), Errno> {
+        let Some(domain) = self.domains.get(id) else { return Ok(()) };
+        let virtio = domain.spare.as_ref().map_or(&[][..], |spare| &spare.virtio);
+        if virtio.is_empty() {
+            return Ok(());
+        }
+        // As long as it runs, it can set them going again. If it has ended already, that is as good.
+        let _ = hypervisor::shut_down(id, reason::POWEROFF);
+        let began = Instant::now();
+        while hypervisor::is_running(id)? {
+            if began.elapsed() > PATIENCE {
+                return Err(Errno::EBUSY);
+            }
+        }
+        virtio.iter().try_for_each(|&address| reset_virtio(address)).inspect_err(|error| {
+            println!("the devices of {} do not stop: error {}", domain.definition.name, error.number());
+        })
     }
 
     /// Destroys a domain of which xenstore may still tell. The answer is what is left of it: nothing if it was not there.
@@ -157,9 +187,6 @@ impl Toolstack {
         // What it has here of the domain's must go before.
         let Domain { definition, console, spare, .. } = domain;
         drop(console);
-        if let Some(spare) = &spare {
-            quiet(id, &definition, spare);
-        }
         let destroyed = hypervisor::destroy(id).inspect_err(|error| {
             println!("{} cannot be destroyed: error {}", definition.name, error.number());
         });
@@ -175,23 +202,24 @@ impl Toolstack {
         if !self.domains.get(id).is_some_and(|domain| domain.definition.driver) || !self.domains.keep_machine_on() {
             return self.destroy(id);
         }
+        self.still(id)?;
         self.store.suspend(id);
-        let Some((definition, Some(mut spare))) = self.take_apart(id)? else { return Ok(()) };
-        if !spare.again() {
-            println!("{} ends each time as soon as it begins: it is not started any more", definition.name);
-        } else if let Err(error) = self.rebuild(id, &definition, spare) {
-            report::refused(&definition.name, error);
-        } else {
-            return Ok(());
+        let left = self.take_apart(id)?;
+        if let Some((definition, Some(spare))) = left {
+            match self.rebuild(id, &definition, spare) {
+                Ok(()) => return Ok(()),
+                Err(error) => report::refused(&definition.name, error),
+            }
         }
         self.store.release(id);
         Ok(())
     }
 
     /// Builds a domain under the number that it had, and lets it run.
-    fn rebuild(&mut self, id: u16, definition: &Definition, spare: Spare) -> Result<(), BuildError> {
+    fn rebuild(&mut self, id: u16, definition: &Definition, mut spare: Spare) -> Result<(), BuildError> {
         let wishes = Wishes { id: Some(id), seed: self.seeds.draw(), focus: false };
         self.make(definition, spare.images(), wishes)?;
+        spare.begin();
         let ready = self.give_rings(id, definition).and_then(|console| {
             self.domains.insert(id, Domain::new(definition.clone(), console, Some(spare)));
             hypervisor::unpause(id).map_err(|error| BuildError::Refused("to run it", error.number()))
@@ -220,18 +248,6 @@ impl Toolstack {
         for id in left {
             // What cannot be destroyed was told of.
             let _ = self.end(id);
-        }
-    }
-}
-
-/// Stops the devices that a driver domain has set up, or they would go on writing to memory that is another's.
-fn quiet(id: u16, definition: &Definition, spare: &Spare) {
-    // Its vCPUs have left when this returns.
-    let _ = hypervisor::pause(id);
-    let Ok(plan) = Plan::new(definition, spare.images()) else { return };
-    for address in &plan.devices().virtio {
-        if let Err(error) = reset_virtio(*address) {
-            println!("the device at {address:#x} cannot be stopped: error {}", error.number());
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use xen_abi::domctl::{
     BindPtIrq, CreateDomain, Domctl, GetDomainInfo, INTERFACE_VERSION, IomemPermission, MaxMem, MemoryMapping,
-    PT_IRQ_TYPE_SPI, SchedulerOp, VcpuContext, VcpuContextOp, op, sched,
+    PT_IRQ_TYPE_SPI, SchedulerOp, VcpuContext, VcpuContextOp, info, op, sched,
 };
 use xen_abi::event_channel::{self, AllocUnbound};
 use xen_abi::hvm::{Param, SET_PARAM};
@@ -202,6 +202,16 @@ pub fn shut_down(domain: u16, reason: u32) -> Result<(), Errno> {
 /// The hypervisor's.
 pub fn destroy(domain: u16) -> Result<(), Errno> {
     domctl(op::DESTROYDOMAIN, domain, &mut [0_u8; 0])
+}
+
+/// Whether any of a domain's vCPUs is on a pCPU.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn is_running(domain: u16) -> Result<bool, Errno> {
+    let mut found = GetDomainInfo::new_zeroed();
+    domctl(op::GETDOMAININFO, domain, &mut found)?;
+    Ok(found.flags & info::RUNNING != 0)
 }
 
 /// Writes to the machine's console in a domain's name.
