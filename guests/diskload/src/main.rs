@@ -1,6 +1,7 @@
 //! Tries and measures a disk: writes numbered sectors, reads them again, in a row and here and there, and says how long each takes.
 //!
 //! Arguments: `disk=xvda kilobytes=1024`. With `check` nothing is written: what an earlier run wrote is looked at.
+//! With `times=10` something else is written so many times, put on the medium and read again.
 
 #![no_std]
 #![no_main]
@@ -34,7 +35,11 @@ fn main(machine: Machine) {
         let disk = Disk::open(&spawner, &store, number);
         let bytes = machine.number("kilobytes").unwrap_or(1024) as usize * 1024;
         let only_check = machine.arguments().split(' ').any(|word| word == "check");
-        let done = if only_check { check(&disk, bytes).await } else { load(&disk, bytes).await };
+        let done = match machine.number("times") {
+            Some(times) => repeat(&disk, bytes, times as usize).await,
+            None if only_check => check(&disk, bytes).await,
+            None => load(&disk, bytes).await,
+        };
         match done {
             Ok(()) => println!("diskload: ok"),
             Err(error) => println!("diskload: {error:?}"),
@@ -93,6 +98,27 @@ async fn check(disk: &Disk, bytes: usize) -> Result<(), Error> {
         errors += wrong(&buffer, place / SECTOR);
     }
     println!("diskload: {errors} sectors are wrong");
+    Ok(())
+}
+
+/// Writes what was not written before and reads it again, many times.
+async fn repeat(disk: &Disk, bytes: usize, times: usize) -> Result<(), Error> {
+    let mut buffer = vec![0; LARGE];
+    for time in 1..=times {
+        // Sectors that say other numbers each time.
+        let number = |place: usize| place / SECTOR + (time << 32);
+        for place in (0..bytes).step_by(LARGE) {
+            fill(&mut buffer, number(place));
+            disk.write((place / SECTOR) as u64, &buffer).await?;
+        }
+        disk.flush().await?;
+        let mut errors = 0;
+        for place in (0..bytes).step_by(LARGE) {
+            disk.read((place / SECTOR) as u64, &mut buffer).await?;
+            errors += wrong(&buffer, number(place));
+        }
+        println!("diskload: {errors} sectors are wrong the {time}. time");
+    }
     Ok(())
 }
 

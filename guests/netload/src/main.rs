@@ -1,6 +1,7 @@
 //! Measures a network between two unikernels: one sends as many bytes as it is asked for, the other takes them and says how long it took.
 //!
-//! Arguments: `ip=10.0.2.30/24`, and on the end that asks `server=10.0.2.31 bytes=10000000`.
+//! Arguments: `ip=10.0.2.30/24`, and on the end that asks `server=10.0.2.31 bytes=10000000`, and `times=10` to ask
+//! so many times.
 
 #![no_std]
 #![no_main]
@@ -8,11 +9,12 @@
 
 extern crate alloc;
 
+use alloc::vec::Vec;
 use core::cell::OnceCell;
 
 use mote_unikernel::executor::{self, Executor};
-use mote_unikernel::net::tcp::{Buffers, Stream};
-use mote_unikernel::net::{Address, Fixed, Listener, Network};
+use mote_unikernel::net::tcp::Buffers;
+use mote_unikernel::net::{Address, Fixed, Listener, Network, Stream};
 use mote_unikernel::time::Instant;
 use mote_unikernel::xen::store::Store;
 use mote_unikernel::{Machine, power, println};
@@ -40,7 +42,10 @@ fn main(machine: Machine) {
     executor.spawn(network.follow());
     executor.spawn(async {
         match machine.argument("server").and_then(|server| server.parse().ok()) {
-            Some(server) => ask(network, server, machine.number("bytes").unwrap_or(1_000_000)).await,
+            Some(server) => {
+                let bytes = machine.number("bytes").unwrap_or(1_000_000);
+                ask(network, server, bytes, machine.number("times").unwrap_or(1)).await;
+            }
             None => answer(network).await,
         }
         power::shutdown();
@@ -48,7 +53,25 @@ fn main(machine: Machine) {
     executor.run();
 }
 
-async fn ask(network: &Network, server: core::net::Ipv4Addr, bytes: u64) {
+/// What is sent, and once more, so that there is a part of it from each byte on: nothing can be missing or there twice unseen.
+struct Pattern(Vec<u8>);
+
+impl Pattern {
+    const PERIOD: usize = 16381;
+
+    fn new() -> Self {
+        let byte = |place: usize| ((place % Self::PERIOD) as u32).wrapping_mul(0x9e37_79b1).to_be_bytes()[0];
+        Self((0..2 * Self::PERIOD).map(byte).collect())
+    }
+
+    /// At most `most` bytes that come after the first `sent`.
+    fn after(&self, sent: u64, most: u64) -> &[u8] {
+        let start = (sent % Self::PERIOD as u64) as usize;
+        &self.0[start..start + most.min(Self::PERIOD as u64) as usize]
+    }
+}
+
+async fn ask(network: &Network, server: core::net::Ipv4Addr, bytes: u64, times: u64) {
     let began = Instant::now();
     let mut stream = loop {
         match Stream::connect(network.stack(), server, PORT, BUFFERS).await {
@@ -58,7 +81,6 @@ async fn ask(network: &Network, server: core::net::Ipv4Addr, bytes: u64) {
         executor::sleep(core::time::Duration::from_millis(10)).await;
     };
     println!("netload: connected after {} us", began.elapsed().as_micros());
-    let mut buffer = alloc::vec![0; 16384];
     let mut ping = [0; 1];
     let began = Instant::now();
     for _ in 0..100 {
@@ -66,51 +88,60 @@ async fn ask(network: &Network, server: core::net::Ipv4Addr, bytes: u64) {
         stream.receive(&mut ping).await.expect("an answer");
     }
     println!("netload: {} ns per round trip", began.elapsed().as_nanos() / 100);
+    for _ in 0..times {
+        take(&mut stream, bytes).await;
+    }
+    stream.close();
+    executor::sleep(core::time::Duration::from_millis(10)).await;
+}
+
+/// Asks for so many bytes, and looks at them.
+async fn take(stream: &mut Stream<'_>, bytes: u64) {
     stream.send(&[0]).await.expect("sent");
     stream.send(&bytes.to_le_bytes()).await.expect("sent");
-    let (mut left, mut wrong) = (bytes, 0);
+    let pattern = Pattern::new();
+    let mut buffer = alloc::vec![0; Pattern::PERIOD];
+    let (mut taken, mut wrong) = (0, 0);
     let began = Instant::now();
-    while left > 0 {
+    while taken < bytes {
         let len = stream.receive(&mut buffer).await.expect("bytes");
         if len == 0 {
             break;
         }
-        wrong += buffer[..len].iter().filter(|byte| **byte != 0x5a).count();
-        left -= len as u64;
+        let expected = pattern.after(taken, len as u64);
+        if buffer[..len] != *expected {
+            wrong += buffer.iter().zip(expected).filter(|(byte, expected)| byte != expected).count();
+        }
+        taken += len as u64;
     }
     let nanoseconds = began.elapsed().as_nanos().max(1);
     println!(
-        "netload: {} bytes, {wrong} wrong, {nanoseconds} ns, {} ns per KiB",
-        bytes - left,
+        "netload: {taken} bytes, {wrong} wrong, {nanoseconds} ns, {} ns per KiB",
         nanoseconds * 1024 / u128::from(bytes)
     );
-    stream.close();
-    executor::sleep(core::time::Duration::from_millis(10)).await;
 }
 
 async fn answer(network: &Network) {
     let Ok(listener) = Listener::bind(network.stack(), PORT, BUFFERS, 2) else { return };
     println!("ready");
     let mut stream = listener.accept().await;
+    let pattern = Pattern::new();
     let mut byte = [1; 1];
-    while byte != [0] {
-        stream.receive(&mut byte).await.expect("a byte");
+    while stream.receive(&mut byte).await.is_ok_and(|len| len > 0) {
         if byte != [0] {
             stream.send(&byte).await.expect("sent");
+            continue;
+        }
+        let mut number = [0; 8];
+        for byte in &mut number {
+            stream.receive(core::slice::from_mut(byte)).await.expect("a number");
+        }
+        let (bytes, mut done) = (u64::from_le_bytes(number), 0);
+        while done < bytes {
+            match stream.send(pattern.after(done, bytes - done)).await {
+                Ok(sent) => done += sent as u64,
+                Err(_) => return,
+            }
         }
     }
-    let mut number = [0; 8];
-    for byte in &mut number {
-        stream.receive(core::slice::from_mut(byte)).await.expect("a number");
-    }
-    let mut left = u64::from_le_bytes(number);
-    let data = alloc::vec![0x5a; 16384];
-    while left > 0 {
-        let len = left.min(data.len() as u64) as usize;
-        match stream.send(&data[..len]).await {
-            Ok(sent) => left -= sent as u64,
-            Err(_) => break,
-        }
-    }
-    let _ = stream.receive(&mut byte).await;
 }
