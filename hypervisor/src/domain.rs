@@ -110,11 +110,13 @@ impl Domain {
         machine().start(self, vcpu.slot);
     }
 
-    /// Has its vCPUs leave their pCPUs as soon as these look, until it is unpaused as often.
+    /// Has its vCPUs leave their pCPUs until it is unpaused as often. As on Xen none of them runs any more when this returns.
     pub fn pause(&self) {
         if self.pauses.fetch_add(1, Ordering::AcqRel) == 0 {
             machine().pause(self);
         }
+        // Whoever has one on its pCPU holds this.
+        self.vcpus.iter().for_each(|vcpu| drop(vcpu.state.lock()));
     }
 
     /// Takes back one time that it was paused.

@@ -228,8 +228,8 @@ events                 : 77
 exits                  : 1540
   hypercall            : 1200
   wfi                  : 340
-network 0              : 120000 bytes received, 45000 sent
-disk xvda              : 9000000 bytes read, 4096 written
+network 0              : 120000 bytes received, 45000 sent, 0 frames dropped, 3 refused
+disk xvda              : 9000000 bytes read, 4096 written, 2 errors
 ";
     assert_eq!(machine.says(&["info", "linux"]), linux);
     assert_eq!(machine.says_json(&["info", "1"])["exits"]["wfi"], 340);
