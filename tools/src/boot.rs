@@ -184,7 +184,7 @@ pub(crate) fn files(config: &Config) -> Result<Vec<File>> {
 }
 
 /// The file with a module's bytes; a guest of the workspace is built.
-fn file(module: &Module) -> Result<File> {
+pub(crate) fn file(module: &Module) -> Result<File> {
     let paths = Paths::of_workspace();
     let linux = |version: &String| {
         Linux::from_version(version).ok_or_else(|| Failure::unable(miette!("there is no Debian kernel {version}")))
@@ -202,7 +202,7 @@ fn file(module: &Module) -> Result<File> {
 }
 
 /// QEMU's arguments for a guest's disk.
-fn disk((number, disk): (usize, &Disk)) -> [String; 4] {
+pub(crate) fn disk((number, disk): (usize, &Disk)) -> [String; 4] {
     let (file, read_only) = (escape(&disk.file), if disk.read_only { "on" } else { "off" });
     let drive = format!("if=none,id=disk{number},format=raw,file={file},read-only={read_only}");
     // What the host cannot read or write, as when its disk is full, is an error for that guest; QEMU would rather stop the machine.
@@ -211,7 +211,7 @@ fn disk((number, disk): (usize, &Disk)) -> [String; 4] {
 }
 
 /// QEMU's arguments that put a module into memory.
-fn loader(placed: &Placed) -> [String; 2] {
+pub(crate) fn loader(placed: &Placed) -> [String; 2] {
     let (file, address) = (escape(&placed.file.path), placed.range.base().0);
     ["-device".into(), format!("loader,file={file},addr={address:#x},force-raw=on")]
 }

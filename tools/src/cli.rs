@@ -318,6 +318,9 @@ pub struct LoadArgs {
 /// What `bench` takes.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
+    /// Measure networks and disks alone
+    #[arg(long)]
+    pub devices: bool,
     /// Where the figures go.
     #[command(flatten)]
     pub report: ReportArgs,

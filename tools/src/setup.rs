@@ -6,6 +6,7 @@
 
 mod apt;
 mod debian;
+mod dom0;
 mod files;
 mod initramfs;
 mod modules;
@@ -24,6 +25,7 @@ use crate::workspace;
 
 pub use debian::Linux;
 pub use files::lay_out;
+pub use initramfs::{Archive, kind};
 pub use summary::summary;
 pub use targets::Target;
 
@@ -42,6 +44,8 @@ pub enum Need {
     Initramfs(Linux),
     /// Debian's Xen.
     Xen,
+    /// A Linux for Xen's domain 0 that serves guests, with Xen's own programs: only measurements boot it.
+    Dom0,
     /// The C headers of Xen's public interface: only tests read them.
     XenHeaders,
     /// A C compiler for arm64, for those headers.
@@ -52,7 +56,7 @@ pub enum Need {
 
 impl Need {
     /// Everything that any command or test needs.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Qemu,
         Self::Dtc,
         Self::Target(Target::Hypervisor),
@@ -62,6 +66,7 @@ impl Need {
         Self::Initramfs(Linux::V6_1),
         Self::Initramfs(Linux::V6_12),
         Self::Xen,
+        Self::Dom0,
         Self::XenHeaders,
         Self::CrossCompiler,
         Self::Ext4,
@@ -77,6 +82,7 @@ impl Need {
             Self::Kernel(linux) => format!("Debian's Linux {linux}"),
             Self::Initramfs(linux) => format!("an initramfs for Linux {linux}"),
             Self::Xen => "Debian's Xen".into(),
+            Self::Dom0 => "an initramfs for Xen's domain 0".into(),
             Self::XenHeaders => "Xen's C headers".into(),
             Self::CrossCompiler => "a C compiler for arm64".into(),
             Self::Ext4 => "programs for ext4 (e2fsprogs)".into(),
@@ -91,6 +97,7 @@ impl Need {
             Self::Kernel(linux) => paths.kernel(linux).is_file() && paths.modules(linux).is_dir(),
             Self::Initramfs(linux) => initramfs::is_current(linux, paths),
             Self::Xen => paths.xen().is_file(),
+            Self::Dom0 => dom0::is_current(paths),
             Self::XenHeaders => paths.xen_headers().is_dir(),
             Self::CrossCompiler => system::has_program(system::CROSS_COMPILER),
             Self::Ext4 => system::EXT4.into_iter().all(system::has_program),
@@ -107,6 +114,7 @@ impl Need {
             Self::Kernel(linux) => debian::fetch_kernel(linux, paths),
             Self::Initramfs(linux) => initramfs::build(linux, paths),
             Self::Xen => debian::fetch_xen(paths),
+            Self::Dom0 => dom0::build(paths),
             Self::XenHeaders => debian::fetch_xen_headers(paths),
         }
     }
@@ -146,6 +154,22 @@ impl Paths {
     #[must_use]
     pub fn modules(&self, linux: Linux) -> PathBuf {
         self.of_linux(linux).join("modules")
+    }
+
+    /// A directory with the modules that Xen's domain 0 loads.
+    fn dom0_modules(&self, linux: Linux) -> PathBuf {
+        self.of_linux(linux).join("dom0-modules")
+    }
+
+    /// A directory with Xen's programs and the libraries that they need.
+    fn xen_programs(&self) -> PathBuf {
+        self.artefacts.join("debian/xen-programs")
+    }
+
+    /// The initial file system of Xen's domain 0: an uncompressed cpio archive.
+    #[must_use]
+    pub fn dom0(&self) -> PathBuf {
+        self.artefacts.join("debian/dom0/initramfs")
     }
 
     /// An initial file system: an uncompressed cpio archive.

@@ -2,6 +2,7 @@
 //!
 //! Arguments: `disk=xvda kilobytes=1024`. With `check` nothing is written: what an earlier run wrote is looked at.
 //! With `times=10` something else is written so many times, put on the medium and read again.
+//! With `measure` nothing is looked at: the disk may be one that keeps nothing.
 
 #![no_std]
 #![no_main]
@@ -10,10 +11,12 @@
 extern crate alloc;
 
 use alloc::vec;
+use alloc::vec::Vec;
+use core::time::Duration;
 
 use mote_protocols::blkif::{SECTOR, device_number};
 use mote_unikernel::block::{Disk, Error};
-use mote_unikernel::executor::Executor;
+use mote_unikernel::executor::{self, Executor};
 use mote_unikernel::time::Instant;
 use mote_unikernel::xen::store::Store;
 use mote_unikernel::{Machine, power, println};
@@ -25,6 +28,8 @@ const LARGE: usize = 65536;
 const SMALL: usize = 4096;
 /// How often here and there.
 const TIMES: usize = 256;
+/// How long a domain is there after its last figure.
+const PAUSE: Duration = Duration::from_millis(100);
 
 fn main(machine: Machine) {
     let mut executor = Executor::new();
@@ -34,10 +39,11 @@ fn main(machine: Machine) {
         let store = Store::connect().await.expect("a xenstore");
         let disk = Disk::open(&spawner, &store, number);
         let bytes = machine.number("kilobytes").unwrap_or(1024) as usize * 1024;
-        let only_check = machine.arguments().split(' ').any(|word| word == "check");
+        let is_told = |what| machine.arguments().split(' ').any(|word| word == what);
         let done = match machine.number("times") {
             Some(times) => repeat(&disk, bytes, times as usize).await,
-            None if only_check => check(&disk, bytes).await,
+            None if is_told("measure") => measure(&disk, bytes).await,
+            None if is_told("check") => check(&disk, bytes).await,
             None => load(&disk, bytes).await,
         };
         match done {
@@ -77,6 +83,62 @@ async fn load(disk: &Disk, bytes: usize) -> Result<(), Error> {
     say("writing here and there", began, TIMES, SMALL);
     refused(disk, geometry.sectors).await;
     disk.flush().await
+}
+
+/// How long requests take, of which there is one at a time.
+async fn measure(disk: &Disk, bytes: usize) -> Result<(), Error> {
+    let mut buffer = vec![0x5a; LARGE];
+    let in_a_row = || (0..bytes).step_by(LARGE).map(|place| (place / SECTOR) as u64);
+    // The first requests find everything cold.
+    for sector in in_a_row() {
+        disk.read(sector, &mut buffer).await?;
+    }
+    let mut took = Took::default();
+    for sector in in_a_row() {
+        let began = Instant::now();
+        disk.read(sector, &mut buffer).await?;
+        took.note(began);
+    }
+    took.say("disk_read_64k");
+    for sector in in_a_row() {
+        let began = Instant::now();
+        disk.write(sector, &buffer).await?;
+        took.note(began);
+    }
+    took.say("disk_write_64k");
+    for sector in here_and_there(bytes) {
+        let began = Instant::now();
+        disk.read(sector as u64, &mut buffer[..SMALL]).await?;
+        took.note(began);
+    }
+    took.say("disk_read_4k");
+    for sector in here_and_there(bytes) {
+        let began = Instant::now();
+        disk.write(sector as u64, &buffer[..SMALL]).await?;
+        took.note(began);
+    }
+    took.say("disk_write_4k");
+    println!("bench: done");
+    // Xen's console daemon may lose the words of a domain that ends at once.
+    executor::sleep(PAUSE).await;
+    Ok(())
+}
+
+/// How long each request took, in nanoseconds. The median counts: where the machine is emulated, a disk sometimes answers only after the
+/// clock has skipped to the next timer.
+#[derive(Default)]
+struct Took(Vec<u64>);
+
+impl Took {
+    fn note(&mut self, began: Instant) {
+        self.0.push(began.elapsed().as_nanos() as u64);
+    }
+
+    fn say(&mut self, key: &str) {
+        self.0.sort_unstable();
+        println!("bench: {key} {}", self.0.get(self.0.len() / 2).copied().unwrap_or_default());
+        self.0.clear();
+    }
 }
 
 /// Sectors, far from each other.

@@ -139,6 +139,8 @@ impl Machine {
             let clock = if self.idles { "shift=0,sleep=on" } else { "shift=0,sleep=off" };
             arguments.extend(["-icount", clock, "-seed"].map(String::from));
             arguments.push(self.seed.to_string());
+            // A device does what it is told within the instruction that tells it, not when the host has a moment for it.
+            arguments.extend(["-global", "virtio-mmio.ioeventfd=off"].map(String::from));
         }
         arguments
     }

@@ -94,6 +94,24 @@ impl Tree {
         }
     }
 
+    /// Adds what Xen builds its domain 0 of, and the arguments of both (Xen, `docs/misc/arm/device-tree/booting.txt`).
+    pub fn add_dom0(&mut self, kernel: &Placed, ramdisk: &Placed, xen_arguments_more: &str, arguments: &str) {
+        let xen = xen_arguments(&self.console(), false, Some(xen_arguments_more));
+        let Some(chosen) = self.0.find_node_mut(CHOSEN) else { return };
+        set(chosen, "xen,xen-bootargs", c_string(&xen));
+        set(chosen, "xen,dom0-bootargs", c_string(arguments));
+        for cells in ["#address-cells", "#size-cells"] {
+            set(chosen, cells, 2_u32.to_be_bytes().into());
+        }
+        for (placed, kind) in [(kernel, "multiboot,kernel"), (ramdisk, "multiboot,ramdisk")] {
+            let mut node = DeviceTreeNode::new_unchecked(format!("module@{:x}", placed.range.base().0));
+            set(&mut node, "compatible", [&c_string(kind)[..], &c_string("multiboot,module")].concat());
+            let reg = [placed.range.base().0, placed.range.size()].map(u64::to_be_bytes).concat();
+            set(&mut node, "reg", reg);
+            chosen.add_child(node);
+        }
+    }
+
     /// Adds a module that the configuration does not name to a guest.
     pub fn add_module(&mut self, guest: &str, name: &str, kind: &str, placed: &Placed) {
         let Some(guest) = self.0.find_node_mut(&format!("{CHOSEN}/{guest}")) else { return };

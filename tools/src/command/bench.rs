@@ -1,6 +1,7 @@
 //! `bench`: what traps, starting and space cost, on Mote and on Xen, counted in the same way.
 
 mod bare;
+mod dom0;
 mod figures;
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use crate::failure::{Result, Status};
 use crate::report::json;
 use crate::report::page::{self, Row, Section};
 use crate::report::table;
+use crate::session::Wish;
 use crate::setup::Paths;
 use figures::{Figure, ROWS, Source, Verdict};
 
@@ -23,11 +25,16 @@ const SMALL: &str = "dtb/bench.dts";
 const PAIR: &str = "dtb/bench-pair.dts";
 const LINUX: &str = "dtb/linux.dts";
 
+/// Guests with networks and disks.
+const DEVICES: [&str; 3] = ["dtb/bench-tcp.dts", "dtb/bench-http.dts", "dtb/bench-disk.dts"];
+
 /// Boots of Linux of which the median counts.
 const BOOTS: u32 = 5;
 
 /// What the guest that measures prints before each figure.
 const MARK: &str = "bench: ";
+/// And when it has measured all.
+const DONE: &str = "bench: done";
 
 const NOTE: &str = "The same guest on the same emulated machine (one CPU, 2 GiB), with the clock counting instructions. \
     What a guest measures includes its own few instructions. Behind Xen's figure stands how many times Mote's it is.";
@@ -44,10 +51,15 @@ struct Document {
 ///
 /// A machine cannot be booted or does not come to its end.
 pub fn bench(arguments: &BenchArgs) -> Result<Status> {
-    let mote = on_mote()?;
-    let xen = on_xen()?;
-    let bare = median_of_boots(bare::linux_to_init)?;
-    let figures: Vec<Figure> = ROWS.iter().map(|row| row.figure(&mote, &xen, bare)).collect();
+    let (mut mote, mut xen, mut bare) = (devices_on_mote()?, devices_on_xen()?, None);
+    let mut rows = figures::DEVICES.to_vec();
+    if !arguments.devices {
+        mote.extend(on_mote()?);
+        xen.extend(on_xen()?);
+        bare = median_of_boots(bare::linux_to_init)?;
+        rows.splice(..0, ROWS);
+    }
+    let figures: Vec<Figure> = rows.iter().map(|row| row.figure(&mote, &xen, bare)).collect();
     println!("{}", as_table(&figures));
     let document = Document { figures };
     if let Some(file) = &arguments.report.json {
@@ -70,9 +82,28 @@ fn on_mote() -> Result<Values> {
     Ok(values)
 }
 
+/// What networks and disks cost. Those who serve others never end by themselves.
+fn devices_on_mote() -> Result<Values> {
+    let mut values = Values::new();
+    for file in DEVICES {
+        let title = format!("{file} on Mote");
+        measure::boot(file, &Machine::for_measuring(), Hypervisor::Mote, &title, |line| {
+            values.extend(read(&line.text));
+            if line.text == DONE { Wish::Finish } else { Wish::GoOn }
+        })?;
+    }
+    Ok(values)
+}
+
+fn devices_on_xen() -> Result<Values> {
+    let mut values = Values::new();
+    dom0::run(&DEVICES, &Machine::for_measuring(), |line| values.extend(read(&line.text)))?;
+    Ok(values)
+}
+
 fn linux_to_init(machine: &Machine) -> Result<Option<u64>> {
     let title = format!("Linux on Mote, boot {} of {BOOTS}", machine.seed);
-    let heard = measure::boot(LINUX, machine, Hypervisor::Mote, &title, |_| ())?;
+    let heard = measure::boot(LINUX, machine, Hypervisor::Mote, &title, |_| Wish::GoOn)?;
     Ok(heard.domains().next().and_then(|domain| domain.ready))
 }
 
@@ -115,7 +146,10 @@ fn figures(file: &str, machine: &Machine, hypervisor: Hypervisor, what: &str) ->
         Hypervisor::Xen => format!("{what} on Xen (half a minute)"),
     };
     let mut values = Values::new();
-    let heard = measure::boot(file, machine, hypervisor, &title, |line| values.extend(read(&line.text)))?;
+    let heard = measure::boot(file, machine, hypervisor, &title, |line| {
+        values.extend(read(&line.text));
+        Wish::GoOn
+    })?;
     Ok((values, heard))
 }
 

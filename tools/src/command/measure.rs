@@ -22,7 +22,8 @@ use crate::workspace;
 /// Far longer than any measurement takes: what is not over by then will never be.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1800);
 
-/// Boots the workspace's configuration `file` on `hypervisor` and `machine`, has `watch` see every line, and returns what was heard when all guests have ended.
+/// Boots the workspace's configuration `file` on `hypervisor` and `machine`, has `watch` see every line, and returns what was heard when all guests have ended
+/// or `watch` has had enough.
 ///
 /// # Errors
 ///
@@ -32,7 +33,7 @@ pub(super) fn boot(
     machine: &Machine,
     hypervisor: Hypervisor,
     title: &str,
-    mut watch: impl FnMut(&Line),
+    mut watch: impl FnMut(&Line) -> Wish,
 ) -> Result<Heard> {
     setup::ensure(&[Need::Qemu, Need::Dtc])?;
     let config = Config::load(&workspace::root().join(file), machine.memory)?;
@@ -40,8 +41,7 @@ pub(super) fn boot(
     let step = Step::begin(title);
     let console = boot.console(io::sink()).watched(|line| {
         step.detail(&line.text);
-        watch(line);
-        Wish::GoOn
+        watch(line)
     });
     let (end, heard) = boot.run(Some(PATIENCE), console)?;
     drop(step);

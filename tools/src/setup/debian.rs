@@ -71,7 +71,8 @@ pub fn fetch_kernel(linux: Linux, paths: &Paths) -> Result<()> {
     let archive = Archive::open(linux.release(), &paths.scratch(), &step)?;
     let package = archive.dependency(KERNEL, &format!("linux-image-{linux}."))?;
     let package = archive.unpack(&package)?;
-    keep_modules(&package, &paths.modules(linux))?;
+    keep_modules(&package, &modules::GROUPS, &paths.modules(linux))?;
+    keep_modules(&package, &[("", modules::DOM0)], &paths.dom0_modules(linux))?;
     keep_image(&package, "vmlinuz-", &paths.kernel(linux))
 }
 
@@ -102,9 +103,9 @@ pub fn fetch_busybox(paths: &Paths) -> Result<()> {
 }
 
 /// Keeps the modules that guests load: in a directory for each group, with names in the order in which they are to be loaded.
-fn keep_modules(package: &Package, path: &Path) -> Result<()> {
+fn keep_modules(package: &Package, groups: &[(&str, &[&str])], path: &Path) -> Result<()> {
     let modules = Modules::of_package(&package.root).wrap_err_with(|| package.name.clone())?;
-    for (group, wanted) in modules::GROUPS {
+    for &(group, wanted) in groups {
         let order = modules.load_order(wanted).wrap_err_with(|| package.name.clone())?;
         for (place, (name, bytes)) in order.iter().enumerate() {
             replace_file(&path.join(group).join(format!("{place:02}-{name}.ko")), bytes)?;

@@ -18,10 +18,14 @@ use crate::progress::Step;
 use crate::workspace::{replace_file, root};
 
 /// Kinds of files, as their mode says (POSIX, `sys/stat.h`).
-mod kind {
+pub mod kind {
+    /// A directory.
     pub const DIRECTORY: u32 = 0o040_000;
+    /// A character device.
     pub const CHARACTER_DEVICE: u32 = 0o020_000;
+    /// A regular file.
     pub const FILE: u32 = 0o100_000;
+    /// A symbolic link.
     pub const SYMBOLIC_LINK: u32 = 0o120_000;
 }
 
@@ -29,7 +33,7 @@ const INIT: Package = Package { name: "linux-init", program: "init", target: Tar
 
 const INIT_SOURCES: &str = "guests/linux/init";
 /// Linux opens it for the first program (Documentation/admin-guide/devices.txt).
-const CONSOLE: (&str, u32, u32) = ("dev/console", 5, 1);
+pub(super) const CONSOLE: (&str, u32, u32) = ("dev/console", 5, 1);
 
 /// Whether that of `linux` is there and no older than what it is made of.
 pub fn is_current(linux: Linux, paths: &Paths) -> bool {
@@ -37,7 +41,7 @@ pub fn is_current(linux: Linux, paths: &Paths) -> bool {
     is_newer(&paths.initramfs(linux), &[scripts, pages, root().join(INIT_SOURCES), paths.modules(linux)])
 }
 
-fn is_newer(path: &Path, parts: &[PathBuf]) -> bool {
+pub(super) fn is_newer(path: &Path, parts: &[PathBuf]) -> bool {
     let Some(built) = modified(path) else { return false };
     parts.iter().all(|part| newest(part).is_some_and(|changed| changed <= built))
 }
@@ -81,25 +85,31 @@ fn newest(path: &Path) -> Option<SystemTime> {
 
 /// An archive in cpio's newc format (Linux,
 /// Documentation/driver-api/early-userspace/buffer-format.rst).
-#[derive(Default)]
-struct Archive {
+#[derive(Debug, Default)]
+pub struct Archive {
     bytes: Vec<u8>,
     // Files with one number are hard links to each other.
     files: u32,
 }
 
 impl Archive {
-    fn add(&mut self, name: &str, mode: u32, content: &[u8]) -> io::Result<()> {
+    /// Adds a file, or whatever `mode` says, with its content.
+    ///
+    /// # Errors
+    ///
+    /// It is too large.
+    pub fn add(&mut self, name: &str, mode: u32, content: &[u8]) -> io::Result<()> {
         self.write(Builder::new(name).mode(mode), content)
     }
 
-    fn add_device(&mut self, (name, major, minor): (&str, u32, u32)) -> io::Result<()> {
+    /// Adds a character device, with its name and numbers.
+    pub(super) fn add_device(&mut self, (name, major, minor): (&str, u32, u32)) -> io::Result<()> {
         let mode = kind::CHARACTER_DEVICE | 0o600;
         self.write(Builder::new(name).mode(mode).rdev_major(major).rdev_minor(minor), &[])
     }
 
     /// Adds what is in `directory` below the archive's `prefix`, in the order of the names.
-    fn add_tree(&mut self, directory: &Path, prefix: &str) -> io::Result<()> {
+    pub(super) fn add_tree(&mut self, directory: &Path, prefix: &str) -> io::Result<()> {
         let mut entries = fs::read_dir(directory)?.collect::<io::Result<Vec<_>>>()?;
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
@@ -118,7 +128,12 @@ impl Archive {
         Ok(())
     }
 
-    fn finish(self) -> io::Result<Vec<u8>> {
+    /// The archive's bytes.
+    ///
+    /// # Errors
+    ///
+    /// Never: they are in memory.
+    pub fn finish(self) -> io::Result<Vec<u8>> {
         newc::trailer(self.bytes)
     }
 

@@ -12,6 +12,19 @@ use object::{Object, ObjectSection};
 /// What a guest loads where it has a network interface, and where it has a disk.
 pub const GROUPS: [(&str, &[&str]); 2] = [("net", &["xen-netfront"]), ("disk", &["xen-blkfront", "ext4"])];
 
+/// What Xen's domain 0 loads that serves guests.
+pub const DOM0: &[&str] = &[
+    "xenfs",
+    "xen-privcmd",
+    "xen-evtchn",
+    "xen-gntdev",
+    "bridge",
+    "xen-netback",
+    "xen-blkback",
+    "virtio-mmio",
+    "virtio-blk",
+];
+
 /// The modules of one kernel.
 #[derive(Debug)]
 pub struct Modules {

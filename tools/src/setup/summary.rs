@@ -48,6 +48,7 @@ fn describe(need: Need, paths: &Paths) -> Result<(String, String)> {
         Need::Kernel(linux) => file(&paths.kernel(linux)),
         Need::Initramfs(linux) => file(&paths.initramfs(linux)),
         Need::Xen => file(&paths.xen()),
+        Need::Dom0 => file(&paths.dom0()),
         Need::XenHeaders => file(&paths.xen_headers()),
     })
 }

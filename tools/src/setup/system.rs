@@ -126,7 +126,7 @@ fn package(need: Need) -> Option<&'static str> {
         Need::Dtc => Some("device-tree-compiler"),
         Need::CrossCompiler => Some("gcc-aarch64-linux-gnu"),
         Need::Ext4 => Some("e2fsprogs"),
-        Need::Kernel(_) | Need::Initramfs(_) | Need::Xen | Need::XenHeaders => {
+        Need::Kernel(_) | Need::Initramfs(_) | Need::Xen | Need::Dom0 | Need::XenHeaders => {
             apt::keyring().is_none().then_some(apt::KEYRING_PACKAGE)
         }
         Need::Target(_) => None,
