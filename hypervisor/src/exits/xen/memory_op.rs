@@ -181,13 +181,16 @@ fn populate(domain: &Domain, frame: &mut u64, order: u32) -> Result<(), MemoryEr
     if size == BLOCK_SIZE && memory.add(first, Order::Block).is_ok() {
         return Ok(());
     }
-    for done in (0..size).step_by(PAGE_SIZE as usize) {
-        if let Err(error) = memory.add(Ipa(first.0.saturating_add(done)), Order::Page) {
+    let mut done = 0;
+    while done < size {
+        // It cannot overflow: the first is an address.
+        if let Err(error) = memory.add(Ipa(first.0.wrapping_add(done)), Order::Page) {
             for page in (0..done).step_by(PAGE_SIZE as usize) {
                 memory.remove(Ipa(first.0 + page), Order::Page)?;
             }
             return Err(error);
         }
+        done += PAGE_SIZE;
     }
     Ok(())
 }
@@ -199,7 +202,8 @@ fn decrease(domain: &Domain, &mut frame: &mut u64, order: u32) -> Result<(), Mem
         return Ok(());
     }
     for page in 0..1 << order {
-        remove(domain, frame.saturating_add(page))?;
+        // Beyond the last number there would be the first, if that were anybody's; but the last is nobody's.
+        remove(domain, frame.wrapping_add(page))?;
     }
     Ok(())
 }
