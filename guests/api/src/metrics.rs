@@ -4,15 +4,40 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
-use crate::model::{Domain, Machine};
+use crate::model::{Disk, Domain, Machine, Network};
 use crate::toolstack::{Own, Toolstack};
 
-/// A metric of domains: what it is called, of which type and what it says, and what it writes for each.
+/// A metric of domains: what it is called, of which type and what it says, and where its values are.
 struct Metric {
     name: &'static str,
     kind: &'static str,
     help: &'static str,
-    write: fn(&mut Sample<'_>, &Domain) -> fmt::Result,
+    values: Values,
+}
+
+/// The values of a metric for a domain.
+#[derive(Clone, Copy)]
+enum Values {
+    /// Those that this writes.
+    Domain(fn(&mut Sample<'_>, &Domain) -> fmt::Result),
+    /// One for each network interface.
+    Networks(fn(&Network) -> u64),
+    /// One for each disk.
+    Disks(fn(&Disk) -> u64),
+}
+
+impl Values {
+    fn write(self, to: &mut Sample<'_>, domain: &Domain) -> fmt::Result {
+        match self {
+            Self::Domain(write) => write(to, domain),
+            Self::Networks(value) => {
+                domain.networks.iter().try_for_each(|network| to.number(Index(network.index), value(network)))
+            }
+            Self::Disks(value) => {
+                domain.disks.iter().try_for_each(|disk| to.number(Label("disk", &disk.name), value(disk)))
+            }
+        }
+    }
 }
 
 const METRICS: [Metric; 23] = [
@@ -29,59 +54,45 @@ const METRICS: [Metric; 23] = [
         domain.exits.0.iter().try_for_each(|(reason, count)| to.number(Label("reason", reason), count))
     }),
     counter("events_total", "Events that were sent to the domain.", |to, domain| to.number("", domain.events)),
-    counter("network_receive_bytes_total", "Bytes that came to the domain.", |to, domain| {
-        domain.networks.iter().try_for_each(|n| to.number(Index(n.index), n.received_bytes))
+    of_networks("network_receive_bytes_total", "Bytes that came to the domain.", |network| network.received_bytes),
+    of_networks("network_receive_frames_total", "Frames that came to the domain.", |network| network.received_frames),
+    of_networks("network_receive_dropped_total", "Frames for the domain for which there was no room.", |network| {
+        network.received_dropped
     }),
-    counter("network_receive_frames_total", "Frames that came to the domain.", |to, domain| {
-        domain.networks.iter().try_for_each(|n| to.number(Index(n.index), n.received_frames))
-    }),
-    counter("network_receive_dropped_total", "Frames for the domain for which there was no room.", |to, domain| {
-        domain.networks.iter().try_for_each(|n| to.number(Index(n.index), n.received_dropped))
-    }),
-    counter("network_transmit_bytes_total", "Bytes that the domain sent.", |to, domain| {
-        domain.networks.iter().try_for_each(|n| to.number(Index(n.index), n.sent_bytes))
-    }),
-    counter("network_transmit_frames_total", "Frames that the domain sent.", |to, domain| {
-        domain.networks.iter().try_for_each(|n| to.number(Index(n.index), n.sent_frames))
-    }),
-    counter("network_transmit_refused_total", "Frames that the domain must not send.", |to, domain| {
-        domain.networks.iter().try_for_each(|n| to.number(Index(n.index), n.refused))
-    }),
-    counter(
+    of_networks("network_transmit_bytes_total", "Bytes that the domain sent.", |network| network.sent_bytes),
+    of_networks("network_transmit_frames_total", "Frames that the domain sent.", |network| network.sent_frames),
+    of_networks("network_transmit_refused_total", "Frames that the domain must not send.", |network| network.refused),
+    of_networks(
         "network_broken_total",
         "Connections that ended because the domain's rings made no sense.",
-        |to, domain| domain.networks.iter().try_for_each(|n| to.number(Index(n.index), n.broken)),
+        |network| network.broken,
     ),
-    counter("disk_read_bytes_total", "Bytes that the domain read.", |to, domain| {
-        domain.disks.iter().try_for_each(|disk| to.number(Label("disk", &disk.name), disk.read_bytes))
-    }),
-    counter("disk_reads_total", "Requests to read that were done.", |to, domain| {
-        domain.disks.iter().try_for_each(|disk| to.number(Label("disk", &disk.name), disk.reads))
-    }),
-    counter("disk_written_bytes_total", "Bytes that the domain wrote.", |to, domain| {
-        domain.disks.iter().try_for_each(|disk| to.number(Label("disk", &disk.name), disk.written_bytes))
-    }),
-    counter("disk_writes_total", "Requests to write that were done.", |to, domain| {
-        domain.disks.iter().try_for_each(|disk| to.number(Label("disk", &disk.name), disk.writes))
-    }),
-    counter("disk_others_total", "Flushes and discards that were done.", |to, domain| {
-        domain.disks.iter().try_for_each(|disk| to.number(Label("disk", &disk.name), disk.others))
-    }),
-    counter("disk_errors_total", "Requests that failed.", |to, domain| {
-        domain.disks.iter().try_for_each(|disk| to.number(Label("disk", &disk.name), disk.errors))
-    }),
-    counter("disk_broken_total", "Connections that ended because the domain's ring made no sense.", |to, domain| {
-        domain.disks.iter().try_for_each(|disk| to.number(Label("disk", &disk.name), disk.broken))
+    of_disks("disk_read_bytes_total", "Bytes that the domain read.", |disk| disk.read_bytes),
+    of_disks("disk_reads_total", "Requests to read that were done.", |disk| disk.reads),
+    of_disks("disk_written_bytes_total", "Bytes that the domain wrote.", |disk| disk.written_bytes),
+    of_disks("disk_writes_total", "Requests to write that were done.", |disk| disk.writes),
+    of_disks("disk_others_total", "Flushes and discards that were done.", |disk| disk.others),
+    of_disks("disk_errors_total", "Requests that failed.", |disk| disk.errors),
+    of_disks("disk_broken_total", "Connections that ended because the domain's ring made no sense.", |disk| {
+        disk.broken
     }),
     gauge("crashed", "Whether the domain has crashed.", |to, domain| to.number("", u8::from(domain.state.crashed))),
 ];
 
 const fn gauge(name: &'static str, help: &'static str, write: fn(&mut Sample<'_>, &Domain) -> fmt::Result) -> Metric {
-    Metric { name, kind: "gauge", help, write }
+    Metric { name, kind: "gauge", help, values: Values::Domain(write) }
 }
 
 const fn counter(name: &'static str, help: &'static str, write: fn(&mut Sample<'_>, &Domain) -> fmt::Result) -> Metric {
-    Metric { name, kind: "counter", help, write }
+    Metric { name, kind: "counter", help, values: Values::Domain(write) }
+}
+
+const fn of_networks(name: &'static str, help: &'static str, value: fn(&Network) -> u64) -> Metric {
+    Metric { name, kind: "counter", help, values: Values::Networks(value) }
+}
+
+const fn of_disks(name: &'static str, help: &'static str, value: fn(&Disk) -> u64) -> Metric {
+    Metric { name, kind: "counter", help, values: Values::Disks(value) }
 }
 
 /// Everything there is to measure, as it is now.
@@ -125,9 +136,9 @@ fn own(text: &mut String, own: &Own) -> fmt::Result {
 }
 
 fn of_domains(text: &mut String, metric: &Metric, domains: &[Domain]) -> fmt::Result {
-    let Metric { name, kind, help, write } = metric;
+    let Metric { name, kind, help, values } = metric;
     writeln!(text, "# HELP mote_domain_{name} {help}\n# TYPE mote_domain_{name} {kind}")?;
-    domains.iter().try_for_each(|domain| write(&mut Sample { text, name, domain }, domain))
+    domains.iter().try_for_each(|domain| values.write(&mut Sample { text, name, domain }, domain))
 }
 
 /// Where the lines of a metric for one domain go.

@@ -10,10 +10,10 @@ use core::time::Duration;
 use mote_api::{Api, MAX_BODY, Token};
 use mote_unikernel::executor::{self, Spawner};
 use mote_unikernel::net::tcp::Buffers;
-use mote_unikernel::net::{Address, Fixed, Listener, Network};
+use mote_unikernel::net::{Address, Fixed, Listener, Network, http};
 use mote_unikernel::time::Instant;
 use mote_unikernel::{Machine, println};
-use mote_webserver::{Clock, Handler, Limits, Request, Response, serve};
+use mote_webserver::{Handler, Limits, Request, Response};
 
 use crate::toolstack::Toolstack;
 
@@ -60,30 +60,13 @@ pub async fn open<'a>(machine: Machine, toolstack: &'a RefCell<Toolstack>, spawn
     spawner.spawn(network.follow());
     let site = &*Box::leak(Box::new(Site { api: Api::new(token), toolstack }));
     for _ in 0..CONNECTIONS {
-        spawner.spawn(answer(listener, site));
+        spawner.spawn(http::answer(listener, site, &LIMITS));
     }
 }
 
 /// What a client must know.
 fn token(machine: &Machine) -> Option<Token> {
     Some(Token::new(machine.tree().find_node("/chosen")?.property("mote,api-token")?.as_str()?))
-}
-
-/// Serves one connection after the other.
-async fn answer(listener: &Listener<'_>, site: &Site<'_>) {
-    loop {
-        let mut stream = listener.accept().await;
-        serve(&mut stream, site, &Time, &LIMITS).await;
-        stream.close();
-    }
-}
-
-struct Time;
-
-impl Clock for Time {
-    async fn sleep(&self, length: Duration) {
-        executor::sleep(length).await;
-    }
 }
 
 struct Site<'a> {

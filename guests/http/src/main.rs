@@ -16,12 +16,12 @@ use core::time::Duration;
 
 use mote_unikernel::executor::{self, Executor};
 use mote_unikernel::net::tcp::Buffers;
-use mote_unikernel::net::{Address, Fixed, Listener, Network, Trouble};
+use mote_unikernel::net::{Address, Fixed, Listener, Network, Trouble, http};
 use mote_unikernel::xen::store::Store;
 use mote_unikernel::{Machine, println, time};
 use mote_webserver::files::{self, File};
 use mote_webserver::json::Text;
-use mote_webserver::{Clock, Handler, Limits, Request, Response, serve};
+use mote_webserver::{Handler, Limits, Request, Response};
 
 mote_unikernel::entry!(main);
 
@@ -67,7 +67,7 @@ fn main(machine: Machine) {
         println!("ready: http://{a}.{b}.{c}.{d}:{PORT}/");
     });
     for _ in 0..CONNECTIONS {
-        executor.spawn(answer(&listener, site));
+        executor.spawn(http::answer(&listener, site, &LIMITS));
     }
     executor.run();
 }
@@ -88,23 +88,6 @@ async fn find(machine: &Machine) -> Result<(Site, Network), Trouble> {
 fn address(machine: &Machine) -> Address {
     let fixed = machine.argument("ip").and_then(|ip| Fixed::read(ip, machine.argument("gateway"), None));
     fixed.map_or(Address::Dhcp, Address::Fixed)
-}
-
-/// Serves one connection after the other.
-async fn answer(listener: &Listener<'_>, site: &Site) {
-    loop {
-        let mut stream = listener.accept().await;
-        serve(&mut stream, site, &Time, &LIMITS).await;
-        stream.close();
-    }
-}
-
-struct Time;
-
-impl Clock for Time {
-    async fn sleep(&self, length: Duration) {
-        executor::sleep(length).await;
-    }
 }
 
 /// What is served.

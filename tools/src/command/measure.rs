@@ -35,9 +35,7 @@ pub(super) fn boot(
     title: &str,
     mut watch: impl FnMut(&Line) -> Wish,
 ) -> Result<Heard> {
-    setup::ensure(&[Need::Qemu, Need::Dtc])?;
-    let config = Config::load(&workspace::root().join(file), machine.memory)?;
-    let boot = Boot::prepare(&config, machine, hypervisor, false)?;
+    let (_, boot) = prepare(file, machine, hypervisor)?;
     let step = Step::begin(title);
     let console = boot.console(io::sink()).watched(|line| {
         step.detail(&line.text);
@@ -65,9 +63,7 @@ pub(super) fn work<T: Send>(
     title: &str,
     work: impl FnOnce(&State, &Step, &AtomicBool) -> Result<T> + Send,
 ) -> Result<(Heard, T)> {
-    setup::ensure(&[Need::Qemu, Need::Dtc])?;
-    let config = Config::load(&workspace::root().join(file), machine.memory)?;
-    let boot = Boot::prepare(&config, machine, Hypervisor::Mote, false)?;
+    let (config, boot) = prepare(file, machine, Hypervisor::Mote)?;
     let (state, step) = (boot.state(&config), Step::begin(title));
     let (is_over, has_failed) = (AtomicBool::new(false), AtomicBool::new(false));
     let (ran, worked) = thread::scope(|scope| {
@@ -84,6 +80,14 @@ pub(super) fn work<T: Send>(
     let worked = worked.map_err(|_| Failure::unable(miette!("the measurement panicked")))??;
     check_end(end)?;
     Ok((heard, worked))
+}
+
+/// The machine of the workspace's configuration `file`.
+fn prepare(file: &str, machine: &Machine, hypervisor: Hypervisor) -> Result<(Config, Boot)> {
+    setup::ensure(&[Need::Qemu, Need::Dtc])?;
+    let config = Config::load(&workspace::root().join(file), machine.memory)?;
+    let boot = Boot::prepare(&config, machine, hypervisor, false)?;
+    Ok((config, boot))
 }
 
 /// A measurement that was broken off has no result.

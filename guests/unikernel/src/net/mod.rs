@@ -13,6 +13,8 @@
 
 mod device;
 mod front;
+#[cfg(feature = "net-http")]
+pub mod http;
 
 pub use mote_net::*;
 
