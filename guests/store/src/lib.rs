@@ -27,6 +27,7 @@ mod path;
 mod permissions;
 mod requests;
 mod ring;
+mod saved;
 mod server;
 mod session;
 mod transaction;
@@ -40,6 +41,7 @@ pub use error::Error;
 pub use ledger::{Limits, Usage};
 pub use local::{Event, Local};
 pub use permissions::{Access, Permission, Permissions};
+pub use saved::Malformed;
 pub use server::{Effect, INTRODUCED, RELEASED, Server};
 pub use session::Name;
 

@@ -46,7 +46,7 @@ pub enum Effect {
 }
 
 /// What is known of a domain.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Domain {
     pub introduced: bool,
     pub shut_down: bool,
@@ -59,13 +59,15 @@ pub(crate) struct Domain {
 pub struct Server {
     pub(crate) tree: Tree,
     pub(crate) ledger: Ledger,
-    watches: Watches,
+    pub(crate) watches: Watches,
     pub(crate) domains: BTreeMap<u16, Domain>,
-    sessions: BTreeMap<Name, Session>,
+    pub(crate) sessions: BTreeMap<Name, Session>,
     /// Clients for which something waits.
     ready: BTreeSet<Name>,
     effects: VecDeque<Effect>,
     locals: u32,
+    /// The domains as they were last written down.
+    pub(crate) written: BTreeMap<u16, Domain>,
 }
 
 impl Server {
@@ -81,6 +83,7 @@ impl Server {
             ready: BTreeSet::new(),
             effects: VecDeque::new(),
             locals: 0,
+            written: BTreeMap::new(),
         };
         server.create(0);
         let mine = Permissions::new(0, Access::NONE, &[]);

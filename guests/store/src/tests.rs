@@ -7,6 +7,7 @@ mod protocol;
 mod quotas;
 mod random;
 mod rings;
+mod saved;
 mod transactions;
 mod watches;
 

@@ -1,6 +1,6 @@
 //! All nodes, as they are for everybody who is in no transaction.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -14,6 +14,8 @@ use crate::path::Path;
 pub(crate) struct Tree {
     nodes: BTreeMap<Path, Arc<Node>>,
     generation: u64,
+    /// What changed since it was last written down, if it is.
+    pub changed: Option<BTreeSet<Path>>,
 }
 
 impl Tree {
@@ -27,6 +29,17 @@ impl Tree {
 
     pub fn len(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// All paths, parents before children.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.nodes.keys()
+    }
+
+    fn note(&mut self, path: &Path) {
+        if let Some(changed) = &mut self.changed {
+            changed.insert(path.clone());
+        }
     }
 
     fn next_generation(&mut self) -> u64 {
@@ -43,6 +56,7 @@ impl Tree {
 
     pub fn modify(&mut self, path: &Path, change: impl FnOnce(&mut Node), ledger: &mut Ledger) {
         let generation = self.next_generation();
+        self.note(path);
         let Some(node) = self.nodes.get_mut(path) else { return };
         ledger.leave(path, node);
         let node = Arc::make_mut(node);
@@ -52,6 +66,7 @@ impl Tree {
     }
 
     pub fn remove(&mut self, path: &Path, ledger: &mut Ledger) {
+        self.note(path);
         if let Some(node) = self.nodes.remove(path) {
             ledger.leave(path, &node);
         }

@@ -1,7 +1,7 @@
 //! Watches, and what makes them fire.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use crate::error::Error;
@@ -39,7 +39,11 @@ pub(crate) fn cost(path: &Path, token: &[u8]) -> usize {
 
 /// All watches by path.
 #[derive(Debug, Default)]
-pub(crate) struct Watches(BTreeMap<Path, Vec<Watch>>);
+pub(crate) struct Watches {
+    by_path: BTreeMap<Path, Vec<Watch>>,
+    /// Domains whose watches changed since these were last written down, if they are.
+    pub changed: Option<BTreeSet<u16>>,
+}
 
 impl Watches {
     /// # Errors
@@ -48,32 +52,35 @@ impl Watches {
         if self.contains(path, watch.client, &watch.token) {
             return Err(Error::Exists);
         }
-        self.0.entry(path.clone()).or_default().push(watch);
+        self.note(watch.client);
+        self.by_path.entry(path.clone()).or_default().push(watch);
         Ok(())
     }
 
     pub fn contains(&self, path: &Path, client: Name, token: &[u8]) -> bool {
         let same = |watch: &Watch| watch.client == client && *watch.token == *token;
-        self.0.get(path).is_some_and(|watches| watches.iter().any(same))
+        self.by_path.get(path).is_some_and(|watches| watches.iter().any(same))
     }
 
     /// # Errors
     /// [`Error::Missing`] if there is no such watch.
     pub fn remove(&mut self, path: &Path, client: Name, token: &[u8]) -> Result<(), Error> {
-        let watches = self.0.get_mut(path).ok_or(Error::Missing)?;
+        let watches = self.by_path.get_mut(path).ok_or(Error::Missing)?;
         let same = |watch: &Watch| watch.client == client && *watch.token == *token;
         let index = watches.iter().position(same).ok_or(Error::Missing)?;
         watches.remove(index);
         if watches.is_empty() {
-            self.0.remove(path);
+            self.by_path.remove(path);
         }
+        self.note(client);
         Ok(())
     }
 
     /// Removes all watches of a client. Returns the bytes they were charged with, and how many they were.
     pub fn remove_all(&mut self, client: Name) -> (usize, usize) {
+        self.note(client);
         let (mut bytes, mut count) = (0, 0);
-        self.0.retain(|path, watches| {
+        self.by_path.retain(|path, watches| {
             watches.retain(|watch| {
                 if watch.client == client {
                     bytes += cost(path, &watch.token);
@@ -86,10 +93,22 @@ impl Watches {
         (bytes, count)
     }
 
+    /// The watches of a client, each with its path.
+    pub fn of(&self, client: Name) -> impl Iterator<Item = (&Path, &Watch)> {
+        let all = self.by_path.iter().flat_map(|(path, watches)| watches.iter().map(move |watch| (path, watch)));
+        all.filter(move |(_, watch)| watch.client == client)
+    }
+
+    fn note(&mut self, client: Name) {
+        if let (Some(changed), Name::Domain(domain)) = (&mut self.changed, client) {
+            changed.insert(domain);
+        }
+    }
+
     /// The watches that a change concerns, with their paths.
     pub fn matching(&self, change: &Change) -> impl Iterator<Item = (&Path, &Watch)> {
         let levels = if change.subtree { usize::MAX } else { 1 };
-        let found = change.path.and_above().take(levels).filter_map(|path| self.0.get_key_value(path));
+        let found = change.path.and_above().take(levels).filter_map(|path| self.by_path.get_key_value(path));
         found.flat_map(|(path, watches)| watches.iter().map(move |watch| (path, watch)))
     }
 }

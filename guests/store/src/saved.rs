@@ -1,0 +1,216 @@
+//! The server written down as records, so that another one can go on where it ended: domains, their watches, and nodes with owner and
+//! permissions. Transactions that are open and messages that wait are not in it.
+//!
+//! A record is what changed between two moments, as a whole: a transaction's nodes are in one record.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::node::Node;
+use crate::path::Path;
+use crate::permissions::Permissions;
+use crate::server::{Domain, Server};
+use crate::session::Name;
+use crate::watch::{Watch, cost};
+
+/// A record is not one of this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// What an item of a record begins with.
+mod item {
+    pub const DOMAIN: u8 = 1;
+    pub const WATCH: u8 = 2;
+    pub const NODE: u8 = 3;
+    pub const NO_NODE: u8 = 4;
+    pub const NO_DOMAIN: u8 = 5;
+}
+
+const INTRODUCED: u8 = 1;
+const SHUT_DOWN: u8 = 2;
+const HAS_TARGET: u8 = 4;
+
+/// Nodes in one record of a snapshot.
+const NODES: usize = 32;
+
+impl Server {
+    /// From now on notes what changes, for [`Server::changes`].
+    pub fn keep(&mut self) {
+        self.tree.changed.get_or_insert_default();
+        self.watches.changed.get_or_insert_default();
+    }
+
+    /// What changed since this or [`Server::snapshot`] was last called, as a record, if anything did.
+    pub fn changes(&mut self) -> Option<Vec<u8>> {
+        let watching = self.watches.changed.as_mut().map(core::mem::take).unwrap_or_default();
+        let paths = self.tree.changed.as_mut().map(core::mem::take).unwrap_or_default();
+        let mut record = Vec::new();
+        for (&id, domain) in &self.domains {
+            if self.written.get(&id) != Some(domain) || watching.contains(&id) {
+                self.put_domain(&mut record, id, domain);
+            }
+        }
+        paths.iter().for_each(|path| self.put_node(&mut record, path));
+        for id in self.written.keys().filter(|id| !self.domains.contains_key(id)) {
+            record.push(item::NO_DOMAIN);
+            record.extend(id.to_le_bytes());
+        }
+        self.written.clone_from(&self.domains);
+        (!record.is_empty()).then_some(record)
+    }
+
+    /// All that there is, as records for an empty server.
+    pub fn snapshot(&mut self) -> Vec<Vec<u8>> {
+        self.written.clear();
+        if let Some(changed) = &mut self.tree.changed {
+            changed.clear();
+        }
+        let domains = self.changes();
+        let paths: Vec<&Path> = self.tree.paths().collect();
+        let nodes = paths.chunks(NODES).map(|paths| {
+            let mut record = Vec::new();
+            paths.iter().for_each(|path| self.put_node(&mut record, path));
+            record
+        });
+        domains.into_iter().chain(nodes).collect()
+    }
+
+    /// Does what a record says has happened. No watch fires.
+    ///
+    /// # Errors
+    /// [`Malformed`]; what comes before the place that is, is done.
+    pub fn replay(&mut self, record: &[u8]) -> Result<(), Malformed> {
+        let mut reader = Reader(record);
+        while !reader.0.is_empty() {
+            match reader.byte()? {
+                item::DOMAIN => self.get_domain(&mut reader)?,
+                item::WATCH => self.get_watch(&mut reader)?,
+                item::NODE => self.get_node(&mut reader)?,
+                item::NO_NODE => self.drop_node(&reader.path()?),
+                item::NO_DOMAIN => self.drop_domain(reader.number()?),
+                _ => return Err(Malformed),
+            }
+        }
+        Ok(())
+    }
+
+    fn put_domain(&self, record: &mut Vec<u8>, id: u16, domain: &Domain) {
+        let flags =
+            [(domain.introduced, INTRODUCED), (domain.shut_down, SHUT_DOWN), (domain.target.is_some(), HAS_TARGET)];
+        record.push(item::DOMAIN);
+        record.extend(id.to_le_bytes());
+        record.push(flags.iter().filter(|(is, _)| *is).fold(0, |all, (_, flag)| all | flag));
+        record.extend(domain.target.unwrap_or(0).to_le_bytes());
+        for (path, watch) in self.watches.of(Name::Domain(id)) {
+            record.push(item::WATCH);
+            record.extend(id.to_le_bytes());
+            record.push(watch.relative.into());
+            put(record, path.as_str().as_bytes());
+            put(record, &watch.token);
+        }
+    }
+
+    fn get_domain(&mut self, reader: &mut Reader) -> Result<(), Malformed> {
+        let (id, flags, target) = (reader.number()?, reader.byte()?, reader.number()?);
+        let has = |flag| flags & flag != 0;
+        self.create(id);
+        self.forget(Name::Domain(id));
+        let target = has(HAS_TARGET).then_some(target);
+        self.domains.insert(id, Domain { introduced: has(INTRODUCED), shut_down: has(SHUT_DOWN), target });
+        if has(INTRODUCED) {
+            self.sessions.entry(Name::Domain(id)).or_default();
+        }
+        Ok(())
+    }
+
+    fn get_watch(&mut self, reader: &mut Reader) -> Result<(), Malformed> {
+        let (domain, relative, path) = (reader.number()?, reader.byte()? != 0, reader.path()?);
+        let token = reader.bytes()?;
+        if !self.domains.contains_key(&domain) {
+            return Err(Malformed);
+        }
+        let watch = Watch { client: Name::Domain(domain), token: token.into(), relative };
+        self.watches.add(&path, watch).map_err(|_| Malformed)?;
+        self.ledger.charge(domain, cost(&path, token));
+        self.ledger.account(domain).watches += 1;
+        Ok(())
+    }
+
+    fn put_node(&self, record: &mut Vec<u8>, path: &Path) {
+        let Some(node) = self.tree.get(path) else {
+            record.push(item::NO_NODE);
+            return put(record, path.as_str().as_bytes());
+        };
+        record.push(item::NODE);
+        put(record, path.as_str().as_bytes());
+        put(record, &node.permissions.encode());
+        put(record, &node.value);
+    }
+
+    fn get_node(&mut self, reader: &mut Reader) -> Result<(), Malformed> {
+        let (path, permissions, value) = (reader.path()?, reader.bytes()?, reader.bytes()?);
+        let permissions = permissions.strip_suffix(&[0]).ok_or(Malformed)?.split(|&byte| byte == 0);
+        let permissions = Permissions::parse(permissions).map_err(|_| Malformed)?;
+        if self.tree.get(&path).is_some() {
+            let change = |node: &mut Node| (node.value, node.permissions) = (value.into(), permissions);
+            self.tree.modify(&path, change, &mut self.ledger);
+            return Ok(());
+        }
+        let parent = path.parent();
+        if self.tree.get(&parent).is_none() {
+            return Err(Malformed);
+        }
+        self.tree.insert(&path, Arc::new(Node::new(value.into(), permissions)), &mut self.ledger);
+        self.tree.modify(&parent, |node| node.add_child(path.name()), &mut self.ledger);
+        Ok(())
+    }
+
+    fn drop_node(&mut self, path: &Path) {
+        if self.tree.get(path).is_some() {
+            self.tree.remove(path, &mut self.ledger);
+            self.tree.modify(&path.parent(), |node| node.remove_child(path.name()), &mut self.ledger);
+        }
+    }
+
+    fn drop_domain(&mut self, id: u16) {
+        self.forget(Name::Domain(id));
+        self.sessions.remove(&Name::Domain(id));
+        self.domains.remove(&id);
+        self.ledger.close(id);
+    }
+}
+
+/// Writes bytes with their length.
+fn put(record: &mut Vec<u8>, bytes: &[u8]) {
+    // Paths, tokens and values come from messages of 4 KiB at most; permissions of one are longer, but not that much.
+    record.extend((bytes.len() as u32).to_le_bytes());
+    record.extend(bytes);
+}
+
+/// What is left of a record.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn byte(&mut self) -> Result<u8, Malformed> {
+        let (first, rest) = self.0.split_first().ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(*first)
+    }
+
+    fn number(&mut self) -> Result<u16, Malformed> {
+        let (bytes, rest) = self.0.split_first_chunk().ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(u16::from_le_bytes(*bytes))
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
+        let (length, rest) = self.0.split_first_chunk().ok_or(Malformed)?;
+        let (bytes, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    fn path(&mut self) -> Result<Path, Malformed> {
+        Path::parse(self.bytes()?, 0, true).map_err(|_| Malformed)
+    }
+}
