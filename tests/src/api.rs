@@ -76,3 +76,15 @@ pub fn with_interface(node: &mut DeviceTreeNode) {
     vif.add_property(DeviceTreeProperty::new_unchecked("compatible", b"mote,vif\0".to_vec()));
     node.add_child(vif);
 }
+
+/// What a guest answers who is asked for its first page from this machine.
+#[must_use]
+pub fn get(state: &State, guest: &str) -> Option<String> {
+    let service = state.services.iter().find(|service| service.domain == guest)?;
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, service.host)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: guest\r\nConnection: close\r\n\r\n").ok()?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page).ok()?;
+    Some(page)
+}

@@ -25,7 +25,7 @@ use mote_tools::running::{Client, State as Running};
 use mote_tools::session::{End, Wish};
 use mote_tools::setup::{self, Need};
 
-pub use api::{ask, definition, request, with_interface};
+pub use api::{ask, definition, get, request, with_interface};
 
 /// No boot takes so long, on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -1,16 +1,14 @@
 //! Debian's kernels with their own Xen drivers for network and disk, behind the driver domain.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use mote_tests::ext4::Ext4;
-use mote_tests::{Guest, Run, Until, boot_beside, boot_configuration, configuration, machine};
+use mote_tests::{Guest, Run, Until, boot_beside, boot_configuration, configuration, get, machine};
 use mote_tools::cli::Hypervisor;
 use mote_tools::console::Line;
-use mote_tools::running::{Client, State};
+use mote_tools::running::Client;
 use mote_tools::session::{End, Wish};
 use mote_tools::setup::{self, Linux, Need};
 
@@ -53,17 +51,6 @@ echo done | busybox nc 10.0.2.21 7000
 
 /// What both serve.
 const INDEX: &str = include_str!("../../guests/http/files/index.html");
-
-/// What a guest answers who is asked for its first page from this machine.
-fn get(state: &State, guest: &str) -> Option<String> {
-    let service = state.services.iter().find(|service| service.domain == guest)?;
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, service.host)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: guest\r\nConnection: close\r\n\r\n").ok()?;
-    let mut page = String::new();
-    stream.read_to_string(&mut page).ok()?;
-    Some(page)
-}
 
 fn has_linux(client: &Client) -> bool {
     // Who asks may have to ask again.

@@ -94,6 +94,8 @@ pub enum Command {
         #[command(flatten)]
         domains: DomainsArgs,
     },
+    /// Have the control domain or a driver domain fail and be built again; the others go on
+    Restart(DomainsArgs),
     /// Attach to a domain's console; Ctrl-] leaves
     Console(ConsoleArgs),
     /// Show what the machine has, or what a domain has and costs

@@ -42,6 +42,7 @@ pub fn execute(command: Option<Command>) -> Result<Status> {
         Command::Destroy(domains) => lives::destroy(&domains),
         Command::Pause(domains) => lives::pause(&domains),
         Command::Unpause(domains) => lives::unpause(&domains),
+        Command::Restart(domains) => lives::restart(&domains),
         Command::Shutdown { reboot, wait, domains } => lives::shut_down(&domains, reboot, wait),
         Command::Console(arguments) => console::console(&arguments),
         Command::Info { domain, target } => info::info(domain.as_deref(), &target),

@@ -132,6 +132,13 @@ pub(crate) fn shut_down(call: Call<'_>) -> Answer {
     Ok(json::response(202, &domain))
 }
 
+pub(crate) fn restart(call: Call<'_>) -> Answer {
+    let domain = call.domain()?;
+    call.toolstack.restart(domain.id)?;
+    // It may be that the answer comes first.
+    Ok(json::response(202, &domain))
+}
+
 pub(crate) fn console(call: Call<'_>) -> Answer {
     let domain = call.domain()?;
     let from = match call.query("from").map(str::parse) {

@@ -180,6 +180,15 @@ impl Toolstack for Fake {
         Ok(())
     }
 
+    fn restart(&mut self, id: u16) -> Result<(), Refusal> {
+        if id == 0 {
+            return Ok(());
+        }
+        let name = &self.kept(id)?.domain.name;
+        let hint = "destroy it and create it again".to_string();
+        Err(Refusal::Conflict(alloc::format!("what {name} was built from is not kept"), hint))
+    }
+
     fn console(&self, id: u16, from: Option<u64>) -> Result<Said<'_>, Refusal> {
         if id == 0 {
             return Err(Refusal::Conflict("the control domain has no console here".into(), "see dmesg".into()));

@@ -35,7 +35,7 @@ const fn route(method: &'static str, path: &'static str, answer: fn(Call<'_>) ->
 }
 
 /// All routes.
-pub static ROUTES: [Route; 16] = [
+pub static ROUTES: [Route; 17] = [
     Route { is_open: true, ..route("GET", "/openapi.yaml", machine::openapi) },
     route("GET", "/machine", machine::info),
     route("GET", "/dmesg", machine::log),
@@ -47,6 +47,7 @@ pub static ROUTES: [Route; 16] = [
     route("POST", "/domains/{domain}/pause", domains::pause),
     route("POST", "/domains/{domain}/unpause", domains::unpause),
     route("POST", "/domains/{domain}/shutdown", domains::shut_down),
+    route("POST", "/domains/{domain}/restart", domains::restart),
     route("GET", "/domains/{domain}/console", domains::console),
     route("POST", "/domains/{domain}/console", domains::type_at),
     route("GET", "/images", images::list),

@@ -79,6 +79,13 @@ pub trait Toolstack {
     /// Why it cannot be: it does not listen.
     fn shut_down(&mut self, id: u16, action: Action) -> Result<(), Refusal>;
 
+    /// Ends a domain as if it had failed, and builds it again in its own place: the control domain itself, soon after this returns, or a
+    /// driver domain.
+    ///
+    /// # Errors
+    /// Why it cannot be: nothing is kept that it could be built from.
+    fn restart(&mut self, id: u16) -> Result<(), Refusal>;
+
     /// What a domain has said on its console from byte `from` on, as far as it is kept, or from the oldest that is kept.
     ///
     /// # Errors

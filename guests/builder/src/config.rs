@@ -2,6 +2,7 @@
 //! (`dtb/README.md`).
 
 mod devices;
+mod saved;
 
 use alloc::string::String;
 use alloc::vec::Vec;

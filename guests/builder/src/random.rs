@@ -23,6 +23,15 @@ impl Seeds {
         Self(seed.map(|seed| ChaCha20Rng::from_seed(*seed)))
     }
 
+    /// As from the same seed, but none that it has given or gives otherwise: whoever begins again under it begins for the `times`th time.
+    #[must_use]
+    pub fn again(mut self, times: u8) -> Self {
+        if let Some(stream) = &mut self.0 {
+            stream.set_stream(times.into());
+        }
+        self
+    }
+
     /// A seed that nobody else gets.
     pub fn draw(&mut self) -> Option<[u8; SEED]> {
         let stream = self.0.as_mut()?;

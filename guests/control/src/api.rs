@@ -25,6 +25,8 @@ const CONNECTIONS: usize = 4;
 const BACKLOG: usize = 4;
 /// What comes may be a piece of an image; what goes is short as a rule.
 const BUFFERS: Buffers = Buffers { receive: 16 << 10, send: 8 << 10 };
+/// How long an answer may take to its client.
+const MOMENT: Duration = Duration::from_millis(200);
 const LIMITS: Limits = Limits {
     head: 2048,
     body: MAX_BODY,
@@ -36,11 +38,16 @@ const LIMITS: Limits = Limits {
 
 /// Waits until who asked a moment ago, perhaps for the end of the last domain, has its answer.
 pub async fn farewell(toolstack: &RefCell<Toolstack>) {
-    const MOMENT: Duration = Duration::from_millis(200);
     let asked = toolstack.borrow().asked;
     if let Some(rest) = asked.and_then(|asked| MOMENT.checked_sub(asked.elapsed())) {
         executor::sleep(rest).await;
     }
+}
+
+/// Ends this domain as any mistake in it would, when who asked for that has the answer.
+async fn fail() {
+    executor::sleep(MOMENT).await;
+    panic!("somebody asked for it");
 }
 
 /// Has the API served for whoever shows the token of the domain's own tree, as soon as there is a network.
@@ -58,7 +65,7 @@ pub async fn open<'a>(machine: Machine, toolstack: &'a RefCell<Toolstack>, spawn
     let listener = &*Box::leak(Box::new(listener));
     spawner.spawn(network.run());
     spawner.spawn(network.follow());
-    let site = &*Box::leak(Box::new(Site { api: Api::new(token), toolstack }));
+    let site = &*Box::leak(Box::new(Site { api: Api::new(token), toolstack, spawner: spawner.clone() }));
     for _ in 0..CONNECTIONS {
         spawner.spawn(http::answer(listener, site, &LIMITS));
     }
@@ -72,12 +79,17 @@ fn token(machine: &Machine) -> Option<Token> {
 struct Site<'a> {
     api: Api,
     toolstack: &'a RefCell<Toolstack>,
+    spawner: Spawner<'a>,
 }
 
 impl Handler for Site<'_> {
     async fn handle(&self, request: Request<'_>) -> Response {
         let toolstack = &mut *self.toolstack.borrow_mut();
         toolstack.asked = Some(Instant::now());
-        self.api.handle(&request, toolstack)
+        let response = self.api.handle(&request, toolstack);
+        if core::mem::take(&mut toolstack.is_to_fail) {
+            self.spawner.spawn(fail());
+        }
+        response
     }
 }

@@ -26,6 +26,8 @@ pub struct Console {
     domain: u16,
     ring: Ring<Mapping>,
     port: Port,
+    // The number of the other end.
+    theirs: u32,
     // Whether there was more than could be shown at once.
     behind: Cell<bool>,
     said: RefCell<Scrollback>,
@@ -40,8 +42,23 @@ impl Console {
         let port = domains::offer_port(domain, 0)?;
         domains::set_parameter(domain, param::CONSOLE_PFN, FRAME)?;
         domains::set_parameter(domain, param::CONSOLE_EVTCHN, port.into())?;
-        let (ring, port) = (Ring::new(Mapping::new(domain, FRAME)?), Port::connect(domain, port)?);
-        Ok(Self { domain, ring, port, behind: Cell::new(false), said: RefCell::new(Scrollback::new(0)) })
+        Self::adopt(domain, port)
+    }
+
+    /// The console of a domain that was given one with this port.
+    ///
+    /// # Errors
+    /// The hypervisor's.
+    pub fn adopt(domain: u16, theirs: u32) -> Result<Self, Errno> {
+        let (ring, port) = (Ring::new(Mapping::new(domain, FRAME)?), Port::connect(domain, theirs)?);
+        // It may have written something of which nobody heard.
+        let (behind, said) = (Cell::new(true), RefCell::new(Scrollback::new(0)));
+        Ok(Self { domain, ring, port, theirs, behind, said })
+    }
+
+    /// The domain's own port.
+    pub const fn port(&self) -> u32 {
+        self.theirs
     }
 
     /// Keeps so many bytes of what is said.

@@ -6,11 +6,12 @@ use core::cell::Cell;
 use core::time::Duration;
 
 use mote_builder::config::Definition;
-use mote_builder::plan::Images;
+use mote_builder::plan::{Images, Plan};
 use mote_unikernel::time::{self, Instant};
 use xen_abi::mote::EXIT_REASONS;
 
 use crate::console::Console;
+use crate::record::Kept;
 
 /// Bytes that are kept of what was said on a console, and on all of them.
 const CONSOLE: usize = 16 << 10;
@@ -24,6 +25,8 @@ pub struct Domain {
     pub console: Option<Console>,
     /// What a driver domain is built from again when it has ended.
     pub spare: Option<Spare>,
+    /// Whether its end was reported.
+    pub is_reported: bool,
     /// How often it was seen to have come to the hypervisor, by reason.
     exits: Cell<Exits>,
 }
@@ -40,15 +43,27 @@ pub struct Spare {
     short_lives: u32,
     // When it is to be built again, if it has ended.
     due: Option<Instant>,
+    /// Where they lie as well, for whoever comes after this domain.
+    pub kept: Option<Kept>,
 }
 
 impl Spare {
-    /// Keeps `images` of a domain that is built now. `None` if there is no memory for that.
-    pub fn new(images: &Images<'_>, virtio: Vec<u64>) -> Option<Self> {
+    /// Keeps `images` of a domain that is built now, which may be `kept` as well. `None` if there is no memory for that.
+    pub fn new(images: &Images<'_>, virtio: Vec<u64>, kept: Option<Kept>) -> Option<Self> {
         let optional = |bytes: Option<&[u8]>| bytes.map(|bytes| copy(bytes).ok_or(())).transpose().ok();
         let (ramdisk, device_tree) = (optional(images.ramdisk)?, optional(images.device_tree)?);
         let (kernel, built) = (copy(images.kernel)?, Instant::now());
-        Some(Self { kernel, ramdisk, device_tree, virtio, built, short_lives: 0, due: None })
+        Some(Self { kernel, ramdisk, device_tree, virtio, built, short_lives: 0, due: None, kept })
+    }
+
+    /// What another control domain had kept, of a domain that is this.
+    pub fn again(parts: [Vec<u8>; 3], definition: &Definition, kept: Kept) -> Option<Self> {
+        let [kernel, ramdisk, device_tree] = parts;
+        let [ramdisk, device_tree] = [ramdisk, device_tree].map(|bytes| Some(bytes).filter(|bytes| !bytes.is_empty()));
+        let (built, kept) = (Instant::now(), Some(kept));
+        let spare = Self { kernel, ramdisk, device_tree, virtio: Vec::new(), built, short_lives: 0, due: None, kept };
+        let virtio = Plan::new(definition, spare.images()).ok()?.devices().virtio.clone();
+        Some(Self { virtio, ..spare })
     }
 
     /// What is kept.
@@ -97,7 +112,7 @@ pub type Exits = [u64; EXIT_REASONS.len()];
 impl Domain {
     /// A domain that was made.
     pub const fn new(definition: Definition, console: Option<Console>, spare: Option<Spare>) -> Self {
-        Self { definition, console, spare, exits: Cell::new([0; EXIT_REASONS.len()]) }
+        Self { definition, console, spare, is_reported: false, exits: Cell::new([0; EXIT_REASONS.len()]) }
     }
 
     /// The exits that are counted now, or those that were before: the hypervisor leaves out vCPUs that run.

@@ -27,19 +27,21 @@ pub type Found = (Configuration, Seeds, Vec<Range<u64>>);
 
 /// Reads the machine's device tree.
 ///
+/// If the boot loader's modules are gone, because this is not the first control domain, the configuration is read all the same.
+///
 /// # Errors
 /// If there is none.
-pub fn read(machine: &Machine, boot: &BootMemory) -> Result<Found, MachineError> {
+pub fn read(machine: &Machine, boot: &BootMemory, before: u8) -> Result<Found, MachineError> {
     let (base, bytes) = find(machine, boot).ok_or(MachineError::Missing)?;
     let tree = Tree::check(bytes)?;
-    let configuration = Configuration::read(&tree, |range| module(boot, range).is_some());
+    let configuration = Configuration::read(&tree, |range| before > 0 || module(boot, range).is_some());
     let modules = tree.nodes().filter(|node| node.is_compatible("multiboot,module"));
     let ranges = modules.filter_map(|node| node.ranges().first().copied());
     let is_there = |range: &PaRange| module(boot, *range).is_some();
     let modules = ranges.filter(is_there).map(|range| range.base().0..range.end().0);
     let own = base..base + bytes.len() as u64;
     let all = modules.chain([own]).collect();
-    Ok((configuration, Seeds::new(&tree), all))
+    Ok((configuration, Seeds::new(&tree).again(before), all))
 }
 
 /// The bytes of a module.

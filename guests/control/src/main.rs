@@ -4,7 +4,8 @@
 //! and hypercalls, which the library makes.
 //!
 //! At start [`machine`] finds what the boot loader left, and [`toolstack`] builds what the configuration asks for into the table of
-//! [`domains`]. From then on tasks run by turns and share the toolstack: [`reaper`] waits for domains that end, and reports them by
+//! [`domains`]. What it must not forget is written down as [`record`]s in the memory of the [`keeper`]: if this domain fails and is built again,
+//! [`takeover`] goes on with that. From then on tasks run by turns and share the toolstack: [`reaper`] waits for domains that end, and reports them by
 //! [`report`]; [`console`] and [`store`] serve guests' rings; where there is a driver domain, [`api`] serves the network.
 
 #![no_std]
@@ -17,11 +18,14 @@ mod api;
 mod build;
 mod console;
 mod domains;
+mod keeper;
 mod machine;
 mod reaper;
+mod record;
 mod report;
 mod statistics;
 mod store;
+mod takeover;
 mod toolstack;
 
 use core::cell::RefCell;
@@ -42,16 +46,22 @@ const WEIGHT: u16 = 8192;
 fn main(machine: Machine) {
     // All wait for it. If it stays as it is, they wait longer.
     let _ = hypervisor::set_weight(0, WEIGHT);
+    let before = takeover::builds_before();
     let mut boot = BootMemory::take().expect("nobody asked before");
     let reaper = Reaper::new().expect("the hypervisor tells of domains that end");
     let typing = console::typing().expect("the hypervisor tells of what is typed");
-    let (configuration, seeds, all) = match machine::read(&machine, &boot) {
+    let (configuration, seeds, all) = match machine::read(&machine, &boot, before) {
         Ok(found) => found,
         Err(error) => return println!("{error}"),
     };
     let toolstack = Toolstack::new(&machine, seeds);
     let mut toolstack = toolstack.expect("addresses at which other domains' memory can be mapped");
-    toolstack.build_all(&configuration, &boot);
+    if before == 0 {
+        toolstack.keep(&machine, &configuration);
+        toolstack.build_all(&configuration, &boot);
+    } else {
+        toolstack.take_over(&machine, &configuration);
+    }
     let has_network = configuration.domains.iter().any(|domain| domain.driver);
     drop(configuration);
     boot.release(all);
@@ -66,7 +76,7 @@ fn main(machine: Machine) {
         executor.spawn(api::open(machine, &toolstack, executor.spawner()));
     }
     executor.spawn(async {
-        reaper.run(&toolstack).await;
+        reaper.run(&toolstack, before > 0).await;
         power::shutdown()
     });
     executor.run();

@@ -28,27 +28,41 @@ impl Reaper {
         Port::virq(virq::DOM_EXC).map(Self)
     }
 
-    /// Waits for domains that end, until nobody is left to run the machine for.
-    pub async fn run(self, toolstack: &RefCell<Toolstack>) {
+    /// Waits for domains that end, until nobody is left to run the machine for. At first it looks without having been told, if it is to.
+    pub async fn run(self, toolstack: &RefCell<Toolstack>, mut look: bool) {
         while toolstack.borrow().domains.keep_machine_on() {
-            let due = toolstack.borrow().domains.next_due();
-            either(self.0.event(), wait_until(due.map(|(due, _)| due))).await;
+            // Who ended before this domain began is not told of.
+            if !core::mem::take(&mut look) {
+                let due = toolstack.borrow().domains.next_due();
+                either(self.0.event(), wait_until(due.map(|(due, _)| due))).await;
+            }
             for_each_ended(|domain| bury(&mut toolstack.borrow_mut(), domain));
             revive(&mut toolstack.borrow_mut());
         }
         api::farewell(toolstack).await;
-        toolstack.borrow_mut().end_all();
+        let toolstack = &mut *toolstack.borrow_mut();
+        toolstack.end_all();
+        toolstack.store.let_go();
     }
 }
 
 /// Finds the domains that have ended.
 fn for_each_ended(mut found: impl FnMut(&GetDomainInfo)) {
+    for_each(|domain| {
+        if domain.flags & info::SHUTDOWN != 0 {
+            found(domain);
+        }
+    });
+}
+
+/// Finds all domains but this one.
+pub fn for_each(mut found: impl FnMut(&GetDomainInfo)) {
     let mut first = 1;
     loop {
         let mut room = [GetDomainInfo::new_zeroed(); PART];
         let count = domains::list(first, &mut room).unwrap_or(0);
         let listed = room.get(..count).unwrap_or_default();
-        listed.iter().filter(|domain| domain.flags & info::SHUTDOWN != 0).for_each(&mut found);
+        listed.iter().for_each(&mut found);
         match listed.last() {
             Some(last) if count == PART => first = last.domain.saturating_add(1),
             _ => return,
@@ -88,9 +102,13 @@ fn bury(toolstack: &mut Toolstack, ended: &GetDomainInfo) {
         while console.show() {}
     }
     let code = ended.flags >> info::SHUTDOWN_SHIFT & 0xff;
-    if let Ok(usage) = domains::usage(ended.domain) {
+    // A control domain before this one may have told of it.
+    if !domain.is_reported
+        && let Ok(usage) = domains::usage(ended.domain)
+    {
         report::domain(ended.domain, &domain.definition, code, &usage);
     }
+    toolstack.note_reported(ended.domain);
     // Also if it asked to be started anew: as on Xen without a toolstack, it stays down. Who is to start it again does it here.
     // What cannot be destroyed was told of.
     if !comes_back {

@@ -9,16 +9,18 @@ use core::sync::atomic::AtomicU32;
 
 use mote_builder::config::Definition;
 use mote_protocols::ring::Shared;
+use mote_protocols::xenbus::State;
 use mote_store::libxl::{Device, Guest, Kind};
 use mote_store::{Connection, Effect, Error, Limits, Local, Name, Server, Usage};
-use mote_unikernel::executor;
 use mote_unikernel::xen::events::{self, Port};
 use mote_unikernel::xen::page::Page;
 use mote_unikernel::xen::{Errno, domains, foreign::Mapping, store as client};
+use mote_unikernel::{Machine, executor, println};
 use xen_abi::hvm::param;
 
 use crate::console;
 use crate::domains::Domains;
+use crate::keeper::{self, Found, Keeper, kind};
 use crate::toolstack::Toolstack;
 
 /// The frame of a guest's ring, as a toolstack chooses it.
@@ -51,6 +53,8 @@ struct Ring {
     connection: Connection,
     page: Place,
     port: Port,
+    // The number of the other end.
+    theirs: u32,
     // Whether there was more than could be done at once.
     behind: bool,
 }
@@ -61,6 +65,8 @@ pub struct Store {
     rings: BTreeMap<u16, Ring>,
     // The toolstack's own number among the server's clients.
     toolstack: u32,
+    // Where all is written down that must not be lost with this domain, if it is.
+    keeper: Option<Keeper>,
 }
 
 impl Store {
@@ -68,10 +74,134 @@ impl Store {
     pub fn new() -> Self {
         let mut server = Server::new(Limits { memory: GUESTS_MEMORY, total: ALL_MEMORY, ..Limits::default() });
         let toolstack = server.open();
-        let mut store = Self { server, rings: BTreeMap::new(), toolstack };
+        let mut store = Self { server, rings: BTreeMap::new(), toolstack, keeper: None };
         // A new server refuses nothing.
         let _ = store.local().describe_host();
         store
+    }
+
+    /// From now on all that must not be lost with this domain is written down.
+    ///
+    /// # Errors
+    /// The hypervisor's: there is no place to write.
+    pub fn keep(&mut self, machine: &Machine, bytes: usize) -> Result<(), Errno> {
+        self.keeper = Some(Keeper::make(machine, bytes)?);
+        self.server.keep();
+        self.rewrite();
+        Ok(())
+    }
+
+    /// Goes on with what another has written down, in place of what this store has. Rings are still to be [adopted](Store::adopt).
+    ///
+    /// # Errors
+    /// The hypervisor's: nothing was written down.
+    pub fn take_over(&mut self, machine: &Machine) -> Result<Found, Errno> {
+        let server = &mut self.server;
+        // What cannot be read has to be done without.
+        let (keeper, found) = Keeper::find(machine, |record| {
+            let _ = server.replay(record);
+        })?;
+        self.keeper = Some(keeper);
+        self.server.keep();
+        Ok(found)
+    }
+
+    /// Whether what this domain knows is written down.
+    pub const fn is_kept(&self) -> bool {
+        self.keeper.is_some()
+    }
+
+    /// The keeper, if there is one.
+    pub const fn keeper(&mut self) -> Option<&mut Keeper> {
+        self.keeper.as_mut()
+    }
+
+    /// Nothing has to be kept any more.
+    pub fn let_go(&mut self) {
+        self.keeper.take().into_iter().for_each(Keeper::end);
+    }
+
+    /// Writes down what is known of a domain.
+    pub fn note_domain(&mut self, id: u16, bytes: Vec<u8>) {
+        let mut record = Vec::new();
+        keeper::part(&mut record, kind::DOMAIN, id, &bytes);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.domains.insert(id, bytes);
+        }
+        self.write(&record);
+    }
+
+    /// Writes down that a domain is gone.
+    pub fn note_gone(&mut self, id: u16) {
+        let mut record = Vec::new();
+        keeper::part(&mut record, kind::GONE, id, &[]);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.domains.remove(&id);
+        }
+        self.write(&record);
+    }
+
+    /// Writes down that all was built that the configuration asks for.
+    pub fn note_whole(&mut self) {
+        let mut record = Vec::new();
+        keeper::part(&mut record, kind::WHOLE, 0, &[]);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.is_whole = true;
+        }
+        self.write(&record);
+    }
+
+    /// Writes down what has changed in xenstore, and where a connection is.
+    fn note(&mut self, connection: Option<u16>) {
+        if self.keeper.is_none() {
+            return;
+        }
+        let mut record = Vec::new();
+        if let Some(changes) = self.server.changes() {
+            keeper::part(&mut record, kind::STORE, 0, &changes);
+        }
+        if let Some(id) = connection {
+            self.save_connection(id, &mut record);
+        }
+        self.write(&record);
+    }
+
+    fn save_connection(&self, id: u16, record: &mut Vec<u8>) {
+        // This domain's own begins anew.
+        if let Some(ring) = self.rings.get(&id).filter(|_| id != 0) {
+            let mut saved = Vec::new();
+            ring.connection.save(&self.server, &mut saved);
+            keeper::part(record, kind::CONNECTION, id, &saved);
+        }
+    }
+
+    fn write(&mut self, record: &[u8]) {
+        let Some(keeper) = &mut self.keeper else { return };
+        if !record.is_empty() && !keeper.append(record) {
+            self.rewrite();
+        }
+    }
+
+    /// Writes down all there is anew.
+    pub fn rewrite(&mut self) {
+        let mut records = Vec::new();
+        for snapshot in self.server.snapshot() {
+            let mut record = Vec::with_capacity(snapshot.len() + 8);
+            keeper::part(&mut record, kind::STORE, 0, &snapshot);
+            records.push(record);
+        }
+        let mut rest = Vec::new();
+        self.rings.keys().for_each(|id| self.save_connection(*id, &mut rest));
+        let Some(keeper) = &mut self.keeper else { return };
+        keeper.domains.iter().for_each(|(id, bytes)| keeper::part(&mut rest, kind::DOMAIN, *id, bytes));
+        if keeper.is_whole {
+            keeper::part(&mut rest, kind::WHOLE, 0, &[]);
+        }
+        records.push(rest);
+        if let Err(error) = keeper.rewrite(&records) {
+            println!("what the control domain knows cannot be kept any more: error {}", error.number());
+            self.let_go();
+        }
     }
 
     fn local(&mut self) -> Local<'_> {
@@ -81,6 +211,7 @@ impl Store {
     /// Does something in the store as the toolstack, and tells guests of it.
     pub fn update<T>(&mut self, what: impl FnOnce(&mut Local) -> T) -> T {
         let value = what(&mut self.local());
+        self.note(None);
         self.tell();
         value
     }
@@ -117,10 +248,54 @@ impl Store {
     }
 
     fn introduce(&mut self, id: u16, frame: u64, port: u32) -> Result<(), Errno> {
+        let theirs = port;
         let (page, port) = (Place::Guest(Mapping::new(id, frame)?), Port::connect(id, port)?);
         let connection = Connection::new(id, &mut self.server, &page);
-        self.rings.insert(id, Ring { connection, page, port, behind: true });
+        self.rings.insert(id, Ring { connection, page, port, theirs, behind: true });
+        self.note(Some(id));
         Ok(())
+    }
+
+    /// The port of a domain's own at which it has its ring, or 0.
+    pub fn port(&self, id: u16) -> u32 {
+        self.rings.get(&id).map_or(0, |ring| ring.theirs)
+    }
+
+    /// Goes on with the ring of a domain that another served, from where that has written down to be.
+    ///
+    /// # Errors
+    /// The hypervisor's: the domain has ended.
+    pub fn adopt(&mut self, id: u16, port: u32, saved: Option<&[u8]>) -> Result<(), Errno> {
+        let theirs = port;
+        let (page, port) = (Place::Guest(Mapping::new(id, FRAME)?), Port::connect(id, port)?);
+        let resumed = saved.and_then(|saved| Connection::resume(id, saved, &mut self.server).ok());
+        let mut connection = resumed.unwrap_or_else(|| Connection::new(id, &mut self.server, &page));
+        connection.show(&page);
+        // It may have waited for one that got lost.
+        let _ = port.notify();
+        self.rings.insert(id, Ring { connection, page, port, theirs, behind: true });
+        Ok(())
+    }
+
+    /// The domain serves devices of others.
+    pub fn serves(&mut self, id: u16) {
+        self.server.serves(id);
+    }
+
+    /// Forgets all domains but these.
+    pub fn retain(&mut self, is_there: impl Fn(u16) -> bool) {
+        let gone: Vec<u16> = self.server.domains().filter(|id| *id != 0 && !is_there(*id)).collect();
+        gone.into_iter().for_each(|id| self.release(id));
+    }
+
+    /// Has this domain's own network interface begin anew, because nobody knows its rings any more.
+    pub fn begin_anew(&mut self) {
+        let path = "/local/domain/0/device/vif/0/state";
+        self.update(|local| {
+            if local.read(path).is_ok() {
+                let _ = local.write(path, State::Initialising.as_str());
+            }
+        });
     }
 
     /// A client of this store for parts of this program that know xenstore by its ring. There can be one.
@@ -132,7 +307,8 @@ impl Store {
         let theirs = Port::offer(0)?;
         let port = Port::connect(0, theirs.number())?;
         let connection = Connection::new(0, &mut self.server, &*page);
-        self.rings.insert(0, Ring { connection, page: Place::Own(page.clone()), port, behind: true });
+        let (shared, theirs_number) = (Place::Own(page.clone()), theirs.number());
+        self.rings.insert(0, Ring { connection, page: shared, port, theirs: theirs_number, behind: true });
         Ok(client::Store::within(page, theirs))
     }
 
@@ -176,6 +352,7 @@ impl Store {
     pub fn suspend(&mut self, id: u16) {
         self.rings.remove(&id);
         self.server.reset(id);
+        self.note(None);
     }
 
     /// Removes all there is of a domain, which can be destroyed then.
@@ -187,6 +364,7 @@ impl Store {
         // No node can keep it from that.
         let _ = self.local().undescribe(id);
         self.server.release(id);
+        self.note(None);
         self.tell();
     }
 
@@ -211,8 +389,14 @@ impl Store {
 
     fn turn(&mut self, id: u16) {
         let Some(ring) = self.rings.get_mut(&id) else { return };
-        let turn = ring.connection.turn(&mut self.server, &ring.page);
+        let turn = ring.connection.prepare(&mut self.server, &ring.page);
         ring.behind = turn.again;
+        if ring.connection.has_unseen() {
+            // Whoever goes on after this domain has to know what the guest is about to see.
+            self.note(Some(id));
+        }
+        let Some(ring) = self.rings.get_mut(&id) else { return };
+        ring.connection.show(&ring.page);
         if turn.notify {
             // A guest that is gone needs none.
             let _ = ring.port.notify();

@@ -5,6 +5,7 @@ use core::cell::RefCell;
 use core::time::Duration;
 
 use mote_api::ImageStore;
+use mote_builder::addr::PAGE_SIZE;
 use mote_builder::config::{Configuration, Definition};
 use mote_builder::plan::Images;
 use mote_builder::random::Seeds;
@@ -19,7 +20,9 @@ use xen_abi::sched::reason;
 use crate::build::{self, BuildError, Built, Wishes};
 use crate::console::Console;
 use crate::domains::{Domain, Domains, Spare};
+use crate::keeper;
 use crate::machine::module;
+use crate::record::{Kept, Record};
 use crate::report;
 use crate::statistics::Statistics;
 use crate::store::Store;
@@ -34,11 +37,14 @@ pub struct Toolstack {
     pub images: ImageStore,
     /// When somebody last asked for something over the network.
     pub asked: Option<Instant>,
+    /// Whether this domain is to fail, because somebody asked for that.
+    pub is_to_fail: bool,
     /// What is known of their devices' traffic.
     pub statistics: RefCell<Statistics>,
     /// Where domains' random numbers begin.
     pub seeds: Seeds,
-    window: Window,
+    /// Where memory of domains is looked at.
+    pub window: Window,
 }
 
 /// Bytes of this domain's memory that are for other things than images that were sent; of the rest half is for these, because one that
@@ -56,7 +62,16 @@ impl Toolstack {
     pub fn new(machine: &Machine, seeds: Seeds) -> Result<Self, Errno> {
         let images = ImageStore::new(machine.memory_size().saturating_sub(RESERVED) / 2);
         let (domains, statistics) = (Domains::default(), RefCell::default());
-        Ok(Self { domains, store: Store::new(), images, asked: None, statistics, seeds, window: Window::new(machine)? })
+        Ok(Self {
+            domains,
+            store: Store::new(),
+            images,
+            asked: None,
+            is_to_fail: false,
+            statistics,
+            seeds,
+            window: Window::new(machine)?,
+        })
     }
 
     /// Builds every domain of the configuration, joins and connects them, and only then lets the first run. Whoever cannot be built
@@ -80,6 +95,7 @@ impl Toolstack {
             self.connect(first, second);
         }
         self.store.plug(&self.domains);
+        self.store.note_whole();
         // Whoever runs may take this domain's pCPU for a while: those that others need come first, and those that are quick.
         let mut order: Vec<_> = self.domains.iter().map(|(id, domain)| (&domain.definition, id)).collect();
         order.sort_by_key(|(definition, id)| (!definition.driver, definition.memory, *id));
@@ -98,9 +114,46 @@ impl Toolstack {
         let console = self.give_rings(id, &definition).inspect_err(|_| {
             let _ = hypervisor::destroy(id);
         })?;
-        let spare = if definition.driver { Spare::new(&images, virtio) } else { None };
+        let kept = if definition.driver { self.keep_images(&images) } else { None };
+        let spare = if definition.driver { Spare::new(&images, virtio, kept) } else { None };
         self.domains.insert(id, Domain::new(definition, console, spare));
+        self.note(id);
         Ok(id)
+    }
+
+    /// Writes down what is known of a domain.
+    pub fn note(&mut self, id: u16) {
+        let Some(domain) = self.domains.get(id).filter(|_| self.store.is_kept()) else { return };
+        let record = Record {
+            definition: domain.definition.clone(),
+            store: self.store.port(id),
+            console: domain.console.as_ref().map_or(0, Console::port),
+            kept: domain.spare.as_ref().and_then(|spare| spare.kept),
+            is_reported: domain.is_reported,
+        };
+        self.store.note_domain(id, record.save());
+    }
+
+    /// Writes down that a domain's end was reported.
+    pub fn note_reported(&mut self, id: u16) {
+        if let Some(domain) = self.domains.get_mut(id) {
+            domain.is_reported = true;
+            self.note(id);
+        }
+    }
+
+    /// Puts images where they outlive this domain, if there is such a place.
+    fn keep_images(&mut self, images: &Images<'_>) -> Option<Kept> {
+        let parts = [Some(images.kernel), images.ramdisk, images.device_tree].map(Option::unwrap_or_default);
+        let place = self.store.keeper()?.allocate(parts.iter().map(|part| part.len()).sum()).ok()?;
+        let mut address = place.frame * PAGE_SIZE;
+        let written = parts.iter().try_for_each(|part| {
+            let at = address;
+            address += part.len() as u64;
+            self.window.write(keeper::NUMBER, at, part)
+        });
+        self.window.close();
+        written.ok().map(|()| Kept { place, sizes: parts.map(|part| part.len() as u64) })
     }
 
     /// Builds a domain and joins it with those that are there.
@@ -155,7 +208,11 @@ impl Toolstack {
     pub fn destroy(&mut self, id: u16) -> Result<(), Errno> {
         self.still(id)?;
         self.store.release(id);
-        self.take_apart(id).map(drop)
+        let taken = self.take_apart(id);
+        self.store.note_gone(id);
+        let kept = taken?.and_then(|(_, spare)| spare?.kept);
+        kept.into_iter().for_each(|kept| keeper::free(kept.place));
+        Ok(())
     }
 
     /// Has the devices of a driver domain leave its memory alone, or they would go on writing to it when it is another's.
@@ -212,16 +269,18 @@ impl Toolstack {
             }
         }
         self.store.release(id);
+        self.store.note_gone(id);
         Ok(())
     }
 
     /// Builds a domain under the number that it had, and lets it run.
-    fn rebuild(&mut self, id: u16, definition: &Definition, mut spare: Spare) -> Result<(), BuildError> {
+    pub fn rebuild(&mut self, id: u16, definition: &Definition, mut spare: Spare) -> Result<(), BuildError> {
         let wishes = Wishes { id: Some(id), seed: self.seeds.draw(), focus: false };
         self.make(definition, spare.images(), wishes)?;
         spare.begin();
         let ready = self.give_rings(id, definition).and_then(|console| {
             self.domains.insert(id, Domain::new(definition.clone(), console, Some(spare)));
+            self.note(id);
             hypervisor::unpause(id).map_err(|error| BuildError::Refused("to run it", error.number()))
         });
         ready.inspect_err(|_| {
@@ -239,6 +298,7 @@ impl Toolstack {
         if let (Some(domain), Ok(usage)) = (self.domains.get(id), hypervisor::usage(id)) {
             report::domain(id, &domain.definition, reason::POWEROFF, &usage);
         }
+        self.note_reported(id);
         self.bury(id)
     }
 

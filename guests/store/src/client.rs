@@ -118,6 +118,9 @@ impl Client {
             }
             self.outgoing.drain(..count);
         }
+        if before.0 != self.requests {
+            REQUEST_RING.show_put(page, self.requests);
+        }
         while self.receive(page)? {}
         Ok(before != (self.requests, self.responses))
     }
@@ -150,6 +153,9 @@ impl Client {
         let room = self.received.get_mut(start..).unwrap_or_default();
         let count = RESPONSE_RING.take(page, &mut self.responses, room)?;
         self.received.truncate(start + count);
+        if count > 0 {
+            RESPONSE_RING.show_taken(page, self.responses);
+        }
         Ok(count > 0)
     }
 

@@ -8,6 +8,7 @@ use mote_protocols::xs_wire::{Header, PAYLOAD_MAX, connection, error, feature};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::ring::{REQUEST_RING, RESPONSE_RING, load, store};
+use crate::saved::{Malformed, Reader, put};
 use crate::server::Server;
 
 /// Messages that a turn takes at most in either direction, so that others get theirs.
@@ -37,6 +38,19 @@ pub struct Connection {
     sending: Vec<u8>,
     sent: usize,
     broken: bool,
+    /// What the page does not show yet.
+    unseen: Option<Unseen>,
+}
+
+/// What the page is to show.
+#[derive(Clone, Copy, Debug)]
+enum Unseen {
+    /// Where the indices are.
+    Indices,
+    /// An empty ring.
+    Beginning,
+    /// That the domain broke the protocol, one of [`error`].
+    Error(u32),
 }
 
 impl Connection {
@@ -45,7 +59,8 @@ impl Connection {
     pub fn new(domain: u16, server: &mut Server, page: &impl Shared) -> Self {
         server.introduce(domain);
         let mut fresh = Self::empty(domain);
-        fresh.begin(page);
+        fresh.begin();
+        fresh.show(page);
         fresh
     }
 
@@ -60,16 +75,12 @@ impl Connection {
             sending: Vec::new(),
             sent: 0,
             broken: false,
+            unseen: None,
         }
     }
 
-    fn begin(&mut self, page: &impl Shared) {
-        *self = Self::empty(self.domain);
-        REQUEST_RING.reset(page);
-        RESPONSE_RING.reset(page);
-        store(page, SERVER_FEATURES, feature::RECONNECTION | feature::ERROR);
-        store(page, ERROR, error::NONE);
-        store(page, CONNECTION, connection::CONNECTED);
+    fn begin(&mut self) {
+        *self = Self { unseen: Some(Unseen::Beginning), ..Self::empty(self.domain) };
     }
 
     /// As if so many bytes had passed both ways.
@@ -87,9 +98,17 @@ impl Connection {
     /// Sends what waits and takes requests, as far as the ring, the quotas and one turn go. To be called when the domain
     /// sends an event, when the server has something for it, and while a turn asks for another.
     pub fn turn(&mut self, server: &mut Server, page: &impl Shared) -> Turn {
+        let turn = self.prepare(server, page);
+        self.show(page);
+        turn
+    }
+
+    /// A turn of which the domain sees nothing before [`Connection::show`]: in between it can be written down, so that whoever goes on in
+    /// this one's place does neither once more what was done, nor leaves out what the domain believes to have been done.
+    pub fn prepare(&mut self, server: &mut Server, page: &impl Shared) -> Turn {
         if load(page, CONNECTION) == connection::RECONNECT {
             server.reset(self.domain);
-            self.begin(page);
+            self.begin();
             return Turn { notify: true, again: true };
         }
         if self.broken {
@@ -97,16 +116,84 @@ impl Connection {
         }
         let before = (self.requests, self.responses);
         match self.exchange(server, page) {
-            Ok(again) => Turn { notify: before != (self.requests, self.responses), again },
+            Ok(again) => {
+                let notify = before != (self.requests, self.responses);
+                self.unseen = notify.then_some(Unseen::Indices);
+                Turn { notify, again }
+            }
             Err(reason) => {
                 server.reset(self.domain);
                 self.broken = true;
                 self.payload = Vec::new();
                 self.sending = Vec::new();
-                store(page, ERROR, reason);
+                self.unseen = Some(Unseen::Error(reason));
                 Turn { notify: true, again: false }
             }
         }
+    }
+
+    /// Whether there is something that the domain does not see yet.
+    #[must_use]
+    pub const fn has_unseen(&self) -> bool {
+        self.unseen.is_some()
+    }
+
+    /// Has the domain see what [`Connection::prepare`] did.
+    pub fn show(&mut self, page: &impl Shared) {
+        match self.unseen.take() {
+            None => {}
+            Some(Unseen::Indices) => {
+                // What was sent comes first: who is woken by room for requests finds the answers.
+                RESPONSE_RING.show_put(page, self.responses);
+                REQUEST_RING.show_taken(page, self.requests);
+            }
+            Some(Unseen::Beginning) => {
+                REQUEST_RING.reset(page);
+                RESPONSE_RING.reset(page);
+                store(page, SERVER_FEATURES, feature::RECONNECTION | feature::ERROR);
+                store(page, ERROR, error::NONE);
+                store(page, CONNECTION, connection::CONNECTED);
+            }
+            Some(Unseen::Error(reason)) => store(page, ERROR, reason),
+        }
+    }
+
+    /// Writes down where the connection is and what the server has for the domain, but for events. What the domain does not see is part
+    /// of it.
+    pub fn save(&self, server: &Server, record: &mut Vec<u8>) {
+        let numbers = [self.requests, self.responses, self.received as u32, self.broken.into()];
+        numbers.iter().for_each(|number| record.extend(number.to_le_bytes()));
+        record.extend(self.header.as_bytes());
+        let come = self.received.saturating_sub(size_of::<Header>());
+        put(record, self.payload.get(..come).unwrap_or_default());
+        put(record, self.sending.get(self.sent..).unwrap_or_default());
+        server.save_session(self.domain, record);
+    }
+
+    /// Goes on with what [`Connection::save`] has written, whoever it was that served the domain's ring before.
+    ///
+    /// # Errors
+    /// [`Malformed`] if it is not that of a domain whom the server knows as a client.
+    pub fn resume(domain: u16, record: &[u8], server: &mut Server) -> Result<Self, Malformed> {
+        let mut reader = Reader(record);
+        let mut resumed = Self::empty(domain);
+        resumed.requests = reader.word()?;
+        resumed.responses = reader.word()?;
+        resumed.received = reader.word()? as usize;
+        resumed.broken = reader.word()? != 0;
+        resumed.header = reader.header()?;
+        let come = reader.bytes()?;
+        if resumed.received >= size_of::<Header>() {
+            if resumed.header.length as usize > PAYLOAD_MAX {
+                return Err(Malformed);
+            }
+            resumed.payload = alloc::vec![0; resumed.header.length as usize];
+            resumed.payload.get_mut(..come.len()).ok_or(Malformed)?.copy_from_slice(come);
+        }
+        resumed.sending = reader.bytes()?.to_vec();
+        server.resume_session(domain, &mut reader)?;
+        resumed.unseen = if resumed.broken { None } else { Some(Unseen::Indices) };
+        Ok(resumed)
     }
 
     /// # Errors

@@ -30,7 +30,8 @@ pub(crate) const RESPONSE_RING: Ring =
     Ring { data: RESPONSES, consumer: RESPONSE_CONSUMER, producer: RESPONSE_PRODUCER };
 
 impl Ring {
-    /// Takes bytes out, as many as there are and fit into `bytes`. `index` is where this end is, whatever the page says.
+    /// Takes bytes out, as many as there are and fit into `bytes`. `index` is where this end is, whatever the page says; the other end
+    /// learns of it by [`Ring::show_taken`].
     ///
     /// # Errors
     /// [`Broken`] if the producer's index cannot be.
@@ -48,11 +49,11 @@ impl Ring {
             }
             *byte = word.to_le_bytes()[place];
         }
-        self.advance(page, self.consumer, index, count);
+        *index = index.wrapping_add(count as u32);
         Ok(count)
     }
 
-    /// Puts bytes in, as many as there is room for.
+    /// Puts bytes in, as many as there is room for; the other end learns of them by [`Ring::show_put`].
     ///
     /// # Errors
     /// [`Broken`] if the consumer's index cannot be.
@@ -70,7 +71,7 @@ impl Ring {
             store(page, offset, u32::from_le_bytes(word));
             done += part;
         }
-        self.advance(page, self.producer, index, count);
+        *index = index.wrapping_add(count as u32);
         Ok(count)
     }
 
@@ -80,11 +81,14 @@ impl Ring {
         (self.data + offset / 4 * 4, offset % 4)
     }
 
-    fn advance(self, page: &impl Shared, field: usize, index: &mut u32, count: usize) {
-        if count > 0 {
-            *index = index.wrapping_add(count as u32);
-            store(page, field, *index);
-        }
+    /// Has the other end see what was taken.
+    pub fn show_taken(self, page: &impl Shared, index: u32) {
+        store(page, self.consumer, index);
+    }
+
+    /// Has the other end see what was put.
+    pub fn show_put(self, page: &impl Shared, index: u32) {
+        store(page, self.producer, index);
     }
 
     /// Empties it.

@@ -1,16 +1,21 @@
 //! The server written down as records, so that another one can go on where it ended: domains, their watches, and nodes with owner and
-//! permissions. Transactions that are open and messages that wait are not in it.
+//! permissions. What else there is of a domain's connection is written down with that: [`crate::Connection::save`].
 //!
 //! A record is what changed between two moments, as a whole: a transaction's nodes are in one record.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use mote_protocols::xs_wire::Header;
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::error::Error;
 use crate::node::Node;
 use crate::path::Path;
 use crate::permissions::Permissions;
 use crate::server::{Domain, Server};
-use crate::session::Name;
+use crate::session::{Message, Name};
+use crate::transaction::{Payer, Transaction};
 use crate::watch::{Watch, cost};
 
 /// A record is not one of this server.
@@ -55,7 +60,9 @@ impl Server {
             record.push(item::NO_DOMAIN);
             record.extend(id.to_le_bytes());
         }
-        self.written.clone_from(&self.domains);
+        if self.written != self.domains {
+            self.written.clone_from(&self.domains);
+        }
         (!record.is_empty()).then_some(record)
     }
 
@@ -91,6 +98,38 @@ impl Server {
                 _ => return Err(Malformed),
             }
         }
+        Ok(())
+    }
+
+    /// Writes down what a domain's connection has with the server: answers that wait and the numbers of its transactions.
+    pub(crate) fn save_session(&self, domain: u16, record: &mut Vec<u8>) {
+        let Some(session) = self.sessions.get(&Name::Domain(domain)) else { return };
+        record.extend(session.last_transaction.to_le_bytes());
+        record.extend((session.transactions.len() as u32).to_le_bytes());
+        session.transactions.keys().for_each(|number| record.extend(number.to_le_bytes()));
+        for (header, payload) in session.outbox.replies() {
+            record.extend(header.as_bytes());
+            put(record, payload);
+        }
+    }
+
+    /// Goes on with that. What a transaction had done is lost: it fails when it is to be committed, as if others had been faster. Every
+    /// watch tells of its own path once, because events may be lost.
+    pub(crate) fn resume_session(&mut self, domain: u16, reader: &mut Reader) -> Result<(), Malformed> {
+        let client = Name::Domain(domain);
+        let session = self.sessions.get_mut(&client).ok_or(Malformed)?;
+        session.last_transaction = reader.word()?;
+        for _ in 0..reader.word()? {
+            let mut transaction = Transaction::new(Payer { domain, limited: !client.privileged() });
+            transaction.fail(Error::Again);
+            session.transactions.insert(reader.word()?, transaction);
+            self.ledger.account(domain).transactions += 1;
+        }
+        while !reader.0.is_empty() {
+            let (header, payload) = (reader.header()?, reader.bytes()?.to_vec());
+            self.push(client, Message::Reply(header, payload));
+        }
+        self.tell_all(client);
         Ok(())
     }
 
@@ -181,14 +220,14 @@ impl Server {
 }
 
 /// Writes bytes with their length.
-fn put(record: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put(record: &mut Vec<u8>, bytes: &[u8]) {
     // Paths, tokens and values come from messages of 4 KiB at most; permissions of one are longer, but not that much.
     record.extend((bytes.len() as u32).to_le_bytes());
     record.extend(bytes);
 }
 
 /// What is left of a record.
-struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
     fn byte(&mut self) -> Result<u8, Malformed> {
@@ -203,7 +242,19 @@ impl<'a> Reader<'a> {
         Ok(u16::from_le_bytes(*bytes))
     }
 
-    fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
+    pub fn word(&mut self) -> Result<u32, Malformed> {
+        let (bytes, rest) = self.0.split_first_chunk().ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(u32::from_le_bytes(*bytes))
+    }
+
+    pub fn header(&mut self) -> Result<Header, Malformed> {
+        let (header, rest) = Header::read_from_prefix(self.0).map_err(|_| Malformed)?;
+        self.0 = rest;
+        Ok(header)
+    }
+
+    pub fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
         let (length, rest) = self.0.split_first_chunk().ok_or(Malformed)?;
         let (bytes, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or(Malformed)?;
         self.0 = rest;

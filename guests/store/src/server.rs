@@ -105,6 +105,11 @@ impl Server {
         self.ledger.knows(domain)
     }
 
+    /// The domains that there are.
+    pub fn domains(&self) -> impl Iterator<Item = u16> {
+        self.domains.keys().copied()
+    }
+
     /// The domain becomes a client. If it is one, it begins anew.
     pub fn introduce(&mut self, domain: u16) {
         self.create(domain);
@@ -253,7 +258,17 @@ impl Server {
         self.push(client, Message::Reply(header, payload));
     }
 
-    fn push(&mut self, client: Name, message: Message) {
+    /// Has every watch of a client tell of its own path.
+    pub(crate) fn tell_all(&mut self, client: Name) {
+        let (sessions, ready, ledger) = (&mut self.sessions, &mut self.ready, &mut self.ledger);
+        let mut post = Post { sessions, ready, ledger };
+        for (path, watch) in self.watches.of(client) {
+            let seen = path.seen_from(watch.relative.then_some(client.domain()));
+            post.tell(client, &watch.token, seen, seen);
+        }
+    }
+
+    pub(crate) fn push(&mut self, client: Name, message: Message) {
         let Some(session) = self.sessions.get_mut(&client) else { return };
         self.ledger.charge(client.domain(), message.size());
         session.outbox.push(message);

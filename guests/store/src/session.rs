@@ -88,6 +88,14 @@ impl Outbox {
         Some(message)
     }
 
+    /// Answers among them, in order.
+    pub fn replies(&self) -> impl Iterator<Item = (&Header, &[u8])> {
+        self.messages.iter().filter_map(|message| match message {
+            Message::Reply(header, payload) => Some((header, payload.as_slice())),
+            Message::Event { .. } => None,
+        })
+    }
+
     pub fn len(&self) -> usize {
         self.messages.len()
     }
@@ -107,7 +115,8 @@ impl Outbox {
 pub(crate) struct Session {
     pub outbox: Outbox,
     pub transactions: BTreeMap<u32, Transaction>,
-    last_transaction: u32,
+    /// The number that was given last.
+    pub last_transaction: u32,
 }
 
 impl Session {

@@ -1,7 +1,10 @@
 //! The two ends of a network interface that carries nothing: they find each other in xenstore and go through all states, as
 //! drivers do, and try what the store must refuse.
 //!
-//! Arguments: `end=front` or `end=back`; the back end is the domain with `mote,driver`.
+//! A third uses xenstore without end: it reads what it has written, hears of it by a watch, in transactions as well, until it is asked to
+//! shut down. Whoever serves xenstore may go and another come meanwhile; it is to notice nothing of that.
+//!
+//! Arguments: `end=front`, `end=back` or `end=steady`; the back end is the domain with `mote,driver`.
 
 #![no_std]
 #![no_main]
@@ -12,9 +15,10 @@ extern crate alloc;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use mote_protocols::xenbus::State;
-use mote_unikernel::executor::run;
+use mote_unikernel::executor::{run, sleep};
 use mote_unikernel::xen::store::{Error, Store};
 use mote_unikernel::{Machine, println};
 
@@ -24,11 +28,12 @@ mote_unikernel::entry!(main);
 const SECRET: &str = "4711";
 
 fn main(machine: Machine) {
-    let end = machine.argument("end").expect("end=front or end=back");
+    let end = machine.argument("end").expect("end=front, end=back or end=steady");
     run(async {
         let store = Store::connect().await.expect("a xenstore");
         let done = match end {
             "front" => front(&store).await,
+            "steady" => steady(&store).await,
             _ => back(&store).await,
         };
         match done {
@@ -76,6 +81,50 @@ async fn back(store: &Store) -> Result<(), Error> {
     store.switch_state(&device, State::Connected).await?;
     store.wait_for_state(&front, |state| state >= State::Closing).await?;
     store.switch_state(&device, State::Closed).await
+}
+
+async fn steady(store: &Store) -> Result<(), Error> {
+    // Longer than a ring.
+    let padding = "x".repeat(1500);
+    let heard = store.watch("data/number").await?;
+    store.write("control/feature-poweroff", "1").await?;
+    let mut is_over = false;
+    for number in 1_u32.. {
+        let value = format!("{number}");
+        store.write("data/number", &value).await?;
+        // An event may be for nothing.
+        while store.read_text("data/number").await? != value {
+            heard.next().await?;
+        }
+        heard.next().await?;
+        let long = format!("{number} {padding}");
+        store.write("data/long", &long).await?;
+        if store.read_text("data/long").await? != long {
+            println!("storetest: another value is read than was written");
+        }
+        let both = async |store: &Store| {
+            let seen = store.read_text("data/number").await?;
+            store.write("data/copy", &seen).await?;
+            store.write("data/again", &seen).await
+        };
+        store.transaction(both).await?;
+        for name in ["data/copy", "data/again"] {
+            if store.read_text(name).await? != value {
+                println!("storetest: {name} is not what the transaction has written");
+            }
+        }
+        if number.is_multiple_of(16) {
+            is_over = store.read_text("control/shutdown").await.is_ok_and(|word| word == "poweroff");
+            sleep(Duration::from_millis(2)).await;
+        }
+        if number.is_multiple_of(1000) || is_over {
+            println!("storetest: {number} rounds");
+        }
+        if is_over {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The first network interface of a guest that is to be served: the control domain has one, too.

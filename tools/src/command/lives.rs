@@ -1,4 +1,4 @@
-//! `destroy`, `pause`, `unpause` and `shutdown`: what is done to domains, one after the other.
+//! `destroy`, `pause`, `unpause`, `restart` and `shutdown`: what is done to domains, one after the other.
 
 use std::thread;
 use std::time::Duration;
@@ -41,6 +41,15 @@ pub fn pause(domains: &DomainsArgs) -> Result<Status> {
 /// The first one that cannot.
 pub fn unpause(domains: &DomainsArgs) -> Result<Status> {
     each(domains, Client::unpause)
+}
+
+/// Has the control domain or driver domains fail and be built again.
+///
+/// # Errors
+///
+/// The first one that cannot be.
+pub fn restart(domains: &DomainsArgs) -> Result<Status> {
+    each(domains, Client::restart)
 }
 
 /// Asks domains to shut down or to start anew, and waits for that if it is wished.

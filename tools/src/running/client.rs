@@ -165,6 +165,15 @@ impl Client {
         self.post(&path(name, "/shutdown")?, &body)
     }
 
+    /// Has the control domain or a driver domain fail and be built again.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be.
+    pub fn restart(&self, name: &str) -> Result<Domain> {
+        self.post(&path(name, "/restart")?, &[])
+    }
+
     /// What a domain has said from byte `from` on.
     ///
     /// # Errors

@@ -106,6 +106,19 @@ impl Interface for Toolstack {
         hypervisor::shut_down(id, code).map_err(failed("shutting it down"))
     }
 
+    fn restart(&mut self, id: u16) -> Result<(), Refusal> {
+        if id == 0 && self.store.is_kept() {
+            self.is_to_fail = true;
+            return Ok(());
+        }
+        if self.domains.get(id).is_some_and(|domain| domain.spare.is_some()) {
+            // It is found as one that has failed.
+            return hypervisor::shut_down(id, reason::CRASH).map_err(failed("ending it"));
+        }
+        let hint = "destroy it and create it again";
+        Err(Refusal::Conflict("what it was built from is not kept".into(), hint.into()))
+    }
+
     fn console(&self, id: u16, from: Option<u64>) -> Result<Said<'_>, Refusal> {
         Ok(console(self, id)?.since(from.unwrap_or(0)))
     }

@@ -2,14 +2,14 @@
 
 use core::mem::ManuallyDrop;
 use core::ops::Range;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use mote_protocols::ring::Shared;
 use xen_abi::errno::Errno;
 use xen_abi::memory::{AddToPhysmapBatch, RemoveFromPhysmap, op, space};
 use xen_abi::xen::{MulticallEntry, domid, hypercall};
 
-use super::page::{Page, SIZE, refill};
+use super::page::{Page, SIZE, copy, refill};
 use super::{call, hypercall as raw};
 use crate::{Machine, arch};
 
@@ -53,6 +53,25 @@ impl Window {
         Ok(())
     }
 
+    /// Reads another domain's memory.
+    ///
+    /// # Errors
+    /// The hypervisor's, if there is none. A part may be read then.
+    pub fn read(&mut self, domain: u16, address: u64, mut bytes: &mut [u8]) -> Result<(), Errno> {
+        let (mut frame, mut offset) = (address / SIZE as u64, address as usize % SIZE);
+        while !bytes.is_empty() {
+            let pages = (offset + bytes.len()).div_ceil(SIZE).min(PAGES);
+            self.map(domain, frame, pages)?;
+            let length = bytes.len().min(pages * SIZE - offset);
+            let (part, rest) = bytes.split_at_mut(length);
+            let from = self.first_frame as usize * SIZE + offset;
+            // SAFETY: what was just mapped, and a part that is borrowed alone.
+            unsafe { copy(from as *const u8, part.as_mut_ptr(), length) };
+            (frame, offset, bytes) = (frame + pages as u64, 0, rest);
+        }
+        Ok(())
+    }
+
     /// Maps `pages` frames of `domain`, from `frame` on, at the window's beginning.
     fn map(&mut self, domain: u16, frame: u64, pages: usize) -> Result<(), Errno> {
         self.mapped = self.mapped.max(pages);
@@ -61,17 +80,84 @@ impl Window {
 
     /// Ends what is mapped, so that the other domain can be destroyed.
     pub fn close(&mut self) {
+        unmap(self.first_frame, self.mapped);
+        self.mapped = 0;
+    }
+}
+
+/// Memory of another domain, mapped for as long as this lives where a [`Window`] ends: bytes that are there still when this domain is not.
+pub struct Region {
+    // Private: so many frames are mapped from this one on, but for what the hypervisor took away.
+    first_frame: u64,
+    pages: usize,
+}
+
+/// Where the next region is to be, in pages behind the window.
+static REGIONS: AtomicUsize = AtomicUsize::new(PAGES);
+
+impl Region {
+    /// Maps `pages` frames of `domain`, from `frame` on.
+    ///
+    /// # Errors
+    /// The hypervisor's, if it has none there.
+    pub fn new(machine: &Machine, domain: u16, frame: u64, pages: usize) -> Result<Self, Errno> {
+        let behind = REGIONS.fetch_add(pages, Ordering::Relaxed);
+        let fits = |range: &Range<usize>| {
+            let end = behind.checked_add(pages).and_then(|end| end.checked_mul(SIZE)?.checked_add(range.start));
+            end.is_some_and(|end| end <= range.end.min(crate::boot::LOW_AGAIN))
+        };
+        let place = machine.unused().find(fits).ok_or(Errno::ENOSPC)?;
+        let mut region = Self { first_frame: (place.start / SIZE + behind) as u64, pages: 0 };
+        while region.pages < pages {
+            let (done, part) = (region.pages as u64, (pages - region.pages).min(PAGES));
+            region.pages += part;
+            map(domain, frame + done, region.first_frame + done, part)?;
+        }
+        Ok(region)
+    }
+
+    /// Bytes that there are.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.pages * SIZE
+    }
+
+    /// Reads bytes from `offset` on, as many as there are.
+    pub fn read(&self, offset: usize, bytes: &mut [u8]) {
+        let length = self.size().saturating_sub(offset).min(bytes.len());
+        let from = self.first_frame as usize * SIZE + offset;
+        // SAFETY: inside of what is mapped, and what is borrowed alone.
+        unsafe { copy(from as *const u8, bytes.as_mut_ptr(), length) };
+    }
+
+    /// Writes bytes from `offset` on, as many as there is room for, before whatever is written next.
+    pub fn write(&mut self, offset: usize, bytes: &[u8]) {
+        let length = self.size().saturating_sub(offset).min(bytes.len());
+        let to = self.first_frame as usize * SIZE + offset;
+        // SAFETY: inside of what is mapped, which nothing in Rust refers to.
+        unsafe { copy(bytes.as_ptr(), to as *mut u8, length) };
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        unmap(self.first_frame, self.pages);
+    }
+}
+
+/// Ends what is mapped at these frames of this domain.
+fn unmap(first_frame: u64, mapped: usize) {
+    for done in (0..mapped).step_by(PAGES) {
+        let (first_frame, mapped) = (first_frame + done as u64, (mapped - done).min(PAGES));
         let mut arguments = [RemoveFromPhysmap { domid: domid::SELF, pad: [0; 3], gpfn: 0 }; PAGES];
         let mut calls = [MulticallEntry { op: hypercall::MEMORY_OP, result: 0, args: [0; 6] }; PAGES];
-        let frames = self.first_frame..;
-        for ((argument, call), frame) in arguments.iter_mut().zip(&mut calls).zip(frames).take(self.mapped) {
+        for ((argument, call), frame) in arguments.iter_mut().zip(&mut calls).zip(first_frame..).take(mapped) {
             argument.gpfn = frame;
             call.args = [op::REMOVE_FROM_PHYSMAP, (&raw const *argument).expose_provenance() as u64, 0, 0, 0, 0];
         }
         let list = (&raw mut calls).expose_provenance() as u64;
-        // SAFETY: nothing refers to what is in the window. A page that is not there any more is as good as removed.
-        let _ = unsafe { raw(hypercall::MULTICALL, [list, self.mapped as u64, 0, 0, 0]) };
-        self.mapped = 0;
+        // SAFETY: nothing refers to what is there. A page that is not there any more is as good as removed.
+        let _ = unsafe { raw(hypercall::MULTICALL, [list, mapped as u64, 0, 0, 0]) };
     }
 }
 

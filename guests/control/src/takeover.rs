@@ -1,0 +1,153 @@
+//! What a control domain does that is built in the place of one that failed: guests have gone on meanwhile, and find their rings served
+//! again.
+
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use mote_builder::addr::PAGE_SIZE;
+use mote_builder::config::{Configuration, Definition};
+use mote_unikernel::println;
+use mote_unikernel::xen::domains as hypervisor;
+use mote_unikernel::{Machine, time::Instant};
+use xen_abi::Zeroed;
+use xen_abi::domctl::{GetDomainInfo, info};
+
+use crate::console::Console;
+use crate::domains::{Domain, Spare};
+use crate::keeper::{self, Found};
+use crate::reaper;
+use crate::record::{Kept, Record};
+use crate::report;
+use crate::toolstack::Toolstack;
+
+/// How often a control domain was built before this one.
+pub fn builds_before() -> u8 {
+    let mut room = [GetDomainInfo::new_zeroed()];
+    match hypervisor::list(0, &mut room) {
+        Ok(1) => room.map(|own| own.handle[0])[0],
+        _ => 0,
+    }
+}
+
+impl Toolstack {
+    /// Has all be written down that another has to know in this domain's place.
+    pub fn keep(&mut self, machine: &Machine, configuration: &Configuration) {
+        /// Bytes of records, for each domain and besides.
+        const WITH_STORE: usize = 12 << 10;
+        const WITHOUT: usize = 512;
+        const BESIDES: usize = 8 << 10;
+        let of = |it: &Definition| if it.xenstore { WITH_STORE } else { WITHOUT };
+        let bytes = BESIDES + configuration.domains.iter().map(of).sum::<usize>();
+        if let Err(error) = self.store.keep(machine, bytes) {
+            println!("the control domain cannot be built again if it fails: error {}", error.number());
+        }
+    }
+
+    /// Goes on with what another control domain has left. Of the configuration's domains those are reported that it had no time to build.
+    pub fn take_over(&mut self, machine: &Machine, configuration: &Configuration) {
+        let begun = Instant::now();
+        let Ok(found) = self.store.take_over(machine) else {
+            return println!("the control domain before this one has left nothing to go on with");
+        };
+        let mut there = BTreeMap::new();
+        reaper::for_each(|domain| {
+            there.insert(domain.domain, domain.flags);
+        });
+        let records = self.sort_out(&there, &found);
+        self.store.retain(|id| records.contains_key(&id));
+        // Those first that others need.
+        let (drivers, others): (Vec<_>, Vec<_>) = records.into_iter().partition(|(_, record)| record.definition.driver);
+        for (id, record) in drivers.into_iter().chain(others) {
+            self.adopt(id, record, there.contains_key(&id), found.connections.get(&id).map(Vec::as_slice));
+        }
+        self.store.plug(&self.domains);
+        self.store.begin_anew();
+        self.store.rewrite();
+        if !found.is_whole {
+            self.finish_beginning(configuration, &there);
+        }
+        println!(
+            "took over {} domains from the control domain before, in {} us",
+            self.domains.len(),
+            begun.elapsed().as_micros()
+        );
+    }
+
+    /// Destroys whoever was being built, and forgets whoever is gone but for driver domains, which are built again.
+    fn sort_out(&mut self, there: &BTreeMap<u16, u32>, found: &Found) -> BTreeMap<u16, Record> {
+        let mut records = BTreeMap::new();
+        for (&id, bytes) in &found.domains {
+            match Record::load(bytes) {
+                Some(record) if there.contains_key(&id) || record.definition.driver => drop(records.insert(id, record)),
+                _ => self.store.note_gone(id),
+            }
+        }
+        for &id in there.keys().filter(|id| **id != keeper::NUMBER && !records.contains_key(id)) {
+            // Nobody knows it, and it never ran.
+            let _ = hypervisor::destroy(id);
+        }
+        records
+    }
+
+    fn adopt(&mut self, id: u16, record: Record, is_there: bool, connection: Option<&[u8]>) {
+        let Record { definition, store, console, kept, is_reported } = record;
+        let spare = kept.and_then(|kept| self.load(kept, &definition));
+        if definition.driver {
+            self.store.serves(id);
+        }
+        if !is_there {
+            let rebuilt = spare.map(|spare| self.rebuild(id, &definition, spare));
+            if let Some(Err(error)) = rebuilt {
+                report::refused(&definition.name, error);
+            }
+            if self.domains.get(id).is_none() {
+                self.store.release(id);
+                self.store.note_gone(id);
+            }
+            return;
+        }
+        if definition.driver {
+            // It may be joined still.
+            let _ = hypervisor::join(id, 0);
+        }
+        // One that has ended needs neither.
+        let console = Some(console).filter(|port| *port != 0).and_then(|port| Console::adopt(id, port).ok());
+        if store != 0 {
+            let _ = self.store.adopt(id, store, connection);
+        }
+        let mut domain = Domain::new(definition, console, spare);
+        domain.is_reported = is_reported;
+        self.domains.insert(id, domain);
+    }
+
+    /// The images of a driver domain.
+    fn load(&mut self, kept: Kept, definition: &Definition) -> Option<Spare> {
+        let [kernel, ramdisk, tree] = kept.sizes;
+        let mut address = kept.place.frame * PAGE_SIZE;
+        let window = &mut self.window;
+        let mut next = |size: u64| {
+            let mut bytes = vec![0; usize::try_from(size).ok()?];
+            window.read(keeper::NUMBER, address, &mut bytes).ok()?;
+            address += size;
+            Some(bytes)
+        };
+        let (kernel, ramdisk, tree) = (next(kernel)?, next(ramdisk)?, next(tree)?);
+        self.window.close();
+        Spare::again([kernel, ramdisk, tree], definition, kept)
+    }
+
+    /// The one before had no time to build all: whoever is there is let run.
+    fn finish_beginning(&mut self, configuration: &Configuration, there: &BTreeMap<u16, u32>) {
+        let is_known = |name: &str| self.domains.iter().any(|(_, domain)| domain.definition.name == name);
+        for definition in configuration.domains.iter().filter(|definition| !is_known(&definition.name)) {
+            report::refused(&definition.name, "the control domain failed before it was built");
+        }
+        for (&id, flags) in there {
+            if flags & info::PAUSED != 0 && self.domains.get(id).is_some() {
+                let _ = hypervisor::unpause(id);
+            }
+        }
+        self.store.note_whole();
+    }
+}
