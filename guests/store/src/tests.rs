@@ -6,6 +6,7 @@ mod permissions;
 mod protocol;
 mod quotas;
 mod random;
+mod resumed;
 mod rings;
 mod saved;
 mod transactions;
