@@ -96,9 +96,6 @@ fn guests_outlive_the_control_domain() {
         client.shut_down("store", mote_api::model::Action::Poweroff).expect("it listens");
         hear("store", "steady ok");
     });
-    if std::env::var_os("SHOW").is_some() {
-        eprintln!("{run}");
-    }
     assert_eq!(run.end, End::PoweredOff, "{run}");
     assert!(
         !run.lines.iter().any(|line| line.text.contains("is not what") || line.text.contains("another value")),

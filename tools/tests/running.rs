@@ -248,6 +248,8 @@ fn domains_are_paused_ended_and_let_run() {
     machine.refuses(&["unpause", "linux"], 2, "linux is not paused");
     assert_eq!(machine.says_json(&["shutdown", "--reboot", "linux"])[0]["id"], 1);
     assert_eq!(machine.says(&["shutdown", "--wait", "linux"]), "");
+    assert_eq!(machine.says(&["restart", "control"]), "");
+    machine.refuses(&["restart", "hello"], 2, "what hello was built from is not kept");
     assert_eq!(machine.says(&["destroy", "hello"]), "");
     assert_eq!(machine.books().numbers(), [0]);
     for command in ["destroy", "pause", "unpause", "shutdown"] {
@@ -364,6 +366,7 @@ fn without_a_machine_every_command_says_how_to_start_one() {
         &["pause", "a"],
         &["unpause", "a"],
         &["shutdown", "a"],
+        &["restart", "control"],
         &["console", "a"],
         &["info"],
         &["dmesg"],

@@ -263,6 +263,15 @@ fn the_control_domain_does_nothing_to_itself() {
 }
 
 #[test]
+fn the_control_domain_is_built_again_and_a_guest_is_not() {
+    let mut toolstack = Fake::default();
+    let restarted = ask(&mut toolstack, "POST", "/domains/control/restart", b"");
+    assert_eq!((restarted.status(), read::<Domain>(&restarted).id), (202, 0));
+    refused(&mut toolstack, "POST", "/domains/linux/restart", b"", 409, "is not kept");
+    refused(&mut toolstack, "POST", "/domains/nobody/restart", b"", 404, "there is no domain");
+}
+
+#[test]
 fn a_console_is_read_from_where_one_was_and_typed_at() {
     let mut toolstack = Fake::default();
     let said = ask(&mut toolstack, "GET", "/domains/linux/console", b"");
@@ -419,6 +428,8 @@ fn what_is_answered_is_as_described() {
         ("POST", "/domains/web/unpause", "/domains/{domain}/unpause", b""),
         ("POST", "/domains/web/pause", "/domains/{domain}/pause", b""),
         ("POST", "/domains/linux/shutdown", "/domains/{domain}/shutdown", b"{}"),
+        ("POST", "/domains/control/restart", "/domains/{domain}/restart", b""),
+        ("POST", "/domains/web/restart", "/domains/{domain}/restart", b""),
         ("POST", "/domains/web/console", "/domains/{domain}/console", b"x"),
         ("GET", "/images", "/images", b""),
         ("PUT", "/images/other", "/images/{image}", b"x"),
