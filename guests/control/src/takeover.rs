@@ -31,12 +31,16 @@ pub fn builds_before() -> u8 {
 }
 
 impl Toolstack {
-    /// Has all be written down that another has to know in this domain's place.
+    /// Has all be written down that another has to know in this domain's place. Where domains have nothing of this one but their memory, the
+    /// configuration says enough of them.
     pub fn keep(&mut self, machine: &Machine, configuration: &Configuration) {
         /// Bytes of records, for each domain and besides.
         const WITH_STORE: usize = 12 << 10;
         const WITHOUT: usize = 512;
         const BESIDES: usize = 8 << 10;
+        if !configuration.domains.iter().any(|domain| domain.driver || domain.enhanced) {
+            return;
+        }
         let of = |it: &Definition| if it.xenstore { WITH_STORE } else { WITHOUT };
         let bytes = BESIDES + configuration.domains.iter().map(of).sum::<usize>();
         if let Err(error) = self.store.keep(machine, bytes) {
@@ -47,14 +51,28 @@ impl Toolstack {
     /// Goes on with what another control domain has left. Of the configuration's domains those are reported that it had no time to build.
     pub fn take_over(&mut self, machine: &Machine, configuration: &Configuration) {
         let begun = Instant::now();
-        let Ok(found) = self.store.take_over(machine) else {
-            return println!("the control domain before this one has left nothing to go on with");
-        };
         let mut there = BTreeMap::new();
         reaper::for_each(|domain| {
             there.insert(domain.domain, domain.flags);
         });
-        let records = self.sort_out(&there, &found);
+        match self.store.take_over(machine) {
+            Ok(found) => self.go_on(configuration, &there, &found),
+            Err(_) => self.find_again(configuration, &there),
+        }
+        let (count, time) = (self.domains.len(), begun.elapsed().as_micros());
+        println!("took over {count} domains from the control domain before, in {time} us");
+    }
+
+    /// Goes on without anything having been written down: then nobody has made domains but by the configuration.
+    fn find_again(&mut self, configuration: &Configuration, there: &BTreeMap<u16, u32>) {
+        for (id, definition) in (1..).zip(&configuration.domains).filter(|(id, _)| there.contains_key(id)) {
+            self.domains.insert(id, Domain::new(definition.clone(), None, None));
+        }
+        self.let_run(there);
+    }
+
+    fn go_on(&mut self, configuration: &Configuration, there: &BTreeMap<u16, u32>, found: &Found) {
+        let records = self.sort_out(there, found);
         self.store.retain(|id| records.contains_key(&id));
         // Those first that others need.
         let (drivers, others): (Vec<_>, Vec<_>) = records.into_iter().partition(|(_, record)| record.definition.driver);
@@ -65,13 +83,8 @@ impl Toolstack {
         self.store.begin_anew();
         self.store.rewrite();
         if !found.is_whole {
-            self.finish_beginning(configuration, &there);
+            self.finish_beginning(configuration, there);
         }
-        println!(
-            "took over {} domains from the control domain before, in {} us",
-            self.domains.len(),
-            begun.elapsed().as_micros()
-        );
     }
 
     /// Destroys whoever was being built, and forgets whoever is gone but for driver domains, which are built again.
@@ -143,11 +156,16 @@ impl Toolstack {
         for definition in configuration.domains.iter().filter(|definition| !is_known(&definition.name)) {
             report::refused(&definition.name, "the control domain failed before it was built");
         }
+        self.let_run(there);
+        self.store.note_whole();
+    }
+
+    /// Lets those run that wait for all to be built.
+    fn let_run(&self, there: &BTreeMap<u16, u32>) {
         for (&id, flags) in there {
             if flags & info::PAUSED != 0 && self.domains.get(id).is_some() {
                 let _ = hypervisor::unpause(id);
             }
         }
-        self.store.note_whole();
     }
 }
