@@ -194,7 +194,7 @@ impl Keeper {
         let half = self.place.pages as usize / 2 * PAGE;
         let fits = self.journal.compact(records).is_ok();
         // What is nearly full would be full again soon.
-        if fits && self.journal.room() >= half / 2 {
+        if fits && self.journal.room() >= half / 4 {
             return Ok(());
         }
         self.grow(records).or_else(|error| if fits { Ok(()) } else { Err(error) })

@@ -35,9 +35,9 @@ impl Toolstack {
     /// configuration says enough of them.
     pub fn keep(&mut self, machine: &Machine, configuration: &Configuration) {
         /// Bytes of records, for each domain and besides.
-        const WITH_STORE: usize = 12 << 10;
+        const WITH_STORE: usize = 24 << 10;
         const WITHOUT: usize = 512;
-        const BESIDES: usize = 8 << 10;
+        const BESIDES: usize = 16 << 10;
         if !configuration.domains.iter().any(|domain| domain.driver || domain.enhanced) {
             return;
         }
