@@ -396,7 +396,7 @@ impl Store {
             self.note(Some(id));
         }
         let Some(ring) = self.rings.get_mut(&id) else { return };
-        ring.connection.show(&ring.page);
+        ring.behind |= ring.connection.show(&ring.page);
         if turn.notify {
             // A guest that is gone needs none.
             let _ = ring.port.notify();

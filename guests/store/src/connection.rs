@@ -1,9 +1,10 @@
 //! The server's end of a domain's ring.
 
 use alloc::vec::Vec;
+use core::sync::atomic::{Ordering, fence};
 
 use mote_protocols::ring::Shared;
-use mote_protocols::xs_wire::page::{CONNECTION, ERROR, SERVER_FEATURES};
+use mote_protocols::xs_wire::page::{CONNECTION, ERROR, RING_SIZE, SERVER_FEATURES};
 use mote_protocols::xs_wire::{Header, PAYLOAD_MAX, connection, error, feature};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -98,8 +99,8 @@ impl Connection {
     /// Sends what waits and takes requests, as far as the ring, the quotas and one turn go. To be called when the domain
     /// sends an event, when the server has something for it, and while a turn asks for another.
     pub fn turn(&mut self, server: &mut Server, page: &impl Shared) -> Turn {
-        let turn = self.prepare(server, page);
-        self.show(page);
+        let mut turn = self.prepare(server, page);
+        turn.again |= self.show(page);
         turn
     }
 
@@ -138,14 +139,18 @@ impl Connection {
         self.unseen.is_some()
     }
 
-    /// Has the domain see what [`Connection::prepare`] did.
-    pub fn show(&mut self, page: &impl Shared) {
+    /// Has the domain see what [`Connection::prepare`] did. Whether there is more to do at once: what the domain did meanwhile it may
+    /// have done without an event, because it still saw requests that nobody had taken, or a response ring that was not full.
+    pub fn show(&mut self, page: &impl Shared) -> bool {
         match self.unseen.take() {
             None => {}
             Some(Unseen::Indices) => {
                 // What was sent comes first: who is woken by room for requests finds the answers.
                 RESPONSE_RING.show_put(page, self.responses);
                 REQUEST_RING.show_taken(page, self.requests);
+                // Either the domain sees these, or what it did before is seen here.
+                fence(Ordering::SeqCst);
+                return self.can_go_on(page);
             }
             Some(Unseen::Beginning) => {
                 REQUEST_RING.reset(page);
@@ -156,6 +161,15 @@ impl Connection {
             }
             Some(Unseen::Error(reason)) => store(page, ERROR, reason),
         }
+        false
+    }
+
+    /// Whether there are bytes to take, or there is room for those that are to be sent.
+    fn can_go_on(&self, page: &impl Shared) -> bool {
+        let (_, requested) = REQUEST_RING.indices(page);
+        let (seen, _) = RESPONSE_RING.indices(page);
+        let is_full = self.responses.wrapping_sub(seen) == RING_SIZE;
+        requested != self.requests || (self.sent < self.sending.len() && !is_full)
     }
 
     /// Writes down where the connection is and what the server has for the domain, but for events. What the domain does not see is part

@@ -204,3 +204,19 @@ fn a_turn_has_an_end() {
     assert!(turn.again && turn.notify);
     assert_eq!(pair.page.load(page::REQUEST_CONSUMER), 256);
 }
+
+/// A client sends no event for requests behind some that nobody seems to have taken.
+#[test]
+fn what_is_asked_while_an_answer_is_hidden_is_answered() {
+    let mut pair = Pair::new();
+    let first = pair.client.send(kind::WRITE, 0, &[b"a\0", b"1"]).unwrap();
+    pair.client.turn(&pair.page).unwrap();
+    assert!(pair.connection.prepare(&mut pair.server, &pair.page).notify);
+    let second = pair.client.send(kind::READ, 0, &[b"a\0"]).unwrap();
+    pair.client.turn(&pair.page).unwrap();
+    assert!(pair.connection.show(&pair.page), "there is a request");
+    pair.serve();
+    pair.client.turn(&pair.page).unwrap();
+    assert!(pair.client.answer(first).is_some());
+    assert_eq!(pair.client.answer(second), Some(Ok(b"1".to_vec())));
+}
