@@ -46,7 +46,7 @@ done
 busybox wget -q -O - http://10.0.2.20/api/info
 until busybox wget -q -O /tmp/part http://10.0.2.21/large; do busybox usleep 100000; done
 echo "sum: $(busybox md5sum < /tmp/part)"
-echo done | busybox nc 10.0.2.21 7000
+until echo done | busybox nc 10.0.2.21 7000; do busybox usleep 100000; done
 "#;
 
 /// What both serve.
