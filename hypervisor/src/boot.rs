@@ -11,7 +11,7 @@ use mote_platform::{boot_tree, cpu, firmware, gic, heap, image, memory as ram, t
 use crate::builder::Control;
 use crate::machine::Machine;
 use crate::pcpu::{Pcpu, Wiring};
-use crate::{console, memory, passthrough};
+use crate::{console, entropy, memory, passthrough};
 
 /// Where the boot CPU begins.
 pub fn main(device_tree: u64) -> ! {
@@ -29,6 +29,7 @@ fn prepare(device_tree: u64, entered: u64) {
     let bytes = boot_tree(device_tree).expect("the boot loader passes a device tree in x0");
     let tree = Tree::check(&bytes).unwrap_or_else(|error| panic!("the device tree: {error}"));
     let uart = start_console(&tree);
+    entropy::init(tree.node("/chosen").and_then(|chosen| chosen.bytes("rng-seed")));
     let description = Description::read(&tree).unwrap_or_else(|missing| panic!("{missing}"));
     let reserved: Vec<PaRange> = description.reserved.iter().copied().chain(own_memory()).collect();
     let is_free = |range: PaRange| {

@@ -14,17 +14,22 @@ use mote_core::machine::Modules;
 use mote_core::psci::Power;
 use mote_core::sched::DEFAULT_WEIGHT;
 use mote_core::vgic::{Affinity, VGic};
+use mote_core::vpl011::Vpl011;
 use mote_platform::lock::Mutex;
 use mote_platform::{heap, timer};
 use spin::Once;
 use xen_abi::arch_arm::RAM0;
+use xen_abi::errno::Errno;
+use xen_abi::mote::call::Identity;
+use xen_abi::mote::{CloneTemplate, flags};
 
-use crate::console;
-use crate::domain::{Domain, Extras};
+use crate::domain::{Domain, Extras, Origin};
 use crate::machine::Machine;
 use crate::memory::{FrameRef, GuestMemory, MemoryError, Promise};
+use crate::pcpu::nanoseconds;
 use crate::stats::Milestones;
 use crate::vcpu::{Start, Vcpu, VcpuState};
+use crate::{console, entropy};
 
 /// `MPIDR_EL1` beside the affinity: bit 31 is RES1 (Arm ARM D24.2.107).
 const MPIDR_RES1: u64 = 1 << 31;
@@ -37,6 +42,9 @@ const CONTROL_GRANTS: Limits = Limits { frames: 8, mappings: 8192 };
 /// Heap of a domain besides its tables: about what it takes, twice.
 const STRUCTURES: u64 = 32 << 10;
 const STRUCTURES_OF_VCPU: u64 = 8 << 10;
+/// Heap of a clone, and pages of its own that it may have if nobody says how many.
+const STRUCTURES_OF_CLONE: u64 = 8 << 10;
+const CLONE_PAGES: u32 = 1000;
 
 /// What a domain is to be.
 pub struct Specification {
@@ -64,8 +72,58 @@ pub fn create(machine: &Machine, asked: &Specification) -> Result<Arc<Domain>, M
     let memory = GuestMemory::new(asked.id)?;
     let vgic = VGic::new(asked.vcpus, asked.spis.max(MIN_SPIS).next_multiple_of(MIN_SPIS))
         .map_err(|_| MemoryError::OutOfMemory)?;
+    let new_state = |mpidr| VcpuState::new(mpidr, created);
+    let mut domain = assemble(machine, asked, created, promise, memory, vgic, new_state)?;
+    domain.structure_bytes = (heap::used().saturating_sub(heap_before) + size_of::<Domain>()) as u64;
+    Ok(Arc::new(domain))
+}
+
+/// Makes a clone of a template, paused, which nobody knows yet.
+///
+/// # Errors
+/// `EINVAL` if it is no template, `EBUSY` if it is being destroyed, `ENXIO` if there is no entropy, `ENOMEM`.
+pub fn clone_of(
+    machine: &Machine,
+    template: &Arc<Domain>,
+    id: DomainId,
+    asked: &CloneTemplate,
+) -> Result<Arc<Domain>, Errno> {
+    let created = timer::now();
+    let origin = Origin::new(template.clone())?;
+    let grants = Limits { frames: origin.grants.lock().frames(), mappings: 0 };
+    let promise = Promise::new((grants.heap_bytes() + STRUCTURES_OF_CLONE) as usize)?;
+    let heap_before = heap::used();
+    let seed = entropy::seed().ok_or(Errno::ENXIO)?;
+    let identity = Identity { domain: id.get(), seed, argument: asked.argument };
+    let pages = if asked.pages == 0 { CLONE_PAGES } else { asked.pages };
+    let memory = origin.memory.lock().clone_of(id, pages.into())?;
+    let vgic = origin.vgic.lock().clone();
+    // Whoever became a template may still be on its way off a pCPU, and keeps this locked until its registers are here.
+    let fork = |_| origin.vcpu(VcpuId(0)).state.lock().fork(&identity, nanoseconds(created));
+    let specification = Specification { id, vcpus: 1, spis: MIN_SPIS, grants, handle: *origin.handle.lock() };
+    let mut domain = assemble(machine, &specification, created, promise, memory, vgic, fork)?;
+    domain.events.get_mut().keep_few();
+    domain.uart.call_once(|| origin.uart().map(|_| Mutex::new(Vpl011::new())));
+    domain.ephemeral = AtomicBool::new(asked.flags & flags::EPHEMERAL != 0);
+    if asked.ticks != 0 {
+        domain.pv.limit_life(created.saturating_add(asked.ticks));
+    }
+    domain.origin = Some(origin);
+    domain.structure_bytes = (heap::used().saturating_sub(heap_before) + size_of::<Domain>()) as u64;
+    Ok(Arc::new(domain))
+}
+
+fn assemble(
+    machine: &Machine,
+    asked: &Specification,
+    created: u64,
+    promise: Promise,
+    memory: GuestMemory,
+    vgic: VGic,
+    new_state: impl FnMut(u64) -> VcpuState,
+) -> Result<Domain, MemoryError> {
     let events = EventChannels::new(asked.id, asked.vcpus as usize, FrameRef::zeroed()?);
-    let mut domain = Domain {
+    Ok(Domain {
         id: asked.id,
         serial: machine.serial(),
         handle: Mutex::new(asked.handle),
@@ -84,11 +142,12 @@ pub fn create(machine: &Machine, asked: &Specification) -> Result<Arc<Domain>, M
         last_on: (0..machine.pcpus()).map(|_| AtomicU8::new(0)).collect(),
         end: Once::new(),
         gone: AtomicBool::new(false),
-        vcpus: make_vcpus(machine, asked.vcpus, created)?,
+        ephemeral: AtomicBool::new(false),
+        template: Once::new(),
+        origin: None,
+        vcpus: make_vcpus(machine, asked.vcpus, new_state)?,
         _promise: promise,
-    };
-    domain.structure_bytes = (heap::used().saturating_sub(heap_before) + size_of::<Domain>()) as u64;
-    Ok(Arc::new(domain))
+    })
 }
 
 /// What the control domain is built from, each time that it is: its image, its tree, its memory in bytes, and the machine's tree.
@@ -137,7 +196,11 @@ impl Control {
     }
 }
 
-fn make_vcpus(machine: &Machine, count: u32, created: u64) -> Result<Box<[Vcpu]>, MemoryError> {
+fn make_vcpus(
+    machine: &Machine,
+    count: u32,
+    mut new_state: impl FnMut(u64) -> VcpuState,
+) -> Result<Box<[Vcpu]>, MemoryError> {
     let mut vcpus = Vec::new();
     for number in 0..count {
         let Some(slot) = machine.reserve_slot(DEFAULT_WEIGHT) else {
@@ -149,7 +212,7 @@ fn make_vcpus(machine: &Machine, count: u32, created: u64) -> Result<Box<[Vcpu]>
         vcpus.push(Vcpu {
             id,
             slot,
-            state: Mutex::new(VcpuState::new(mpidr, created)),
+            state: Mutex::new(new_state(mpidr)),
             start: Mutex::new(None),
             runstate_area: Mutex::new(None),
             gone: AtomicBool::new(false),

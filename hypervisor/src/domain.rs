@@ -1,6 +1,7 @@
 //! A domain: its memory, its interrupt controller, its vCPUs, and its end.
 
 mod pv;
+mod template;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -28,6 +29,7 @@ use crate::passthrough;
 use crate::stats::{Exits, Milestones};
 use crate::vcpu::{Start, Vcpu};
 pub use pv::Extras;
+pub use template::{Origin, Template};
 
 /// A virtual machine.
 pub struct Domain {
@@ -69,6 +71,12 @@ pub struct Domain {
     pub pauses: AtomicU32,
     /// Whether it has given back all it had.
     pub gone: AtomicBool,
+    /// Whether it gives back all it has as soon as it ends.
+    pub ephemeral: AtomicBool,
+    /// What it is as a template, if it is one.
+    pub template: Once<Template>,
+    /// The template whose clone it is, if it is one. Behind the memory, which shares the template's.
+    pub origin: Option<Origin>,
     /// EL2's heap has room for what it may make EL2 need.
     pub _promise: Promise,
 }
@@ -179,7 +187,11 @@ impl Domain {
     /// Takes a byte that the guest sends by its UART.
     #[inline(never)]
     pub fn send(&self, byte: u8) {
-        if console::lock().send(self.id, byte, &mut Wire) {
+        let mut console = console::lock();
+        if let Some(template) = &self.origin {
+            console.attach_clone(self.id, template.id);
+        }
+        if console.send(self.id, byte, &mut Wire) {
             self.milestones.ready.store(timer::now(), Ordering::Relaxed);
         }
     }

@@ -7,11 +7,13 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use mote_core::id::{DomainId, PcpuId, VcpuId};
 use mote_core::idregs::IdRegisters;
+use mote_core::ledger::Ledger;
 use mote_core::sched::{Leaving, Scheduler, State, VcpuSlot};
 use mote_platform::lock::Mutex;
 use mote_platform::{firmware, gic, heap, image, syndrome, timer, uart};
 use spin::Once;
 use xen_abi::errno::Errno;
+use xen_abi::mote;
 use xen_abi::xen::virq;
 
 use crate::builder::Control;
@@ -24,6 +26,10 @@ static MACHINE: Once<Machine> = Once::new();
 
 /// Slices in a second: each turn takes 5 ms when vCPUs compete.
 const SLICES_PER_SECOND: u64 = 200;
+/// Ends of ephemeral domains that wait to be read.
+const ENDS: usize = 1024;
+/// How much of an ephemeral domain is taken apart where it ended: what is left is for the control domain.
+const PARTS_AT_ONCE: u32 = 8;
 
 /// What all pCPUs share. Locks are taken in this order: the number given last; a domain's event channels, its grants, its memory, its UART, its
 /// virtual GIC, its power; then the list of domains; the schedule; the pool of frames; the console. Of two domains' event
@@ -44,6 +50,8 @@ pub struct Machine {
     // When the control domain began that has ended for good.
     over: Once<u64>,
     domains: Mutex<Numbered<Arc<Domain>>>,
+    /// Ephemeral domains that ended, for the control domain to read. An innermost lock.
+    pub ends: Mutex<Ledger<mote::End>>,
     /// Bytes of its RAM.
     pub ram_bytes: u64,
     entered: u64,
@@ -117,6 +125,7 @@ impl Machine {
             last_number: Mutex::new(0),
             over: Once::new(),
             domains: Mutex::new(Numbered(Vec::new())),
+            ends: Mutex::new(Ledger::new(ENDS)),
             ram_bytes,
             entered,
         })
@@ -295,7 +304,11 @@ impl Machine {
     /// A domain has ended and its vCPUs have left: the control domain is to see to it, which itself takes the machine with it.
     pub fn ended(&self, domain: &Arc<Domain>) {
         if domain.id != DomainId::CONTROL {
-            return self.tell_control(virq::DOM_EXC);
+            let is_gone = domain.ephemeral.load(Ordering::Relaxed) && (0..PARTS_AT_ONCE).any(|_| domain.dismantle());
+            if !is_gone {
+                self.tell_control(virq::DOM_EXC);
+            }
+            return;
         }
         let end = domain.end.get().copied().unwrap_or(End::SHUTDOWN);
         while !domain.dismantle() {}
@@ -347,14 +360,17 @@ impl Machine {
 
     /// Forgets a domain that has given back what it had.
     pub fn bury(&self, domain: &Domain) {
+        let mut ran = 0;
         self.with_schedule(|schedule, _| {
             for vcpu in &domain.vcpus {
-                schedule.scheduler.remove(vcpu.slot);
+                ran += schedule.scheduler.remove(vcpu.slot);
                 schedule.vcpus.set(vcpu.slot.index(), None);
             }
         });
         self.domains.lock().set(domain.id.get().into(), None);
-        self.tell_control(virq::DOM_EXC);
+        if !domain.ephemeral.load(Ordering::Relaxed) || self.ends.lock().add(domain.obituary(ran)) {
+            self.tell_control(virq::DOM_EXC);
+        }
     }
 
     /// The domains from a number on.

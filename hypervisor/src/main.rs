@@ -19,6 +19,7 @@ mod boot;
 mod builder;
 mod console;
 mod domain;
+mod entropy;
 mod exits;
 mod fault;
 mod interface;

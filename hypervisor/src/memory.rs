@@ -1,5 +1,6 @@
 //! Domains' memory: frames from the machine's pool, mapped by stage 2, scrubbed before they change hands.
 
+mod clones;
 mod pools;
 
 use mote_core::addr::{Ipa, PAGE_SIZE, Pa, PaRange};
@@ -13,6 +14,7 @@ use xen_abi::Zeroed;
 use xen_abi::arch_arm::RAM0;
 use xen_abi::mote::Usage;
 
+use clones::Owned;
 pub use mote_core::frames::MemoryError;
 pub use pools::{FrameRef, Promise, heap_for, init, pool_bytes};
 use pools::{give_back, with_pools};
@@ -24,16 +26,31 @@ struct Tables {
     root: Option<Stage2Root>,
     /// How many more tables it may have.
     left: u64,
+    /// What it has, if it is a clone.
+    owned: Option<Owned>,
 }
 
 impl TableMemory for Tables {
     fn allocate(&mut self) -> Option<Pa> {
-        let left = self.left.checked_sub(1)?;
-        let extent = with_pools(|pools| pools.frames.allocate(self.owner, Order::Page)).ok()?;
-        let table = extent.base();
+        let table = self.take(Content::Stale)?;
         memory::zero(table.0, PAGE_SIZE as usize).ok()?;
-        self.left = left;
         Some(table)
+    }
+
+    fn copy(&mut self, table: Pa) -> Option<Pa> {
+        let copy = self.take(Content::Stale)?;
+        memory::copy(table.0, copy.0, PAGE_SIZE as usize).ok()?;
+        Some(copy)
+    }
+
+    fn page(&mut self, from: Option<Pa>) -> Option<Pa> {
+        let (page, size) = (self.take(Content::Ready)?, PAGE_SIZE as usize);
+        match from {
+            Some(from) => memory::copy(from.0, page.0, size).and_then(|()| memory::clean(page.0, size)),
+            None => memory::scrub(page.0, size),
+        }
+        .expect("frames are in RAM");
+        Some(page)
     }
 
     fn free(&mut self, table: Pa) {
@@ -59,6 +76,20 @@ impl TableMemory for Tables {
     }
 }
 
+impl Tables {
+    /// A frame, if the domain may have one more.
+    fn take(&mut self, content: Content) -> Option<Pa> {
+        let left = self.left.checked_sub(1)?;
+        let frame = with_pools(|pools| pools.frames.allocate(self.owner, Order::Page)).ok()?;
+        if !self.note(&frame, content) {
+            give_back(self.owner, frame, Content::Stale);
+            return None;
+        }
+        self.left = left;
+        Some(frame.base())
+    }
+}
+
 /// The memory of one domain.
 pub struct GuestMemory {
     map: P2m,
@@ -74,6 +105,8 @@ pub struct GuestMemory {
     pub by_pages: bool,
     /// Whether its blocks are where the machine has them.
     pub direct: bool,
+    /// How many pages that are not its own it has mapped.
+    foreign: u64,
     /// The last page that anything was ever mapped at.
     last: Ipa,
 }
@@ -89,8 +122,13 @@ impl GuestMemory {
     /// # Errors
     /// If there is no VMID or no memory for the first table.
     pub fn new(owner: DomainId) -> Result<Self> {
-        let mut tables = Tables { owner, root: None, left: FEW };
+        let mut tables = Tables { owner, root: None, left: FEW, owned: None };
         let map = P2m::new(&mut tables)?;
+        Self::with(map, tables)
+    }
+
+    /// The memory that `map` says.
+    fn with(map: P2m, mut tables: Tables) -> Result<Self> {
         let Some(vmid) = with_pools(|pools| pools.vmids.allocate()) else {
             tables.free(map.root());
             return Err(MemoryError::OutOfVmids);
@@ -98,7 +136,19 @@ impl GuestMemory {
         let root = Stage2Root::new(map.root().0, vmid.get());
         tables.root = Some(root);
         let (by_pages, direct, last) = (false, false, Ipa(0));
-        Ok(Self { map, root, vmid: Some(vmid), tables, bytes: 0, most: 0, touched: 0, by_pages, direct, last })
+        Ok(Self {
+            map,
+            root,
+            vmid: Some(vmid),
+            tables,
+            bytes: 0,
+            most: 0,
+            touched: 0,
+            by_pages,
+            direct,
+            foreign: 0,
+            last,
+        })
     }
 
     /// What to load so that a vCPU sees this memory.
@@ -140,6 +190,7 @@ impl GuestMemory {
     fn map_new(&mut self, at: Ipa, extent: Extent) -> Result {
         let last = Ipa(at.0 + extent.order().size() - PAGE_SIZE);
         if let Err((error, extent)) = self.map.map(&mut self.tables, at, extent, Access::Full, Content::Stale) {
+            self.tables.forget(&extent);
             give_back(self.tables.owner, extent, Content::Stale);
             return Err(error);
         }
@@ -171,6 +222,16 @@ impl GuestMemory {
         Ok(())
     }
 
+    /// Lets EL2 read or `write` in the guest's name what is at `ipa`.
+    ///
+    /// # Errors
+    /// If nothing is mapped there, or there is no memory for a clone's own.
+    #[inline(never)]
+    pub fn admit(&mut self, ipa: Ipa, write: bool) -> Result {
+        self.leaf(ipa.page(), write)?;
+        self.touch(ipa)
+    }
+
     fn make_ready(&mut self, ipa: Ipa, touch: bool) -> Result<u64> {
         let scrub = |base: Pa, order: Order| memory::scrub(base.0, order.size() as usize).expect("frames are in RAM");
         self.map.make_ready(&mut self.tables, ipa, touch, scrub)
@@ -181,8 +242,10 @@ impl GuestMemory {
     /// # Errors
     /// If it is not the domain's own.
     pub fn lend(&mut self, ipa: Ipa) -> Result<FrameRef> {
-        let leaf = self.map.lookup(&self.tables, ipa.page()).filter(|leaf| !leaf.foreign && leaf.writable);
-        let leaf = leaf.ok_or(MemoryError::BadAddress)?;
+        let leaf = self.leaf(ipa.page(), true)?;
+        if leaf.foreign || !leaf.writable {
+            return Err(MemoryError::BadAddress);
+        }
         self.make_ready(ipa, false)?;
         FrameRef::new(leaf.pa)
     }
@@ -239,7 +302,11 @@ impl GuestMemory {
         if self.bytes + order.size() > self.most || self.by_pages && order != Order::Page {
             return Err(MemoryError::OutOfMemory);
         }
-        let extent = with_pools(|pools| pools.frames.allocate(self.tables.owner, order))?;
+        let extent = match self.tables.owned {
+            Some(_) => self.tables.take(Content::Ready).map(|page| Extent::kept(page, order)),
+            None => with_pools(|pools| pools.frames.allocate(self.tables.owner, order)).ok(),
+        };
+        let extent = extent.ok_or(MemoryError::OutOfMemory)?;
         let ipa = ipa.unwrap_or(Ipa(extent.base().0));
         self.map_new(ipa, extent)?;
         self.bytes += order.size();
@@ -260,7 +327,7 @@ impl GuestMemory {
     /// # Errors
     /// As above.
     pub fn own_page(&mut self, ipa: Ipa, access: Access) -> Result<Pa> {
-        let leaf = self.map.lookup(&self.tables, ipa.page()).ok_or(MemoryError::BadAddress)?;
+        let leaf = self.leaf(ipa.page(), access == Access::Full)?;
         if leaf.foreign || access == Access::Full && !leaf.writable {
             return Err(MemoryError::BadAddress);
         }
@@ -290,11 +357,14 @@ impl GuestMemory {
     #[inline(never)]
     fn replace(&mut self, ipa: Ipa, page: Extent, access: Access, content: Content) -> Result {
         let mapped = match self.remove(ipa, Order::Page) {
+            _ if !self.tables.note(&page, content) => Err((MemoryError::OutOfMemory, page)),
             Ok(_) | Err(MemoryError::NotMapped) => self.map.map(&mut self.tables, ipa, page, access, content),
             Err(error) => Err((error, page)),
         };
         self.last = self.last.max(ipa);
+        self.foreign += u64::from(mapped.is_ok());
         mapped.map_err(|(error, page)| {
+            self.tables.forget(&page);
             give_back(self.tables.owner, page, content);
             error
         })
@@ -308,8 +378,13 @@ impl GuestMemory {
     pub fn remove(&mut self, ipa: Ipa, order: Order) -> Result<bool> {
         let (extent, content) = self.map.unmap(&mut self.tables, ipa, order)?;
         let own = content.is_own();
-        if own {
-            self.bytes -= order.size();
+        match content {
+            Content::Ready | Content::Stale => self.bytes = self.bytes.saturating_sub(order.size()),
+            Content::Foreign | Content::Device => self.foreign -= 1,
+            Content::Shared => {}
+        }
+        if content != Content::Shared {
+            self.tables.forget(&extent);
         }
         give_back(self.tables.owner, extent, content);
         Ok(own)
@@ -329,6 +404,11 @@ impl GuestMemory {
     pub fn flush(&self, from: Ipa, length: usize) -> Result {
         let leaf = self.map.lookup(&self.tables, from).ok_or(MemoryError::BadAddress)?;
         memory::flush(leaf.pa.0, length).map_err(|_| MemoryError::BadAddress)
+    }
+
+    /// How many pages that are not its own it has mapped.
+    pub const fn foreign(&self) -> u64 {
+        self.foreign
     }
 
     /// The last frame that anything was ever mapped at.
@@ -351,6 +431,9 @@ impl GuestMemory {
         }
         // Without tables nothing can be mapped any more.
         (self.tables.left, self.most) = (0, 0);
+        if let Some(done) = self.release_owned(PART) {
+            return done;
+        }
         let owner = self.tables.owner;
         let done = self.map.clear(&mut self.tables, PART, |extent, content| give_back(owner, extent, content));
         self.tables.left = 0;

@@ -14,6 +14,7 @@ use mote_platform::memory;
 use xen_abi::Bytes;
 use xen_abi::domctl::VcpuContext;
 use xen_abi::errno::Errno;
+use xen_abi::mote::call::Identity;
 use xen_abi::vcpu::{RunstateInfo, runstate};
 
 use crate::memory::FrameRef;
@@ -144,6 +145,23 @@ impl VcpuState {
         (system.sctlr_el1, system.tcr_el1) = (context.sctlr, context.ttbcr);
         (system.ttbr0_el1, system.ttbr1_el1) = (context.ttbr0, context.ttbr1);
         Ok(())
+    }
+
+    /// A clone's: it goes on where this one is, and finds in its registers who it is.
+    pub fn fork(&self, identity: &Identity, now: u64) -> Self {
+        let MachineState { system, floating_point, interface, timer, .. } = &self.machine;
+        let mut context = self.context.clone();
+        let values = [1, identity.domain.into()].into_iter().chain(identity.seed).chain(identity.argument);
+        (0..).zip(values).for_each(|(register, value)| context.set_register(register, value));
+        let machine = MachineState {
+            system: system.clone(),
+            floating_point: floating_point.clone(),
+            interface: interface.clone(),
+            timer: *timer,
+            runstate: Runstate::new(now),
+            exits: Exits::new(),
+        };
+        Self { context, machine }
     }
 
     /// Puts it at the beginning of `start`, everything else as after a reset.

@@ -41,6 +41,20 @@ pub fn has_interrupt() -> bool {
     read!("isr_el1") & 1 << 7 != 0
 }
 
+/// A random number of the CPU's (`RNDR`, Arm ARM D24.2.151), if it has such numbers and one is there.
+pub fn random() -> Option<u64> {
+    let has_random_numbers = read!("id_aa64isar0_el1") >> 60 != 0;
+    if !has_random_numbers {
+        return None;
+    }
+    let (number, is_there): (u64, u64);
+    // SAFETY: reading it changes the flags alone.
+    unsafe {
+        core::arch::asm!("mrs {}, s3_3_c2_c4_0", "cset {}, ne", out(reg) number, out(reg) is_there, options(nomem, nostack));
+    }
+    (is_there != 0).then_some(number)
+}
+
 /// Stops until an interrupt is pending. EL2 keeps interrupts masked: the caller polls the GIC.
 pub fn wait_for_interrupt() {
     barrier::dsb(barrier::SY);

@@ -15,7 +15,7 @@ pub use system::{FloatingPoint, SystemRegisters, configure_traps};
 
 /// General registers at an exit, x0 to x30, and where [`run`] keeps its stack meanwhile. By default all zero.
 #[repr(C, align(16))]
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct GuestContext {
     x: [u64; 31],
     // Written and read by the entry code alone.

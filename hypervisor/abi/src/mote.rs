@@ -1,4 +1,5 @@
 //! What the control domain needs beside Xen's operations: in the envelope of a [`crate::domctl::Domctl`], with numbers that Xen has not.
+//! And what a unikernel asks of Mote alone: [`call`].
 
 use crate::wire;
 
@@ -16,6 +17,30 @@ pub mod op {
     pub const PRINT: u32 = 0x4d6f_0005;
     /// [`super::Text`] to fill with what was typed for the domain; its length is answered.
     pub const TYPED: u32 = 0x4d6f_0006;
+    /// [`super::CloneTemplate`]: the domain is a template, and the number that is answered is the clone's.
+    pub const CLONE: u32 = 0x4d6f_0007;
+    /// [`super::Ended`] to fill, of the control domain itself: which ephemeral domains ended.
+    pub const ENDED: u32 = 0x4d6f_0008;
+}
+
+/// The hypercall of a guest's that Mote alone has, with the operation in x0.
+pub mod call {
+    /// Its number (`__HYPERVISOR_arch_0`).
+    pub const HYPERCALL: u64 = 48;
+    /// The caller becomes a template; x1 is the address of a [`super::Snapshot`]. It is never answered to the template, unless with an error.
+    /// Every clone goes on behind the call with an [`Identity`] in x0 to x13.
+    pub const SNAPSHOT: u64 = 1;
+
+    /// What the registers tell a clone.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Identity {
+        /// Its number, in x1; x0 is 1.
+        pub domain: u16,
+        /// 256 bits that nobody else has, in x2 to x5.
+        pub seed: [u64; 4],
+        /// [`super::CloneTemplate::argument`], in x6 to x13.
+        pub argument: [u64; 8],
+    }
 }
 
 /// What a domain has besides (`Describe::flags`).
@@ -28,6 +53,10 @@ pub mod flags {
     pub const DIRECT_MAP: u32 = 1 << 3;
     /// What is typed goes to it.
     pub const FOCUS: u32 = 1 << 4;
+    /// When it ends all that it had is free at once: see [`super::Ended`].
+    pub const EPHEMERAL: u32 = 1 << 5;
+    /// Of a clone: it stays paused, once.
+    pub const PAUSED: u32 = 1 << 6;
 }
 
 /// Reasons for which a guest comes to the hypervisor, in the order of [`Usage::exits`].
@@ -47,6 +76,21 @@ wire! {
 
     /// An event channel between `port` of the domain and `other_port` of `other`, both free.
     Connect { port: u32, other_port: u32, other: u16, pad: [u16; 3] }
+
+    /// `count` frame numbers at `frames` of pages that clones do not share: they find zeroes there.
+    Snapshot { frames: u64, count: u32, pad: u32 }
+
+    /// What a clone is to have besides what its template had: so many ticks to live at most (0: no limit), so many pages at most that
+    /// it has written to, the tables for them included (0: a thousand), [`flags`] (`EPHEMERAL` and `PAUSED`), and what it is told.
+    CloneTemplate { ticks: u64, pages: u32, flags: u32, argument: [u64; 8] }
+
+    /// Room for `room` times [`End`] at `ends`, of which `count` are filled with what was not told yet, the oldest first, and are told then.
+    /// `lost` is how many there were besides since the start for which there was no room. VIRQ_DOM_EXC tells when the first comes.
+    Ended { ends: u64, room: u32, count: u32, lost: u64 }
+
+    /// An ephemeral domain that ended, the template of which it was a clone (its own number if it was none), Xen's code for how, the pages
+    /// that it had, how many ticks it was there, and for how many it ran.
+    End { domain: u16, template: u16, code: u32, pages: u64, lived: u64, ran: u64 }
 
     /// What a domain cost. Times are ticks of the physical counter, 0 for what did not happen; sizes are bytes. `reason` says in words
     /// why it crashed.

@@ -91,6 +91,15 @@ impl Console {
         self.channels.insert(index, Channel { domain, name: name.into(), line, ready });
     }
 
+    /// Puts a clone on the console that has something to say, unless it is there: it is called after its template and its number.
+    pub fn attach_clone(&mut self, domain: DomainId, template: DomainId) {
+        if find(&mut self.channels, domain).is_none() {
+            let name = find(&mut self.channels, template).map_or("", |channel| &channel.name);
+            let name = alloc::format!("{name}.{}", domain.get());
+            self.attach(domain, &name, Ready::Reached);
+        }
+    }
+
     /// A domain says no more: what is left of its last line is one.
     pub fn complete(&mut self, domain: DomainId, wire: &mut impl Wire) {
         self.flush(domain, 0, wire);

@@ -75,7 +75,9 @@ pub enum FaultKind {
     Translation,
     /// Mapped, but its access flag is clear.
     AccessFlag,
-    /// Any other status: it is mapped, but not for this kind of access, say.
+    /// Mapped, but not for this kind of access.
+    Permission,
+    /// Any other status.
     Other,
 }
 
@@ -84,6 +86,7 @@ impl FaultKind {
         match status & 0x3c {
             0b00_0100 => Self::Translation,
             0b00_1000 => Self::AccessFlag,
+            0b00_1100 => Self::Permission,
             _ => Self::Other,
         }
     }

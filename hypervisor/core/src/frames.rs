@@ -338,6 +338,12 @@ impl FramePool {
         is_free
     }
 
+    /// Whether somebody besides its owner uses the page at `base`.
+    pub fn is_used(&mut self, base: Pa) -> bool {
+        let frame = self.block(base).map(|block| block.frame(frame_index(base)));
+        matches!(frame, Ok(Frame::Held(_, 1..)))
+    }
+
     /// Whether all pages of an extent are its owner's alone, and freed at once.
     pub fn is_whole(&self, extent: &Extent) -> bool {
         let block = || self.index(extent.base).and_then(|index| self.blocks.get(index));
@@ -516,7 +522,9 @@ mod tests {
         let block = pool.allocate(domain(1), Order::Block).expect("room");
         let (total, page) = (2 << 20, Pa(0x4000_3000));
         assert!(pool.is_whole(&block));
+        assert!(!pool.is_used(page));
         assert_eq!((pool.share(page), pool.share(page)), (Ok(()), Ok(())));
+        assert!(pool.is_used(page) && !pool.is_used(Pa(0x4000_4000)) && !pool.is_used(Pa(0)));
         assert!(!pool.is_whole(&block) && !pool.unshare(page));
         let left = block.split_into(Order::Page).filter(|page| !pool.leave(domain(1), page)).count();
         assert_eq!(left, 1);

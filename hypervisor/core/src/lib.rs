@@ -23,6 +23,7 @@ pub mod frames;
 pub mod grants;
 pub mod id;
 pub mod idregs;
+pub mod ledger;
 pub mod machine;
 pub mod mmio;
 pub mod p2m;

@@ -1,8 +1,11 @@
 //! A domain's physical-to-machine map: its stage-2 tables (Arm ARM D8.2: 4 KiB granule, 39-bit IPA, walked from level 1).
 //!
-//! Leaves are 1 GiB, 2 MiB or 4 KiB. Tables are made on demand, charged to the domain, and never shared. A valid descriptor
+//! Leaves are 1 GiB, 2 MiB or 4 KiB. Tables are made on demand, charged to the domain, and shared with its clones alone (see
+//! [`sharing`](P2m::freeze)). A valid descriptor
 //! becomes another valid one only through an invalid one and an invalidation (break-before-make, D8.17.1), except for the
 //! access flag, which may be set in place together with the bits that are for software.
+
+mod sharing;
 
 use core::cell::Cell;
 
@@ -18,6 +21,10 @@ pub const ENTRIES: usize = 512;
 pub trait TableMemory {
     /// A table of zeroes, charged to the domain; `None` if there is no memory or the domain has its share.
     fn allocate(&mut self) -> Option<Pa>;
+    /// A table that says what `table` says, charged to the domain; `None` as above.
+    fn copy(&mut self, table: Pa) -> Option<Pa>;
+    /// A page of guests' memory with what is in the page `from`, or zeroed, charged to the domain; `None` as above.
+    fn page(&mut self, from: Option<Pa>) -> Option<Pa>;
     /// Takes a table back that no translation passes through any more.
     fn free(&mut self, table: Pa);
     /// A descriptor.
@@ -43,6 +50,8 @@ const EXECUTE_NEVER: u64 = 1 << 54;
 const STALE: u64 = 1 << 55;
 /// For software: the page is not the domain's own.
 const FOREIGN: u64 = 1 << 56;
+/// For software: the entry and all that it leads to are a template's. A clone has its own of it before it changes anything.
+const SHARED: u64 = 1 << 57;
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 
 /// What a guest may do with memory.
@@ -74,6 +83,8 @@ pub enum Content {
     Foreign,
     /// A device's registers: no memory at all.
     Device,
+    /// What its template had in it: it is the template's.
+    Shared,
 }
 
 impl Content {
@@ -89,6 +100,7 @@ impl Content {
             // Touches of these are not counted.
             Self::Foreign => MEMORY_NORMAL_WRITE_BACK | FOREIGN | ACCESSED,
             Self::Device => MEMORY_DEVICE_NGNRE | EXECUTE_NEVER | FOREIGN | ACCESSED,
+            Self::Shared => MEMORY_NORMAL_WRITE_BACK | SHARED,
         }
     }
 
@@ -115,6 +127,8 @@ pub struct Leaf {
     pub foreign: bool,
     /// Whether the guest has touched it.
     pub touched: bool,
+    /// Whether it is a template's.
+    pub shared: bool,
 }
 
 /// A table's entry on the way to an IPA. The deeper the table, the less an entry describes.
@@ -133,6 +147,10 @@ impl Entry {
 
     const fn is_valid(self) -> bool {
         self.raw & VALID != 0
+    }
+
+    const fn is_shared(self) -> bool {
+        self.raw & SHARED != 0
     }
 
     const fn output(self) -> Pa {
@@ -166,8 +184,22 @@ const fn leaf_bits(order: Order) -> u64 {
 pub struct P2m {
     root: Pa,
     tables: u64,
+    role: Role,
     /// The block whose table of pages was walked to last, and the table, which stays as long as the map.
     recent: Cell<(u64, Pa)>,
+}
+
+/// Whose its tables are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// The domain's.
+    Alone,
+    /// The domain's and its clones': nothing changes any more.
+    Template,
+    /// In part the template's.
+    Clone,
+    /// Nobody's: a clone's that has ended.
+    Gone,
 }
 
 /// No block.
@@ -180,7 +212,7 @@ impl P2m {
     /// If there is no memory for the root table.
     pub fn new(memory: &mut impl TableMemory) -> Result<Self> {
         let root = memory.allocate().ok_or(MemoryError::OutOfMemory)?;
-        Ok(Self { root, tables: 1, recent: Cell::new(NOWHERE) })
+        Ok(Self { root, tables: 1, role: Role::Alone, recent: Cell::new(NOWHERE) })
     }
 
     /// The root table.
@@ -222,12 +254,13 @@ impl P2m {
             writable: raw & WRITE != 0,
             foreign: raw & FOREIGN != 0,
             touched: raw & ACCESSED != 0,
+            shared: raw & SHARED != 0,
         })
     }
 
     /// Sees to it that the leaf at `ipa` holds what the guest is to find: what is stale in it `scrub` removes. If the guest is
     /// about to `touch` it, it may, and the leaf counts as touched from now on: leaves begin with their access flag clear, so a
-    /// first touch faults. The answer is how many bytes it touches that it had not touched.
+    /// first touch faults. The answer is how many bytes it touches that it had not touched. What is a template's stays as it is.
     ///
     /// # Errors
     /// If nothing is mapped there.
@@ -239,6 +272,9 @@ impl P2m {
         scrub: impl FnOnce(Pa, Order),
     ) -> Result<u64> {
         let Some(leaf) = self.find_leaf(memory, ipa) else { return Err(MemoryError::NotMapped) };
+        if leaf.is_shared() {
+            return Ok(0);
+        }
         if leaf.raw & STALE != 0 {
             scrub(leaf.output(), leaf.order);
         }
@@ -258,12 +294,14 @@ impl P2m {
         if !is_mappable(ipa, order) {
             return Err(MemoryError::BadAddress);
         }
+        self.own_path(memory, ipa, order)?;
         loop {
             let Some(leaf) = self.find_leaf(memory, ipa) else { return Err(MemoryError::NotMapped) };
             if leaf.order == order {
                 memory.write(leaf.table, leaf.index, 0);
                 memory.invalidate(ipa);
-                return Ok((Extent::kept(leaf.output(), order), Content::of(leaf.raw)));
+                let content = if leaf.is_shared() { Content::Shared } else { Content::of(leaf.raw) };
+                return Ok((Extent::kept(leaf.output(), order), content));
             }
             let below = leaf.order.below().ok_or(MemoryError::NotMapped)?;
             self.split(memory, ipa, leaf, below)?;
@@ -317,7 +355,7 @@ impl P2m {
 
     #[inline(never)]
     fn walk(&self, memory: &impl TableMemory, ipa: Ipa) -> Option<Entry> {
-        if ipa.0 >> IPA_BITS != 0 {
+        if ipa.0 >> IPA_BITS != 0 || self.role == Role::Gone {
             return None;
         }
         let (mut table, mut order) = (self.root, Order::Gib);
@@ -336,6 +374,7 @@ impl P2m {
         if !is_mappable(ipa, target) {
             return Err(MemoryError::BadAddress);
         }
+        self.own_path(memory, ipa, target)?;
         let (mut table, mut order) = match (target, self.recent_table(ipa)) {
             (Order::Page, Some(table)) => (table, target),
             _ => (self.root, Order::Gib),
@@ -408,10 +447,16 @@ mod tests {
 
     /// Tables in a map, with a watch on how they are changed.
     #[derive(Default)]
-    struct Checker {
-        tables: BTreeMap<u64, Vec<u64>>,
+    pub(super) struct Checker {
+        pub tables: BTreeMap<u64, Vec<u64>>,
+        // Pages, and of which they are copies.
+        pub pages: BTreeMap<u64, Option<Pa>>,
+        // Tables that nobody may change any more.
+        pub frozen: BTreeSet<u64>,
+        // What may change in a valid descriptor while a map is frozen.
+        pub freezing: u64,
         next: u64,
-        budget: Option<usize>,
+        pub budget: Option<usize>,
         // Places made invalid whose translation a TLB may still hold.
         stale: BTreeSet<(u64, usize)>,
         live: bool,
@@ -429,6 +474,20 @@ mod tests {
             Some(Pa(self.next))
         }
 
+        fn copy(&mut self, table: Pa) -> Option<Pa> {
+            let content = self.tables[&table.0].clone();
+            let copy = self.allocate()?;
+            self.tables.insert(copy.0, content);
+            Some(copy)
+        }
+
+        fn page(&mut self, from: Option<Pa>) -> Option<Pa> {
+            let page = self.allocate()?;
+            self.tables.remove(&page.0);
+            self.pages.insert(page.0, from);
+            Some(page)
+        }
+
         fn free(&mut self, table: Pa) {
             assert!(self.tables.remove(&table.0).is_some(), "a table freed twice");
         }
@@ -440,9 +499,11 @@ mod tests {
         fn write(&mut self, table: Pa, index: usize, descriptor: u64) {
             let old = self.tables[&table.0][index];
             let place = (table.0, index);
+            assert!(!self.frozen.contains(&table.0), "a template changes");
             if old & VALID != 0 && descriptor & VALID != 0 {
-                assert_eq!((old ^ descriptor) & !(STALE | ACCESSED), 0, "made without a break");
-                assert_eq!(descriptor & STALE & !old | old & ACCESSED & !descriptor, 0, "undone");
+                assert_eq!((old ^ descriptor) & !(STALE | ACCESSED | self.freezing), 0, "made without a break");
+                let undone = descriptor & STALE & !old | old & ACCESSED & !descriptor;
+                assert_eq!(undone & !self.freezing, 0, "undone");
             }
             if old & VALID == 0 && descriptor & VALID != 0 {
                 assert!(!self.stale.contains(&place), "made before the TLBs forgot");

@@ -9,6 +9,7 @@ use mote_core::events::{Pair, Raised};
 use mote_core::id::{DomainId, VcpuId};
 use mote_core::p2m::Access;
 use mote_core::policy::Relation;
+use mote_core::timer::earliest;
 use mote_core::vgic::{IntId, VcpuSet};
 use mote_core::watchdog::Watchdogs;
 use mote_platform::lock::Mutex;
@@ -33,7 +34,7 @@ const CALLBACK: u64 = CALLBACK_PPI | 2 << 8 | EVENT_CHANNEL_INTID as u64;
 #[derive(Default)]
 pub struct Extras {
     /// Where the guest has mapped the shared page.
-    shared_ipa: Mutex<Option<Ipa>>,
+    pub(super) shared_ipa: Mutex<Option<Ipa>>,
     /// Where its console's and its xenstore's rings are, as frame numbers and ports: what [`ring_parameter`] numbers.
     rings: [AtomicU64; 4],
     /// Whether it has ever written to its console's ring, so that it reads there.
@@ -45,8 +46,17 @@ pub struct Extras {
     watchdogs: Mutex<Watchdogs>,
     /// When the first of them runs out, so that most vCPUs need not lock; 0 if none runs.
     first_watchdog: AtomicU64,
+    /// When it is to end in any case; 0 if it may live on.
+    last_tick: AtomicU64,
     /// Whether runstate records are marked while they are written.
     pub marks_updates: AtomicBool,
+}
+
+impl Extras {
+    /// Has the domain end at this tick.
+    pub fn limit_life(&self, last: u64) {
+        self.last_tick.store(last, Ordering::Relaxed);
+    }
 }
 
 impl Domain {
@@ -255,16 +265,20 @@ impl Domain {
         Ok(id)
     }
 
-    /// When its first watchdog runs out, if one runs.
+    /// When its first watchdog or its time runs out, if there is such a time.
     pub fn watchdog(&self) -> Option<u64> {
-        Some(self.pv.first_watchdog.load(Ordering::Relaxed)).filter(|&deadline| deadline != 0)
+        let set = |deadline: &AtomicU64| Some(deadline.load(Ordering::Relaxed)).filter(|&deadline| deadline != 0);
+        earliest(set(&self.pv.first_watchdog), set(&self.pv.last_tick))
     }
 
     /// Ends it if a watchdog has run out; whether it has.
     pub fn check_watchdog(self: &Arc<Self>) -> bool {
         let bites = self.watchdog().is_some_and(|deadline| deadline <= timer::now());
         if bites {
-            self.end(End { code: reason::WATCHDOG, why: meaning(reason::WATCHDOG) });
+            let last = self.pv.last_tick.load(Ordering::Relaxed);
+            let is_over = last != 0 && last <= timer::now();
+            let why = if is_over { "it was there for as long as it may be" } else { meaning(reason::WATCHDOG) };
+            self.end(End { code: reason::WATCHDOG, why });
         }
         bites
     }

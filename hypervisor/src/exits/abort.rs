@@ -9,7 +9,9 @@ use mote_platform::syndrome;
 use xen_abi::arch_arm::{GICV3_DISTRIBUTOR, GICV3_REDISTRIBUTOR_STRIDE, GICV3_REDISTRIBUTORS, VPL011, Window};
 
 use super::{Session, origin, take_exception};
+use crate::domain::End;
 use crate::interface::Live;
+use crate::memory::MemoryError;
 use crate::passthrough;
 use crate::stats::ExitReason;
 
@@ -47,6 +49,19 @@ impl Session<'_> {
     /// An access that no device answers: to memory that is touched for the first time, or else to nothing.
     fn memory_abort(&mut self, ipa: Ipa, kind: FaultKind, esr: impl FnOnce(Origin) -> u64) -> After {
         let is_there = match kind {
+            FaultKind::AccessFlag | FaultKind::Permission if self.domain.origin.is_some() => {
+                match self.domain.own(ipa) {
+                    Err(MemoryError::OutOfMemory) => {
+                        let why = self.domain.memory.lock().shortage();
+                        return self.end(End::crash(why));
+                    }
+                    // Memory that it got for itself.
+                    Err(MemoryError::Occupied) if kind == FaultKind::AccessFlag => {
+                        self.domain.memory.lock().touch(ipa).is_ok()
+                    }
+                    owned => owned.is_ok(),
+                }
+            }
             // If it is there no more, or was touched meanwhile, the next try will show it.
             FaultKind::AccessFlag => {
                 let _ = self.domain.memory.lock().touch(ipa);

@@ -10,6 +10,7 @@ mod events;
 mod grants;
 mod hvm_op;
 mod memory_op;
+mod mote;
 mod passthrough;
 mod sched_op;
 mod sysctl;
@@ -27,6 +28,7 @@ use mote_platform::guest::After;
 use mote_platform::{cpu, memory, syndrome};
 use xen_abi::Wire;
 use xen_abi::errno::Errno;
+use xen_abi::mote::call;
 use xen_abi::xen::{MulticallEntry, domid, hypercall};
 
 use super::Session;
@@ -82,6 +84,8 @@ impl Session<'_> {
         let mut arguments: Arguments = [x[0], x[1], x[2], x[3], x[4]];
         let answer = match x[16] {
             hypercall::MULTICALL => self.multicall(&mut arguments),
+            // Not one of several: a template is not told of the others.
+            call::HYPERCALL => self.mote_call(&arguments),
             number => self.hypercall(number, &mut arguments),
         };
         match answer {
@@ -261,6 +265,6 @@ fn locate(domain_memory: &mut GuestMemory, at: u64, write: bool) -> Result<u64, 
 #[cold]
 fn locate_untouched(domain_memory: &mut GuestMemory, at: u64, write: bool) -> Result<u64, Errno> {
     let ipa = syndrome::translate_stage1(at).ok_or(Errno::EFAULT)?;
-    domain_memory.touch(Ipa(ipa)).map_err(|_| Errno::EFAULT)?;
+    domain_memory.admit(Ipa(ipa), write).map_err(|_| Errno::EFAULT)?;
     syndrome::translate(at, write).ok_or(Errno::EFAULT)
 }

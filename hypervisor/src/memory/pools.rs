@@ -74,6 +74,17 @@ impl Promise {
     }
 }
 
+impl Promise {
+    /// Keeps more free.
+    ///
+    /// # Errors
+    /// If there is not so much.
+    pub fn extend(&mut self, bytes: usize) -> Result<(), MemoryError> {
+        self.0 += core::mem::ManuallyDrop::new(Self::new(bytes)?).0;
+        Ok(())
+    }
+}
+
 impl Drop for Promise {
     fn drop(&mut self) {
         UNPROMISED.fetch_add(self.0, Ordering::Relaxed);
@@ -85,7 +96,7 @@ impl Drop for Promise {
 pub(super) fn give_back(owner: DomainId, extent: Extent, content: Content) {
     match content {
         Content::Foreign => return drop(FrameRef::kept(extent.base())),
-        Content::Device => return,
+        Content::Device | Content::Shared => return,
         Content::Ready | Content::Stale => {}
     }
     if with_pools(|pools| pools.frames.is_whole(&extent)) {

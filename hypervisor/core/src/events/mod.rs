@@ -123,6 +123,8 @@ pub struct EventChannels<P> {
     ports: Vec<Channel>,
     targets: Vec<Target<P>>,
     fifo: Option<Fifo<P>>,
+    // Greatest port number.
+    most: u32,
     // How many vCPUs poll.
     polling: u32,
     closed: bool,
@@ -137,9 +139,21 @@ impl<P: Page> EventChannels<P> {
         let mut targets = Vec::new();
         targets.try_reserve_exact(vcpus).map_err(|_| Errno::ENOMEM)?;
         targets.resize_with(vcpus, || Target { info: None, polling: Polling::Nothing });
-        let mut events = Self { me, shared, ports: Vec::new(), targets, fifo: None, polling: 0, closed: false };
+        let mut events =
+            Self { me, shared, ports: Vec::new(), targets, fifo: None, most: MAX_PORT, polling: 0, closed: false };
         events.grow_to(0)?;
         Ok(events)
+    }
+
+    /// Lets there be no port beyond the first few.
+    pub const fn keep_few(&mut self) {
+        self.most = BUCKET as u32 - 1;
+    }
+
+    /// Leaves the pages of the guest's that it has registered, because the guest will not run again.
+    pub fn forget_areas(&mut self) {
+        self.fifo = None;
+        self.targets.iter_mut().for_each(|target| target.info = None);
     }
 
     /// The shared page.
@@ -418,7 +432,7 @@ impl<P: Page> EventChannels<P> {
 
     /// Xen's table grows by 64 ports, and what is free but has its place is a port (`EVTCHNS_PER_BUCKET`).
     fn grow_to(&mut self, port: u32) -> Result<(), Errno> {
-        if self.closed || port > MAX_PORT {
+        if self.closed || port > self.most {
             return Err(Errno::ENOSPC);
         }
         let wanted = (port as usize + 1).next_multiple_of(BUCKET).max(self.ports.len());

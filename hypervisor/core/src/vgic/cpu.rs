@@ -30,7 +30,7 @@ pub(super) enum Snapshot {
 }
 
 /// A vCPU's redistributor and virtual CPU interface.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Cpu {
     pub bank: Bank,
     /// What is in each list register that is `used`: to look here is quicker than to read them.

@@ -55,7 +55,7 @@ const MAX_VCPUS: u32 = 128;
 const MAX_SPIS: u32 = 960;
 
 /// A domain's virtual interrupt controller.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct VGic {
     // Private: an interrupt is `listed` exactly while a list register that its holder has `used` names it.
     cpus: Vec<Cpu>,

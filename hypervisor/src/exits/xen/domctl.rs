@@ -59,7 +59,7 @@ impl Session<'_> {
         let is_self = domain.id == self.domain.id;
         match call.cmd {
             op::DESTROYDOMAIN | op::PAUSEDOMAIN | op::SETVCPUCONTEXT if is_self => return Err(Errno::EINVAL),
-            op::DESTROYDOMAIN => return Ok(destroy(&domain)),
+            op::DESTROYDOMAIN => return destroy(&domain),
             op::PAUSEDOMAIN => domain.pause(),
             op::UNPAUSEDOMAIN => domain.unpause(),
             op::GETDOMAININFO => put(&mut call.u, &domain_info(&domain)),
@@ -83,6 +83,11 @@ impl Session<'_> {
             mote::op::TYPED => {
                 let typed = self.typed(&domain, part(&call.u))?;
                 put(&mut call.u, &typed);
+            }
+            mote::op::CLONE => call.domain = self.clone_template(&domain, &part(&call.u))?,
+            mote::op::ENDED => {
+                let ended = self.ended(&part(&call.u))?;
+                put(&mut call.u, &ended);
             }
             mote::op::USAGE => self.write(part(&call.u), &domain.usage())?,
             _ => return Err(Errno::ENOSYS),
@@ -144,6 +149,7 @@ impl Session<'_> {
         let mut memory = domain.memory.lock();
         (memory.by_pages, memory.direct) = (has(flags::TRACK_TOUCHED), has(flags::DIRECT_MAP));
         drop(memory);
+        domain.ephemeral.store(has(flags::EPHEMERAL), Ordering::Relaxed);
         let mut console = console::lock();
         console.attach(domain.id, &name, ready);
         if has(flags::FOCUS) {
@@ -186,6 +192,9 @@ impl Session<'_> {
     /// Sets the registers of a vCPU that does not run, and switches it on if it is to be online.
     fn set_vcpu_context(&self, domain: &Domain, asked: &VcpuContextOp) -> Result<(), Errno> {
         let vcpu = domain.vcpus.get(asked.vcpu as usize).ok_or(Errno::EINVAL)?;
+        if domain.template.is_completed() {
+            return Err(Errno::EBUSY);
+        }
         let context: VcpuContext = self.read(asked.ctxt)?;
         vcpu.state.try_lock().ok_or(Errno::EBUSY)?.set_context(&context)?;
         if context.flags & VGCF_ONLINE != 0 {
@@ -197,9 +206,10 @@ impl Session<'_> {
 }
 
 /// A part of a domain's end; its caller asks again until nothing is left.
-fn destroy(domain: &Arc<Domain>) -> Reply {
+fn destroy(domain: &Arc<Domain>) -> Answer {
+    domain.refuse_clones()?;
     domain.end(End { code: 0, why: "it was destroyed" });
-    if domain.is_still() && domain.dismantle() { Reply::DONE } else { Reply::Again(None) }
+    Ok(if domain.is_still() && domain.dismantle() { Reply::DONE } else { Reply::Again(None) })
 }
 
 /// What the control domain is told of a domain.

@@ -1,0 +1,145 @@
+//! Templates and their clones: a unikernel that waits for work becomes a template by a hypercall, never runs again, and its clones go on
+//! behind that call. And domains that are gone as soon as they end, as clones are wont to be.
+//!
+//! A clone has its template's memory, registers and interrupt controller. It has no event channels, no grants and no registered areas, as
+//! after a reset, and finds zeroes in pages that are private. Where its template had mapped the shared page and grant frames, it has its
+//! own as soon as it touches them.
+
+use alloc::sync::Arc;
+use core::ops::Deref;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use mote_core::addr::Ipa;
+use mote_core::frames::MemoryError;
+use mote_core::id::{DomainId, VcpuId};
+use mote_platform::timer;
+use xen_abi::errno::Errno;
+use xen_abi::mote::End;
+use xen_abi::xen::virq;
+
+use super::Domain;
+use crate::machine::machine;
+
+/// What a template has besides being a domain.
+#[derive(Default)]
+pub struct Template {
+    /// How many clones it has, or [`CLOSED`].
+    clones: AtomicU32,
+}
+
+/// It is being destroyed: there will be no more.
+const CLOSED: u32 = u32::MAX;
+
+/// A clone's hold on its template.
+pub struct Origin(Arc<Domain>);
+
+impl Origin {
+    /// One more clone's.
+    ///
+    /// # Errors
+    /// `EINVAL` if it is no template, `EBUSY` if it is being destroyed.
+    pub fn new(template: Arc<Domain>) -> Result<Self, Errno> {
+        let clones = &template.template.get().ok_or(Errno::EINVAL)?.clones;
+        let more = |clones: u32| clones.checked_add(1).filter(|&clones| clones != CLOSED);
+        if template.has_ended() || clones.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more).is_err() {
+            return Err(Errno::EBUSY);
+        }
+        Ok(Self(template))
+    }
+}
+
+impl Deref for Origin {
+    type Target = Domain;
+
+    fn deref(&self) -> &Domain {
+        &self.0
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        if let Some(template) = self.0.template.get() {
+            template.clones.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Domain {
+    /// Makes it a template. Its only vCPU, which asks for this, is to leave for good. Clones do not share the pages that are `private`.
+    ///
+    /// # Errors
+    /// `EPERM` for a clone and the control domain, `EBUSY` if it has another vCPU on, others' grants or pages or devices: then it goes on
+    /// as before. `ENOMEM` if there is no memory for tables: then it cannot go on.
+    pub fn become_template(&self, private: &[Ipa]) -> Result<(), Errno> {
+        if self.id == DomainId::CONTROL || self.origin.is_some() {
+            return Err(Errno::EPERM);
+        }
+        self.is_alone()?;
+        while !self.leave_others() {}
+        self.events.lock().forget_areas();
+        for vcpu in &self.vcpus {
+            vcpu.runstate_area.lock().take();
+        }
+        self.memory.lock().freeze(private)?;
+        self.template.call_once(Template::default);
+        machine().tell_control(virq::DOM_EXC);
+        Ok(())
+    }
+
+    fn is_alone(&self) -> Result<(), Errno> {
+        let power = self.power.lock();
+        let others_are_on = self.vcpus.iter().any(|vcpu| vcpu.id != VcpuId(0) && power.is_on(vcpu.id));
+        drop(power);
+        let grants = self.grants.lock();
+        let (uses_others, mapped) = (grants.has_mappings(), grants.places().count() as u64);
+        drop(grants);
+        let mapped = mapped + u64::from(self.pv.shared_ipa.lock().is_some());
+        let memory = self.memory.lock();
+        let is_alone = !others_are_on && !uses_others && !memory.direct && memory.foreign() == mapped;
+        if is_alone { Ok(()) } else { Err(Errno::EBUSY) }
+    }
+
+    /// Refuses clones from now on.
+    ///
+    /// # Errors
+    /// `EBUSY` while it has some.
+    pub fn refuse_clones(&self) -> Result<(), Errno> {
+        let Some(Template { clones }) = self.template.get() else { return Ok(()) };
+        match clones.compare_exchange(0, CLOSED, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) | Err(CLOSED) => Ok(()),
+            Err(_) => Err(Errno::EBUSY),
+        }
+    }
+
+    /// What the control domain is told of it when it has gone, having run for so many ticks.
+    pub fn obituary(&self, ran: u64) -> End {
+        let (lived, pages) = (timer::now() - self.milestones.created, self.memory.lock().pages_had());
+        let template = self.origin.as_ref().map_or(self.id, |template| template.id).get();
+        let code = self.end.get().map_or(0, |end| end.code);
+        End { domain: self.id.get(), template, code, pages, lived, ran }
+    }
+
+    /// Gives a clone its own of what is its template's at `ipa`.
+    ///
+    /// # Errors
+    /// If there is no memory, or nothing of a template's.
+    pub fn own(&self, ipa: Ipa) -> Result<(), MemoryError> {
+        let owned = self.memory.lock().own(ipa);
+        match (owned, &self.origin) {
+            (Err(MemoryError::NotOwned), Some(template)) => self.own_shared(template, ipa.page()),
+            (owned, _) => owned,
+        }
+    }
+
+    /// Maps the page that EL2 shares with it where its template had mapped its own.
+    fn own_shared(&self, template: &Self, ipa: Ipa) -> Result<(), MemoryError> {
+        let is_shared_info = *template.pv.shared_ipa.lock() == Some(ipa);
+        let frame = template.grants.lock().places().find(|(_, place)| *place == ipa).map(|(index, _)| index);
+        let mapped = match frame {
+            _ if is_shared_info => self.map_shared_info(ipa),
+            Some(index) => self.map_grant_frame(index, ipa),
+            None => return Err(MemoryError::NotMapped),
+        };
+        mapped.map_err(|error| if error == Errno::ENOMEM { MemoryError::OutOfMemory } else { MemoryError::NotMapped })
+    }
+}

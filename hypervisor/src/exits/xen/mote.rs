@@ -1,0 +1,67 @@
+//! What Mote has besides Xen's hypercalls: becoming a template, and for the control domain making clones and hearing of their ends.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use mote_core::addr::Ipa;
+use mote_core::sched::Leaving;
+use xen_abi::errno::Errno;
+use xen_abi::mote::{CloneTemplate, Ended, Snapshot, call, flags};
+
+use super::{Answer, Arguments, BATCH, Reply, Session};
+use crate::builder;
+use crate::domain::{Domain, End};
+use crate::machine::machine;
+
+/// Most pages that a template can name to be private.
+const MAX_PRIVATE: usize = 64;
+
+impl Session<'_> {
+    #[inline(never)]
+    pub(super) fn mote_call(&mut self, &[operation, at, ..]: &Arguments) -> Answer {
+        match operation {
+            call::SNAPSHOT => self.snapshot(at),
+            _ => Err(Errno::ENOSYS),
+        }
+    }
+
+    /// The domain becomes a template, and its vCPU leaves for good.
+    fn snapshot(&mut self, at: u64) -> Answer {
+        let Snapshot { frames, count, .. } = self.read(at)?;
+        let mut private = [0_u64; MAX_PRIVATE];
+        let private = private.get_mut(..count as usize).ok_or(Errno::E2BIG)?;
+        self.read_bytes(frames, xen_abi::Bytes::as_mut_bytes(private))?;
+        let private: Option<Vec<Ipa>> = private.iter().map(|&frame| Ipa::of_frame(frame)).collect();
+        match self.domain.become_template(&private.ok_or(Errno::EINVAL)?) {
+            Ok(()) => Ok(Reply::Leave(Leaving::Offline)),
+            Err(Errno::ENOMEM) => Ok(Reply::End(End::crash("there is no memory to make it a template"))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a clone, which runs at once unless it is to be paused. The answer is its number.
+    pub(super) fn clone_template(&self, template: &Arc<Domain>, asked: &CloneTemplate) -> Result<u16, Errno> {
+        let machine = machine();
+        let id = machine.with_number(None, |id| {
+            let domain = builder::clone_of(machine, template, id, asked)?;
+            machine.add(&domain);
+            domain.vcpus.iter().for_each(|vcpu| machine.start(&domain, vcpu.slot));
+            if asked.flags & flags::PAUSED == 0 {
+                domain.unpause();
+            }
+            Ok(id)
+        })?;
+        Ok(id.get())
+    }
+
+    /// Passes on which ephemeral domains ended, some at a time.
+    pub(super) fn ended(&self, asked: &Ended) -> Result<Ended, Errno> {
+        let mut count = 0;
+        while u64::from(count) < BATCH.min(asked.room.into()) {
+            let Some(end) = machine().ends.lock().take() else { break };
+            self.write(asked.ends.wrapping_add(u64::from(count) * size_of_val(&end) as u64), &end)?;
+            count += 1;
+        }
+        Ok(Ended { count, lost: machine().ends.lock().lost(), ..*asked })
+    }
+}

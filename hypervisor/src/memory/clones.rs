@@ -1,0 +1,116 @@
+//! The memory of templates and of clones. What a clone has of its own stands in a list: when it ends nothing else is looked at.
+
+use alloc::vec::Vec;
+
+use mote_core::addr::{Ipa, PAGE_SIZE, Pa};
+use mote_core::frames::{Extent, MemoryError, Order, Result};
+use mote_core::id::DomainId;
+use mote_core::p2m::{Content, Leaf};
+
+use super::{GuestMemory, Promise, Tables, give_back, with_pools};
+
+/// Pages that a clone has of its own or has mapped, with what is in them: tables are stale.
+pub(super) struct Owned {
+    frames: Vec<(Pa, Content)>,
+    /// The room for those that there are.
+    promise: Promise,
+}
+
+impl Tables {
+    /// Notes a page that a clone gets; whether it could.
+    pub(super) fn note(&mut self, page: &Extent, content: Content) -> bool {
+        let Some(Owned { frames, promise }) = &mut self.owned else { return true };
+        if frames.len() == frames.capacity() {
+            // Growing takes the old list and one of twice its size.
+            let more = frames.capacity().max(4);
+            let room = promise.extend(2 * more * size_of::<(Pa, Content)>());
+            if room.is_err() || frames.try_reserve_exact(more).is_err() {
+                return false;
+            }
+        }
+        frames.push((page.base(), content));
+        true
+    }
+
+    /// A clone has a page no more.
+    pub(super) fn forget(&mut self, page: &Extent) {
+        let Some(Owned { frames, .. }) = &mut self.owned else { return };
+        if let Some(at) = frames.iter().rposition(|(base, _)| *base == page.base()) {
+            let (_, content) = frames.swap_remove(at);
+            self.left += u64::from(content.is_own());
+        }
+    }
+}
+
+impl GuestMemory {
+    /// Makes it a template's: what is `private`, and what others use, clones do not share.
+    ///
+    /// # Errors
+    /// If there is no memory for tables; then its domain cannot go on.
+    pub fn freeze(&mut self, private: &[Ipa]) -> Result {
+        let is_private = |ipa, page| private.contains(&ipa) || with_pools(|pools| pools.frames.is_used(page));
+        self.map.freeze(&mut self.tables, is_private)?;
+        self.root.invalidate_all();
+        Ok(())
+    }
+
+    /// The memory of a clone, which may have so many pages of its own.
+    ///
+    /// # Errors
+    /// If there is no VMID or no memory for the root.
+    pub fn clone_of(&self, owner: DomainId, pages: u64) -> Result<Self> {
+        let owned = Some(Owned { frames: Vec::new(), promise: Promise::new(0)? });
+        let mut tables = Tables { owner, root: None, left: pages, owned };
+        let map = self.map.clone_of(&mut tables)?;
+        // It goes when everything else has gone.
+        tables.forget(&Extent::kept(map.root(), Order::Page));
+        let mut memory = Self::with(map, tables)?;
+        (memory.by_pages, memory.most, memory.last) = (true, pages * PAGE_SIZE, self.last);
+        Ok(memory)
+    }
+
+    /// Gives a clone its own of the page at `ipa`.
+    ///
+    /// # Errors
+    /// As [`P2m::own`](mote_core::p2m::P2m::own).
+    #[inline(never)]
+    pub fn own(&mut self, ipa: Ipa) -> Result {
+        self.map.own(&mut self.tables, ipa.page())?;
+        self.touched += PAGE_SIZE;
+        Ok(())
+    }
+
+    /// Why a clone gets no more.
+    pub const fn shortage(&self) -> &'static str {
+        match self.tables.left {
+            0 => "it wrote to more memory than it may",
+            _ => "there is no memory left for what it writes",
+        }
+    }
+
+    /// What is at `ipa`, where a clone that is to `write` has its own.
+    pub(super) fn leaf(&mut self, ipa: Ipa, write: bool) -> Result<Leaf> {
+        let leaf = self.map.lookup(&self.tables, ipa).ok_or(MemoryError::BadAddress)?;
+        if !leaf.shared || leaf.foreign || leaf.touched && !write || !self.map.is_clone() {
+            return Ok(leaf);
+        }
+        self.own(ipa)?;
+        self.map.lookup(&self.tables, ipa).ok_or(MemoryError::BadAddress)
+    }
+
+    /// Takes a part of what a clone has away; whether that was the last. `None` if it is no clone.
+    pub(super) fn release_owned(&mut self, part: u64) -> Option<bool> {
+        let Owned { frames, .. } = self.tables.owned.as_mut()?;
+        self.map.abandon();
+        for _ in 0..part {
+            let Some((base, content)) = frames.pop() else { return Some(true) };
+            give_back(self.tables.owner, Extent::kept(base, Order::Page), content);
+        }
+        Some(frames.is_empty())
+    }
+
+    /// Pages that it had, tables included.
+    pub const fn pages_had(&self) -> u64 {
+        self.touched / PAGE_SIZE + self.map.table_bytes() / PAGE_SIZE
+    }
+}
