@@ -20,7 +20,7 @@
 //! device, heap or interrupt that it does not touch.
 //!
 //! A boot passes through `boot` (translation, stacks), then [`Machine`], then the guest's `main`, and ends in
-//! [`power`] when `main` returns. `boot`, `vectors`, [`exceptions`], [`arch`], `heap`, [`xen`], `virtio` and the corners of [`interrupts`] and [`power`] hold
+//! [`power`] when `main` returns. `boot`, `vectors`, [`exceptions`], [`arch`], `heap`, [`xen`], [`template`], `virtio` and the corners of [`interrupts`] and [`power`] hold
 //! all the `unsafe` there is; a guest needs none.
 
 #![no_std]
@@ -42,6 +42,7 @@ mod memory;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod power;
+pub mod template;
 pub mod time;
 mod vectors;
 #[cfg(feature = "virtio")]

@@ -6,7 +6,7 @@ use arm_gic::IntId;
 use fdt::{Fdt, node::FdtNode};
 use spin::Once;
 
-use crate::{boot, power, time::Timer};
+use crate::{boot, power, template, time::Timer};
 
 /// Cells of a GIC interrupt: kind, number, flags (binding `arm,gic-v3`).
 const INTERRUPT_CELLS: usize = 3;
@@ -72,7 +72,7 @@ impl Machine {
         let property = self.tree.find_node("/chosen").and_then(|node| node.property("rng-seed"));
         let (words, _) = property.map_or(&[][..], |property| property.value).as_chunks::<8>();
         let mix = |mixed: u64, word: &[u8; 8]| (mixed ^ u64::from_ne_bytes(*word)).wrapping_mul(GOLDEN).rotate_left(23);
-        words.iter().fold(Timer::Physical.count(), mix)
+        words.iter().fold(Timer::Physical.count() ^ template::seed().unwrap_or(0), mix)
     }
 
     /// How many vCPUs the domain has.

@@ -8,13 +8,15 @@ use xen_abi::domctl::{
 use xen_abi::event_channel::{self, AllocUnbound};
 use xen_abi::hvm::{Param, SET_PARAM};
 use xen_abi::memory::{self, Reservation};
-use xen_abi::mote::{self, Connect, Describe, Join, Text, Usage};
+use xen_abi::mote::{self, Connect, Describe, Ended, Join, Text, Usage};
 use xen_abi::sched::RemoteShutdown;
 use xen_abi::sysctl::{self, GetDomainInfoList, Physinfo, ReadConsole, Sysctl};
 use xen_abi::xen::{domid, hypercall};
 use xen_abi::{Wire, Zeroed};
 
 use super::{Errno, call, hypercall as raw};
+
+pub use xen_abi::mote::{CloneTemplate, End};
 
 /// Pages of devices that one call maps at most.
 const MAPPED_AT_ONCE: u64 = 64;
@@ -247,6 +249,28 @@ pub fn typed(domain: u16, into: &mut [u8]) -> Result<usize, Errno> {
     let mut text = Text { at: address(into.as_mut_ptr()), length: into.len() as u32, pad: 0 };
     domctl(mote::op::TYPED, domain, &mut text)?;
     Ok(text.length as usize)
+}
+
+/// Makes a clone of a template. The answer is its number.
+///
+/// # Errors
+/// The hypervisor's: `EINVAL` if it is no template, `EBUSY` if it is being destroyed, `ENOMEM`.
+pub fn clone(template: u16, mut clone: CloneTemplate) -> Result<u16, Errno> {
+    // SAFETY: neither domain is the caller.
+    unsafe { domctl_unchecked(mote::op::CLONE, other(template)?, &mut clone) }
+}
+
+/// Which ephemeral domains ended since this was asked last, as many as there is room for. The answer is how many that are, and how many
+/// there were since the start that nobody will hear of.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn ended(room: &mut [End]) -> Result<(usize, u64), Errno> {
+    let ends = address(room.as_mut_ptr());
+    let mut asked = Ended { ends, room: room.len() as u32, count: 0, lost: 0 };
+    // SAFETY: it changes nothing but the list.
+    unsafe { domctl_unchecked(mote::op::ENDED, 0, &mut asked) }?;
+    Ok(((asked.count as usize).min(room.len()), asked.lost))
 }
 
 /// What a domain cost, the caller too.

@@ -19,7 +19,7 @@ use xen_abi::xen::{SharedInfo, VcpuInfo, domid, hypercall};
 
 use super::page::Page;
 use super::{call, hypercall::hypercall as raw};
-use crate::{Machine, arch, interrupts};
+use crate::{Machine, arch, interrupts, template};
 
 /// Offsets in the shared page.
 const PENDING: usize = offset_of!(SharedInfo, evtchn_pending);
@@ -52,6 +52,11 @@ fn start() {
         let standard = IntId::ppi(EVENT_CHANNEL_INTID - 16);
         interrupts::register(interrupt.unwrap_or(standard), |_| collect());
     });
+}
+
+/// Forgets what came for the template of which this domain is a clone: its ports are closed here.
+pub(crate) fn forget() {
+    CAME.iter().for_each(|word| word.store(0, Ordering::Release));
 }
 
 /// The shared page, for those who want to see what the hypervisor does to it.
@@ -116,9 +121,21 @@ fn has_come(port: u32) -> bool {
 
 /// One end of an event channel. It is closed when it is dropped.
 #[derive(Debug)]
-pub struct Port(u32);
+pub struct Port {
+    number: u32,
+    // Who made it: to a clone its template's ports are nothing.
+    made_by: u32,
+}
 
 impl Port {
+    fn new(number: u32) -> Self {
+        Self { number, made_by: template::generation() }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.made_by != template::generation()
+    }
+
     /// A port that domain `remote` may connect to.
     ///
     /// # Errors
@@ -128,7 +145,7 @@ impl Port {
         let mut argument = AllocUnbound { dom: domid::SELF, remote_dom: remote, port: 0 };
         // SAFETY: it changes the structure alone.
         unsafe { call(hypercall::EVENT_CHANNEL_OP, op::ALLOC_UNBOUND, &mut argument) }?;
-        Ok(Self(argument.port))
+        Ok(Self::new(argument.port))
     }
 
     /// A port that is connected to port `remote_port`, which domain `remote` offers.
@@ -140,7 +157,7 @@ impl Port {
         let mut argument = BindInterdomain { remote_dom: remote, pad: 0, remote_port, local_port: 0 };
         // SAFETY: as above.
         unsafe { call(hypercall::EVENT_CHANNEL_OP, op::BIND_INTERDOMAIN, &mut argument) }?;
-        Ok(Self(argument.local_port))
+        Ok(Self::new(argument.local_port))
     }
 
     /// A port for virtual interrupt `virq` of the boot vCPU.
@@ -152,20 +169,20 @@ impl Port {
         let mut argument = BindVirq { virq, vcpu: 0, port: 0 };
         // SAFETY: as above.
         unsafe { call(hypercall::EVENT_CHANNEL_OP, op::BIND_VIRQ, &mut argument) }?;
-        Ok(Self(argument.port))
+        Ok(Self::new(argument.port))
     }
 
     /// A port that was there before the guest ran, because the configuration asks for it.
     #[must_use]
     pub fn existing(number: u32) -> Self {
         start();
-        Self(number)
+        Self::new(number)
     }
 
     /// Its number.
     #[must_use]
     pub const fn number(&self) -> u32 {
-        self.0
+        self.number
     }
 
     /// Sends an event. Memory written before is seen by whoever takes it.
@@ -173,7 +190,10 @@ impl Port {
     /// # Errors
     /// The hypervisor's.
     pub fn notify(&self) -> Result<(), Errno> {
-        let argument = Argument { port: self.0 };
+        if self.is_closed() {
+            return Err(Errno::EINVAL);
+        }
+        let argument = Argument { port: self.number };
         let address = (&raw const argument).addr() as u64;
         // SAFETY: it reads the structure alone.
         unsafe { raw(hypercall::EVENT_CHANNEL_OP, [op::SEND, address, 0, 0, 0]) }.map(drop)
@@ -182,7 +202,7 @@ impl Port {
     /// Whether an event has come since the last was taken; takes it.
     #[must_use]
     pub fn take(&self) -> bool {
-        let (word, bit) = (self.0 as usize / 64, 1 << (self.0 % 64));
+        let (word, bit) = (self.number as usize / 64, 1 << (self.number % 64));
         CAME.get(word).is_some_and(|word| word.fetch_and(!bit, Ordering::AcqRel) & bit != 0)
     }
 
@@ -197,7 +217,7 @@ impl Port {
             if self.take() {
                 return Poll::Ready(());
             }
-            wait_for(self.0, context.waker());
+            wait_for(self.number, context.waker());
             Poll::Pending
         })
     }
@@ -206,7 +226,7 @@ impl Port {
     pub fn wait(&self) {
         while !self.take() {
             interrupts::masked(|| {
-                if !has_come(self.0) {
+                if !has_come(self.number) {
                     arch::wait_for_interrupt();
                 }
             });
@@ -216,7 +236,10 @@ impl Port {
 
 impl Drop for Port {
     fn drop(&mut self) {
-        let mut argument = Argument { port: self.0 };
+        if self.is_closed() {
+            return;
+        }
+        let mut argument = Argument { port: self.number };
         // SAFETY: it reads the structure alone.
         let _ = unsafe { call(hypercall::EVENT_CHANNEL_OP, op::CLOSE, &mut argument) };
         let _ = self.take();
