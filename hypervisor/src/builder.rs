@@ -73,9 +73,11 @@ pub fn create(machine: &Machine, asked: &Specification) -> Result<Arc<Domain>, M
     let vgic = VGic::new(asked.vcpus, asked.spis.max(MIN_SPIS).next_multiple_of(MIN_SPIS))
         .map_err(|_| MemoryError::OutOfMemory)?;
     let new_state = |mpidr| VcpuState::new(mpidr, created);
-    let mut domain = assemble(machine, asked, created, promise, memory, vgic, new_state)?;
-    domain.structure_bytes = (heap::used().saturating_sub(heap_before) + size_of::<Domain>()) as u64;
-    Ok(Arc::new(domain))
+    let mut made = assemble(machine, asked, created, promise, memory, vgic, new_state)?;
+    if let Some(domain) = Arc::get_mut(&mut made) {
+        domain.structure_bytes = heap::used().saturating_sub(heap_before) as u64;
+    }
+    Ok(made)
 }
 
 /// Makes a clone of a template, paused, which nobody knows yet.
@@ -101,16 +103,19 @@ pub fn clone_of(
     // Whoever became a template may still be on its way off a pCPU, and keeps this locked until its registers are here.
     let fork = |_| origin.vcpu(VcpuId(0)).state.lock().fork(&identity, nanoseconds(created));
     let specification = Specification { id, vcpus: 1, spis: MIN_SPIS, grants, handle: *origin.handle.lock() };
-    let mut domain = assemble(machine, &specification, created, promise, memory, vgic, fork)?;
-    domain.events.get_mut().keep_few();
-    domain.uart.call_once(|| origin.uart().map(|_| Mutex::new(Vpl011::new())));
-    domain.ephemeral = AtomicBool::new(asked.flags & flags::EPHEMERAL != 0);
-    if asked.ticks != 0 {
-        domain.pv.limit_life(created.saturating_add(asked.ticks));
+    let mut made = assemble(machine, &specification, created, promise, memory, vgic, fork)?;
+    // Nobody else has it yet.
+    if let Some(domain) = Arc::get_mut(&mut made) {
+        domain.events.get_mut().keep_few();
+        domain.uart.call_once(|| origin.uart().map(|_| Mutex::new(Vpl011::new())));
+        domain.ephemeral = AtomicBool::new(asked.flags & flags::EPHEMERAL != 0);
+        if asked.ticks != 0 {
+            domain.pv.limit_life(created.saturating_add(asked.ticks));
+        }
+        domain.origin = Some(origin);
+        domain.structure_bytes = heap::used().saturating_sub(heap_before) as u64;
     }
-    domain.origin = Some(origin);
-    domain.structure_bytes = (heap::used().saturating_sub(heap_before) + size_of::<Domain>()) as u64;
-    Ok(Arc::new(domain))
+    Ok(made)
 }
 
 fn assemble(
@@ -121,9 +126,9 @@ fn assemble(
     memory: GuestMemory,
     vgic: VGic,
     new_state: impl FnMut(u64) -> VcpuState,
-) -> Result<Domain, MemoryError> {
+) -> Result<Arc<Domain>, MemoryError> {
     let events = EventChannels::new(asked.id, asked.vcpus as usize, FrameRef::zeroed()?);
-    Ok(Domain {
+    Ok(Arc::new(Domain {
         id: asked.id,
         serial: machine.serial(),
         handle: Mutex::new(asked.handle),
@@ -147,7 +152,7 @@ fn assemble(
         origin: None,
         vcpus: make_vcpus(machine, asked.vcpus, new_state)?,
         _promise: promise,
-    })
+    }))
 }
 
 /// What the control domain is built from, each time that it is: its image, its tree, its memory in bytes, and the machine's tree.
@@ -202,6 +207,8 @@ fn make_vcpus(
     mut new_state: impl FnMut(u64) -> VcpuState,
 ) -> Result<Box<[Vcpu]>, MemoryError> {
     let mut vcpus = Vec::new();
+    // Just so many: to move their states once more takes time.
+    vcpus.try_reserve_exact(count as usize).map_err(|_| MemoryError::OutOfMemory)?;
     for number in 0..count {
         let Some(slot) = machine.reserve_slot(DEFAULT_WEIGHT) else {
             vcpus.iter().for_each(|vcpu: &Vcpu| machine.free_slot(vcpu.slot));

@@ -59,7 +59,7 @@ impl Boot {
         let mut tree = Tree::read(&machine.device_tree(scratch.path())?)?;
         let ram = tree.ram()?;
         let control = match hypervisor {
-            Hypervisor::Mote => control::files(&tree, ram, config.control.memory, token.text(), scratch.path())?,
+            Hypervisor::Mote => control::files(&tree, ram, &config.control, token.text(), scratch.path())?,
             Hypervisor::Xen => Vec::new(),
         };
         let network = if hypervisor == Hypervisor::Mote { Network::choose(config)? } else { None };

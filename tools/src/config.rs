@@ -45,6 +45,8 @@ pub struct Control {
     pub node: Option<String>,
     /// Memory in bytes.
     pub memory: u64,
+    /// The package of this workspace that it is.
+    pub guest: String,
 }
 
 impl Control {
@@ -56,7 +58,7 @@ impl Control {
 
 impl Default for Control {
     fn default() -> Self {
-        Self { node: None, memory: Self::USUAL }
+        Self { node: None, memory: Self::USUAL, guest: mote_builder::config::CONTROL.into() }
     }
 }
 

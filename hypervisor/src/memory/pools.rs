@@ -56,7 +56,7 @@ static UNPROMISED: AtomicUsize = AtomicUsize::new(0);
 /// Bytes of heap for a machine with so much RAM, and how many of them can be promised to domains.
 pub fn heap_for(ram: u64) -> (usize, usize) {
     /// The part of RAM that is kept for EL2's structures.
-    const SHARE: u64 = 64;
+    const SHARE: u64 = 32;
     let tables = frames::table_bytes(ram);
     let bytes = (tables + ram / SHARE).next_multiple_of(BLOCK_SIZE);
     (bytes as usize, (bytes - tables) as usize)

@@ -14,6 +14,7 @@ use mote_builder::random::SEED;
 use super::modules::{File, machine_tree};
 use super::tree::{Tree, c_string, set};
 use crate::build;
+use crate::config::Control;
 use crate::failure::{Failure, Result};
 
 /// The files that the control domain starts with, the first the image and the second the tree, which is written in `scratch`
@@ -22,11 +23,11 @@ use crate::failure::{Failure, Result};
 /// # Errors
 ///
 /// It does not compile, or its tree cannot be written.
-pub fn files(machine: &Tree, ram: PaRange, memory: u64, token: &str, scratch: &Path) -> Result<Vec<File>> {
-    let image = build::guest(CONTROL)?.image;
+pub fn files(machine: &Tree, ram: PaRange, control: &Control, token: &str, scratch: &Path) -> Result<Vec<File>> {
+    let image = build::guest(&control.guest)?.image;
     let dtb = scratch.join("control.dtb");
     let unable = |what: String| Failure::unable(miette!("{what}"));
-    let tree = tree(machine, ram, memory, token).map_err(unable)?;
+    let tree = tree(machine, ram, control.memory, token).map_err(unable)?;
     std::fs::write(&dtb, tree).map_err(|error| unable(format!("cannot write {}: {error}", dtb.display())))?;
     let size = |path: &Path| {
         let data = std::fs::metadata(path);

@@ -142,7 +142,8 @@ impl Check<'_> {
             let what = format!("{kib} KiB are too little for the control domain");
             self.property(path, "memory", what, format!("it needs at least memory = <0x0 {CONTROL_MIN_KIB:#x}>;"));
         }
-        self.control = Control { node: Some(node.name().into()), memory: kib.saturating_mul(1024) };
+        let guest = strings(node, "mote,guest").pop().unwrap_or_else(|| binding::CONTROL.into());
+        self.control = Control { node: Some(node.name().into()), memory: kib.saturating_mul(1024), guest };
     }
 
     fn cells_properties(&mut self, path: &str, node: &DeviceTreeNode) {

@@ -56,6 +56,7 @@ pub const CONTROL: &[(&str, Support)] = &[
     ("compatible", Both),
     ("memory", Both),
     ("mote,control", Both),
+    ("mote,guest", Both),
     ("phandle", Both),
 ];
 
