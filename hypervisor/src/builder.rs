@@ -58,6 +58,8 @@ pub struct Specification {
     pub grants: Limits,
     /// What the control domain knows it by.
     pub handle: [u8; 16],
+    /// Whether it has room for the first few event channels alone.
+    pub few_ports: bool,
 }
 
 /// Makes a domain without memory, paused, which nobody knows yet.
@@ -102,11 +104,11 @@ pub fn clone_of(
     let vgic = origin.vgic.lock().clone();
     // Whoever became a template may still be on its way off a pCPU, and keeps this locked until its registers are here.
     let fork = |_| origin.vcpu(VcpuId(0)).state.lock().fork(&identity, nanoseconds(created));
-    let specification = Specification { id, vcpus: 1, spis: MIN_SPIS, grants, handle: *origin.handle.lock() };
+    let specification =
+        Specification { id, vcpus: 1, spis: MIN_SPIS, grants, handle: *origin.handle.lock(), few_ports: true };
     let mut made = assemble(machine, &specification, created, promise, memory, vgic, fork)?;
     // Nobody else has it yet.
     if let Some(domain) = Arc::get_mut(&mut made) {
-        domain.events.get_mut().keep_few();
         domain.uart.call_once(|| origin.uart().map(|_| Mutex::new(Vpl011::new())));
         domain.ephemeral = AtomicBool::new(asked.flags & flags::EPHEMERAL != 0);
         if asked.ticks != 0 {
@@ -127,7 +129,8 @@ fn assemble(
     vgic: VGic,
     new_state: impl FnMut(u64) -> VcpuState,
 ) -> Result<Arc<Domain>, MemoryError> {
-    let events = EventChannels::new(asked.id, asked.vcpus as usize, FrameRef::zeroed()?);
+    let new_events = if asked.few_ports { EventChannels::few } else { EventChannels::new };
+    let events = new_events(asked.id, asked.vcpus as usize, FrameRef::zeroed()?);
     Ok(Arc::new(Domain {
         id: asked.id,
         serial: machine.serial(),
@@ -175,7 +178,14 @@ impl Control {
     /// If there is no memory for it, or too little of its own.
     pub fn build(&self, machine: &Machine, before: u8) -> Result<(), MemoryError> {
         let handle = [before; 16];
-        let asked = Specification { id: DomainId::CONTROL, vcpus: 1, spis: MIN_SPIS, grants: CONTROL_GRANTS, handle };
+        let asked = Specification {
+            id: DomainId::CONTROL,
+            vcpus: 1,
+            spis: MIN_SPIS,
+            grants: CONTROL_GRANTS,
+            handle,
+            few_ports: false,
+        };
         let domain = create(machine, &asked)?;
         let Modules { image, memory: bytes, tree, ref all } = self.modules;
         let (ram, end) = (RAM0.base, RAM0.base + bytes);

@@ -180,12 +180,15 @@ impl Machine {
         Ok(id)
     }
 
-    /// Puts a domain into its slots. Its vCPUs are switched off and paused.
+    /// Puts a domain into its slots. Its vCPUs are paused, and unless it is a clone switched off.
     pub fn add(&self, domain: &Arc<Domain>) {
-        self.with_schedule(|schedule, _| {
+        self.with_schedule(|schedule, now| {
             for vcpu in &domain.vcpus {
                 schedule.vcpus.set(vcpu.slot.index(), Some((domain.clone(), vcpu.id)));
                 schedule.scheduler.pause(vcpu.slot);
+                if domain.origin.is_some() {
+                    schedule.scheduler.start(vcpu.slot, now);
+                }
             }
         });
         self.domains.lock().set(domain.id.get().into(), Some(domain.clone()));

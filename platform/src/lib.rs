@@ -12,6 +12,7 @@
 extern crate alloc;
 
 mod boot;
+mod copy;
 pub mod cpu;
 pub mod exceptions;
 pub mod firmware;

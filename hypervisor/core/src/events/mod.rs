@@ -136,18 +136,22 @@ impl<P: Page> EventChannels<P> {
     /// # Errors
     /// If there is no memory.
     pub fn new(me: DomainId, vcpus: usize, shared: P) -> Result<Self, Errno> {
-        let mut targets = Vec::new();
-        targets.try_reserve_exact(vcpus).map_err(|_| Errno::ENOMEM)?;
-        targets.resize_with(vcpus, || Target { info: None, polling: Polling::Nothing });
-        let mut events =
-            Self { me, shared, ports: Vec::new(), targets, fifo: None, most: MAX_PORT, polling: 0, closed: false };
+        let mut events = Self::few(me, vcpus, shared)?;
+        events.most = MAX_PORT;
         events.grow_to(0)?;
         Ok(events)
     }
 
-    /// Lets there be no port beyond the first few.
-    pub const fn keep_few(&mut self) {
-        self.most = BUCKET as u32 - 1;
+    /// The same with room for the first few ports alone, which come to be with the first that is used.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub fn few(me: DomainId, vcpus: usize, shared: P) -> Result<Self, Errno> {
+        let mut targets = Vec::new();
+        targets.try_reserve_exact(vcpus).map_err(|_| Errno::ENOMEM)?;
+        targets.resize_with(vcpus, || Target { info: None, polling: Polling::Nothing });
+        let most = BUCKET as u32 - 1;
+        Ok(Self { me, shared, ports: Vec::new(), targets, fifo: None, most, polling: 0, closed: false })
     }
 
     /// Leaves the pages of the guest's that it has registered, because the guest will not run again.
@@ -424,7 +428,7 @@ impl<P: Page> EventChannels<P> {
     #[inline(never)]
     fn allocate(&mut self, end: End, vcpu: VcpuId) -> Result<u32, Errno> {
         let free = (1..).zip(self.ports.iter().skip(1)).find(|(_, c)| c.end == End::Free);
-        let port = free.map_or(self.ports.len() as u32, |(port, _)| port);
+        let port = free.map_or(self.ports.len().max(1) as u32, |(port, _)| port);
         self.grow_to(port)?;
         self.channel_mut(port)?.renew(end, vcpu);
         Ok(port)

@@ -120,7 +120,8 @@ impl Session<'_> {
         let wanted = DomainId::new(call.domain).filter(|id| *id != DomainId::CONTROL);
         let (vcpus, spis, handle) = (asked.max_vcpus, nr_spis, asked.handle);
         let id = machine.with_number(wanted, |id| {
-            machine.add(&builder::create(machine, &Specification { id, vcpus, spis, grants, handle })?);
+            machine
+                .add(&builder::create(machine, &Specification { id, vcpus, spis, grants, handle, few_ports: false })?);
             Ok(id)
         })?;
         call.domain = id.get();

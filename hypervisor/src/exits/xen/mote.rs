@@ -45,7 +45,6 @@ impl Session<'_> {
         let id = machine.with_number(None, |id| {
             let domain = builder::clone_of(machine, template, id, asked)?;
             machine.add(&domain);
-            domain.vcpus.iter().for_each(|vcpu| machine.start(&domain, vcpu.slot));
             if asked.flags & flags::PAUSED == 0 {
                 domain.unpause();
             }
