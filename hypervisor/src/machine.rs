@@ -307,7 +307,8 @@ impl Machine {
     /// A domain has ended and its vCPUs have left: the control domain is to see to it, which itself takes the machine with it.
     pub fn ended(&self, domain: &Arc<Domain>) {
         if domain.id != DomainId::CONTROL {
-            let is_gone = domain.ephemeral.load(Ordering::Relaxed) && (0..PARTS_AT_ONCE).any(|_| domain.dismantle());
+            let may_go = domain.ephemeral.load(Ordering::Relaxed) && domain.refuse_clones().is_ok();
+            let is_gone = may_go && (0..PARTS_AT_ONCE).any(|_| domain.dismantle());
             if !is_gone {
                 self.tell_control(virq::DOM_EXC);
             }

@@ -159,7 +159,7 @@ impl VcpuState {
             interface: interface.clone(),
             timer: *timer,
             runstate: Runstate::new(now),
-            exits: Exits::new(),
+            exits: Exits::default(),
         };
         Self { context, machine }
     }

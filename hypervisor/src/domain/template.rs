@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use mote_core::addr::Ipa;
 use mote_core::frames::MemoryError;
 use mote_core::id::{DomainId, VcpuId};
+use mote_core::vgic::VcpuSet;
 use mote_platform::timer;
 use xen_abi::errno::Errno;
 use xen_abi::mote::End;
@@ -87,9 +88,7 @@ impl Domain {
     }
 
     fn is_alone(&self) -> Result<(), Errno> {
-        let power = self.power.lock();
-        let others_are_on = self.vcpus.iter().any(|vcpu| vcpu.id != VcpuId(0) && power.is_on(vcpu.id));
-        drop(power);
+        let others_are_on = self.power.lock().on != VcpuSet::of(VcpuId(0));
         let grants = self.grants.lock();
         let (uses_others, mapped) = (grants.has_mappings(), grants.places().count() as u64);
         drop(grants);
