@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 
 use mote_core::addr::{Ipa, PAGE_SIZE, PaRange};
 use mote_core::console::Ready;
@@ -111,6 +111,8 @@ pub fn clone_of(
     if let Some(domain) = Arc::get_mut(&mut made) {
         domain.uart.call_once(|| origin.uart().map(|_| Mutex::new(Vpl011::new())));
         domain.ephemeral = AtomicBool::new(asked.flags & flags::EPHEMERAL != 0);
+        domain.pauses = AtomicU32::new(u32::from(asked.flags & flags::PAUSED != 0));
+        domain.milestones.built = AtomicU64::new(timer::now());
         if asked.ticks != 0 {
             domain.pv.limit_life(created.saturating_add(asked.ticks));
         }

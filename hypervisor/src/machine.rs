@@ -180,18 +180,21 @@ impl Machine {
         Ok(id)
     }
 
-    /// Puts a domain into its slots. Its vCPUs are paused, and unless it is a clone switched off.
+    /// Puts a domain into its slots. Its vCPUs are switched off, unless it is a clone, and paused as it is.
     pub fn add(&self, domain: &Arc<Domain>) {
+        // It may run, and end, as soon as it is in its slots.
+        self.domains.lock().set(domain.id.get().into(), Some(domain.clone()));
         self.with_schedule(|schedule, now| {
             for vcpu in &domain.vcpus {
                 schedule.vcpus.set(vcpu.slot.index(), Some((domain.clone(), vcpu.id)));
-                schedule.scheduler.pause(vcpu.slot);
+                if domain.pauses.load(Ordering::Relaxed) > 0 {
+                    schedule.scheduler.pause(vcpu.slot);
+                }
                 if domain.origin.is_some() {
                     schedule.scheduler.start(vcpu.slot, now);
                 }
             }
         });
-        self.domains.lock().set(domain.id.get().into(), Some(domain.clone()));
     }
 
     /// Does something to each vCPU of a domain that is still there.

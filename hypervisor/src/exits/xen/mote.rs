@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use mote_core::addr::Ipa;
 use mote_core::sched::Leaving;
 use xen_abi::errno::Errno;
-use xen_abi::mote::{CloneTemplate, Ended, Snapshot, call, flags};
+use xen_abi::mote::{CloneTemplate, Ended, Snapshot, call};
 
 use super::{Answer, Arguments, BATCH, Reply, Session};
 use crate::builder;
@@ -43,11 +43,7 @@ impl Session<'_> {
     pub(super) fn clone_template(&self, template: &Arc<Domain>, asked: &CloneTemplate) -> Result<u16, Errno> {
         let machine = machine();
         let id = machine.with_number(None, |id| {
-            let domain = builder::clone_of(machine, template, id, asked)?;
-            machine.add(&domain);
-            if asked.flags & flags::PAUSED == 0 {
-                domain.unpause();
-            }
+            machine.add(&builder::clone_of(machine, template, id, asked)?);
             Ok(id)
         })?;
         Ok(id.get())
