@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use mote_core::addr::{Pa, PaRange};
+use mote_core::frames::BLOCK_SIZE;
 use mote_core::machine::{self, Conduit, Machine as Description, Modules, Uart};
 use mote_core::tree::Tree;
 use mote_platform::{boot_tree, cpu, firmware, gic, heap, image, memory as ram, timer, uart};
@@ -41,13 +42,15 @@ fn prepare(device_tree: u64, entered: u64) {
     let control = Control { modules, machine_tree };
     let ram_bytes = description.ram.iter().map(|bank| bank.size()).sum();
     let (heap, for_domains) = memory::heap_for(ram_bytes);
-    let all_taken = control.modules.all.iter().chain(&reserved).chain([&control.machine_tree]);
-    let behind = PaRange::new(Pa(image::region().end as u64), heap as u64);
-    let is_free = behind.is_some_and(|behind| !{ all_taken }.any(|taken| taken.overlaps(behind)));
-    assert!(is_free, "there is no room for the heap");
+    let taken = || control.modules.all.iter().chain([&control.machine_tree]);
+    let is_unused = |range: &PaRange| is_free(*range) && !taken().any(|taken| taken.overlaps(*range));
+    // Behind EL2, where boot loaders leave not much room, or at a bank's end.
+    let ends = description.ram.iter().map(|bank| bank.end().0.saturating_sub(heap as u64) & !(BLOCK_SIZE - 1));
+    let places = [image::region().end as u64].into_iter().chain(ends);
+    let heap = places.filter_map(|base| PaRange::new(Pa(base), heap as u64)).find(is_unused);
+    let heap = heap.expect("there is room for the heap");
     start_platform(&description, heap);
-    // EL2's own is more by now.
-    let reserved = reserved.iter().copied().chain(own_memory()).chain(control.kept());
+    let reserved = reserved.iter().copied().chain([heap]).chain(control.kept());
     memory::init(&description.ram, reserved, for_domains)
         .unwrap_or_else(|_| panic!("there is no memory for the pool of frames"));
 
@@ -70,13 +73,13 @@ fn start_console(tree: &Tree<'_>) -> Option<Uart> {
     Some(uart)
 }
 
-fn start_platform(description: &Description, heap: usize) {
+fn start_platform(description: &Description, heap: PaRange) {
     firmware::init(match description.conduit {
         Conduit::Smc => firmware::Conduit::Smc,
         Conduit::Hvc => firmware::Conduit::Hvc,
     });
     let banks: Vec<Range<usize>> = description.ram.iter().copied().map(range).collect();
-    ram::init(&banks, heap).expect("all RAM can be mapped");
+    ram::init(&banks, &range(heap)).expect("all RAM can be mapped");
     let redistributors: Vec<Range<usize>> = description.gic.redistributors.iter().copied().map(range).collect();
     gic::init(range(description.gic.distributor), &redistributors).expect("the GIC can be set up");
 }

@@ -350,7 +350,7 @@ impl Machine {
             self.affinities.len(),
             self.ram_bytes,
             image::file_size(),
-            image::region().len() - heap::free(),
+            image::region().len() + image::extension().len() - heap::free(),
             timer::frequency(),
             self.entered,
         ));

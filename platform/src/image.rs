@@ -17,7 +17,8 @@ unsafe extern "C" {
     static __image_end: u8;
 }
 
-static EXTENSION: AtomicUsize = AtomicUsize::new(0);
+/// Where the heap's memory elsewhere begins and ends.
+static EXTENSION: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
 /// The image's parts: code, constants, statics, and the boot CPU's stack, below which a page is a guard.
 pub(crate) fn parts() -> [Range<usize>; 4] {
@@ -32,28 +33,24 @@ pub(crate) fn parts() -> [Range<usize>; 4] {
 
 /// The heap's first memory: from the image's end to the end of its 2 MiB block.
 pub(crate) fn heap() -> Range<usize> {
-    &raw const __image_end as usize..blocks().end
+    &raw const __image_end as usize..region().end
 }
 
-/// Memory behind the image's blocks that is EL2's own as well: the heap's, for what guests can make it need.
-pub(crate) fn extension() -> Range<usize> {
-    let start = blocks().end;
-    start..start + EXTENSION.load(Ordering::Relaxed)
+/// Memory elsewhere that is EL2's own as well: the heap's, for what guests can make it need.
+pub fn extension() -> Range<usize> {
+    let [start, end] = EXTENSION.each_ref().map(|bound| bound.load(Ordering::Relaxed));
+    start..end
 }
 
-/// Sets the length of that, in bytes. Before anybody else uses it.
-pub(crate) fn extend(bytes: usize) {
-    EXTENSION.store(bytes, Ordering::Relaxed);
-}
-
-/// All memory that is EL2's own.
-#[inline]
-pub fn region() -> Range<usize> {
-    blocks().start..extension().end
+/// Sets where that is. Before anybody else uses it.
+pub(crate) fn extend(range: &Range<usize>) {
+    EXTENSION[0].store(range.start, Ordering::Relaxed);
+    EXTENSION[1].store(range.end, Ordering::Relaxed);
 }
 
 /// Memory that is EL2's own from the start, in whole 2 MiB blocks.
-pub(crate) fn blocks() -> Range<usize> {
+#[inline]
+pub fn region() -> Range<usize> {
     let (start, end) = (&raw const __image_start as usize, &raw const __image_end as usize);
     (start & !(BLOCK_SIZE - 1))..end.next_multiple_of(BLOCK_SIZE)
 }

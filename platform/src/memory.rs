@@ -27,19 +27,17 @@ static MAIN: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotRam;
 
-/// Maps the machine's RAM and opens it for access, except `more` bytes behind EL2's own blocks, if there is as much: they
-/// become EL2's own too, and are what [`heap::grow`](crate::heap::grow) gives the heap.
+/// Maps the machine's RAM and opens it for access, except `more` of it, in which nothing is: that becomes EL2's own too, and is what
+/// [`heap::grow`](crate::heap::grow) gives the heap.
 ///
 /// # Errors
 /// If a bank cannot be mapped.
-pub fn init(banks: &[Range<usize>], more: usize) -> Result<(), mmu::MapError> {
+pub fn init(banks: &[Range<usize>], more: &Range<usize>) -> Result<(), mmu::MapError> {
     let own = image::region();
     without(banks, &own).try_for_each(mmu::map_ram)?;
-    if banks.iter().any(|bank| bank.start <= own.start && bank.end.saturating_sub(own.end) >= more) {
-        image::extend(more);
-    }
-    let own = image::region();
-    let ram: Vec<_> = without(banks, &own).collect();
+    image::extend(more);
+    let banks: Vec<_> = without(banks, more).collect();
+    let ram: Vec<_> = without(&banks, &own).collect();
     if let Some(main) = banks.iter().max_by_key(|bank| bank.len()) {
         // An end of 0 lets nothing through before it is set. No other CPU runs yet.
         for (slot, place) in MAIN.iter().zip([main.start, own.start, own.end, main.end]) {
