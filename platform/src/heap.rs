@@ -12,8 +12,8 @@ use crate::image;
 use crate::lock::Mutex;
 use crate::mmu::PAGE_SIZE;
 
-/// Orders up to 2 MiB, the most that EL2's own blocks can hold.
-struct LockedHeap(Mutex<Heap<22>>);
+/// Orders up to 16 MiB: tables of all domains that there can be are so large.
+struct LockedHeap(Mutex<Heap<25>>);
 
 #[global_allocator]
 static HEAP: LockedHeap = LockedHeap(Mutex::new(Heap::empty()));
