@@ -59,11 +59,10 @@ impl GuestMemory {
     /// # Errors
     /// If there is no VMID or no memory for the root.
     pub fn clone_of(&self, owner: DomainId, pages: u64) -> Result<Self> {
-        let owned = Some(Owned { frames: Vec::new(), promise: Promise::new(0)? });
-        let mut tables = Tables { owner, root: None, left: pages, owned };
+        let mut tables = Tables { owner, root: None, left: pages.saturating_add(1), owned: None };
+        // The root is not in the list: it goes when everything else has gone.
         let map = self.map.clone_of(&mut tables)?;
-        // It goes when everything else has gone.
-        tables.forget(&Extent::kept(map.root(), Order::Page));
+        tables.owned = Some(Owned { frames: Vec::new(), promise: Promise::new(0)? });
         let mut memory = Self::with(map, tables)?;
         (memory.by_pages, memory.most, memory.last) = (true, pages * PAGE_SIZE, self.last);
         Ok(memory)
