@@ -58,8 +58,14 @@ pub struct Specification {
     pub grants: Limits,
     /// What the control domain knows it by.
     pub handle: [u8; 16],
-    /// Whether it has room for the first few event channels alone.
-    pub few_ports: bool,
+}
+
+/// What a domain is made of.
+struct Parts {
+    memory: GuestMemory,
+    vgic: VGic,
+    events: EventChannels<FrameRef>,
+    grants: GrantTable<FrameRef>,
 }
 
 /// Makes a domain without memory, paused, which nobody knows yet.
@@ -74,15 +80,18 @@ pub fn create(machine: &Machine, asked: &Specification) -> Result<Arc<Domain>, M
     let memory = GuestMemory::new(asked.id)?;
     let vgic = VGic::new(asked.vcpus, asked.spis.max(MIN_SPIS).next_multiple_of(MIN_SPIS))
         .map_err(|_| MemoryError::OutOfMemory)?;
-    let new_state = |mpidr| VcpuState::new(mpidr, created);
-    let mut made = assemble(machine, asked, created, promise, memory, vgic, new_state)?;
+    let events = EventChannels::new(asked.id, asked.vcpus as usize, FrameRef::zeroed()?);
+    let events = events.map_err(|_| MemoryError::OutOfMemory)?;
+    let parts = Parts { memory, vgic, events, grants: GrantTable::new(asked.grants) };
+    let mut made = assemble(machine, asked, created, promise, parts, |mpidr| VcpuState::new(mpidr, created))?;
     if let Some(domain) = Arc::get_mut(&mut made) {
         domain.structure_bytes = heap::used().saturating_sub(heap_before) as u64;
     }
     Ok(made)
 }
 
-/// Makes a clone of a template, paused, which nobody knows yet.
+/// Makes a clone of a template, paused, which nobody knows yet. `link` is the other end of the port that it is to have: it has granted what
+/// its template had then.
 ///
 /// # Errors
 /// `EINVAL` if it is no template, `EBUSY` if it is being destroyed, `ENXIO` if there is no entropy, `ENOMEM`.
@@ -91,6 +100,7 @@ pub fn clone_of(
     template: &Arc<Domain>,
     id: DomainId,
     asked: &CloneTemplate,
+    link: Option<(DomainId, u32)>,
 ) -> Result<Arc<Domain>, Errno> {
     let created = timer::now();
     let origin = Origin::new(template.clone())?;
@@ -100,13 +110,24 @@ pub fn clone_of(
     let seed = entropy::seed().ok_or(Errno::ENXIO)?;
     let identity = Identity { domain: id.get(), seed, argument: asked.argument };
     let pages = if asked.pages == 0 { CLONE_PAGES } else { asked.pages };
-    let memory = origin.memory.lock().clone_of(id, pages.into())?;
-    let vgic = origin.vgic.lock().clone();
     // Whoever became a template may still be on its way off a pCPU, and keeps this locked until its registers are here.
     let fork = |_| origin.vcpu(VcpuId(0)).state.lock().fork(&identity, nanoseconds(created));
-    let specification =
-        Specification { id, vcpus: 1, spis: MIN_SPIS, grants, handle: *origin.handle.lock(), few_ports: true };
-    let mut made = assemble(machine, &specification, created, promise, memory, vgic, fork)?;
+    let mut parts = Parts {
+        memory: origin.memory.lock().clone_of(id, pages.into())?,
+        vgic: origin.vgic.lock().clone(),
+        events: EventChannels::few(id, 1, FrameRef::zeroed()?)?,
+        grants: GrantTable::new(grants),
+    };
+    if let Some((caller, port)) = link {
+        parts.events.connect(asked.port, caller, port)?;
+        origin
+            .grants
+            .lock()
+            .pages()
+            .try_for_each(|page| parts.grants.add_frame(page.copied()?).map_err(|_| Errno::ENOMEM))?;
+    }
+    let specification = Specification { id, vcpus: 1, spis: MIN_SPIS, grants, handle: *origin.handle.lock() };
+    let mut made = assemble(machine, &specification, created, promise, parts, fork)?;
     // Nobody else has it yet.
     if let Some(domain) = Arc::get_mut(&mut made) {
         domain.uart.call_once(|| origin.uart().map(|_| Mutex::new(Vpl011::new())));
@@ -127,12 +148,9 @@ fn assemble(
     asked: &Specification,
     created: u64,
     promise: Promise,
-    memory: GuestMemory,
-    vgic: VGic,
+    Parts { memory, vgic, events, grants }: Parts,
     new_state: impl FnMut(u64) -> VcpuState,
 ) -> Result<Arc<Domain>, MemoryError> {
-    let new_events = if asked.few_ports { EventChannels::few } else { EventChannels::new };
-    let events = new_events(asked.id, asked.vcpus as usize, FrameRef::zeroed()?);
     Ok(Arc::new(Domain {
         id: asked.id,
         serial: machine.serial(),
@@ -143,8 +161,8 @@ fn assemble(
         pauses: AtomicU32::new(1),
         memory: Mutex::new(memory),
         vgic: Mutex::new(vgic),
-        events: Mutex::new(events.map_err(|_| MemoryError::OutOfMemory)?),
-        grants: Mutex::new(GrantTable::new(asked.grants)),
+        events: Mutex::new(events),
+        grants: Mutex::new(grants),
         peers: Mutex::new(Vec::new()),
         pv: Extras::default(),
         milestones: Milestones { created, ..Milestones::default() },
@@ -180,14 +198,7 @@ impl Control {
     /// If there is no memory for it, or too little of its own.
     pub fn build(&self, machine: &Machine, before: u8) -> Result<(), MemoryError> {
         let handle = [before; 16];
-        let asked = Specification {
-            id: DomainId::CONTROL,
-            vcpus: 1,
-            spis: MIN_SPIS,
-            grants: CONTROL_GRANTS,
-            handle,
-            few_ports: false,
-        };
+        let asked = Specification { id: DomainId::CONTROL, vcpus: 1, spis: MIN_SPIS, grants: CONTROL_GRANTS, handle };
         let domain = create(machine, &asked)?;
         let Modules { image, memory: bytes, tree, ref all } = self.modules;
         let (ram, end) = (RAM0.base, RAM0.base + bytes);

@@ -17,7 +17,8 @@ pub mod op {
     pub const PRINT: u32 = 0x4d6f_0005;
     /// [`super::Text`] to fill with what was typed for the domain; its length is answered.
     pub const TYPED: u32 = 0x4d6f_0006;
-    /// [`super::CloneTemplate`]: the domain is a template, and the number that is answered is the clone's.
+    /// [`super::CloneTemplate`]: the domain is a template, and the number that is answered is the clone's. A driver domain may ask for it, too,
+    /// if it was joined with the template.
     pub const CLONE: u32 = 0x4d6f_0007;
     /// [`super::Ended`] to fill, of the control domain itself: which ephemeral domains ended.
     pub const ENDED: u32 = 0x4d6f_0008;
@@ -57,6 +58,8 @@ pub mod flags {
     pub const EPHEMERAL: u32 = 1 << 5;
     /// Of a clone: it stays paused, once.
     pub const PAUSED: u32 = 1 << 6;
+    /// It serves others: it may clone templates that it was joined with.
+    pub const DRIVER: u32 = 1 << 7;
 }
 
 /// Reasons for which a guest comes to the hypervisor, in the order of [`Usage::exits`].
@@ -81,8 +84,10 @@ wire! {
     Snapshot { frames: u64, count: u32, pad: u32 }
 
     /// What a clone is to have besides what its template had: so many ticks to live at most (0: no limit), so many pages at most that
-    /// it has written to, the tables for them included (0: a thousand), [`flags`] (`EPHEMERAL` and `PAUSED`), and what it is told.
-    CloneTemplate { ticks: u64, pages: u32, flags: u32, argument: [u64; 8] }
+    /// it has written to, the tables for them included (0: a thousand), [`flags`] (`EPHEMERAL` and `PAUSED`), and what it is told. If `port`
+    /// is not 0, it has this port from the beginning, connected to a new one of the caller's, which is answered in its place; and it
+    /// has granted what its template had.
+    CloneTemplate { ticks: u64, pages: u32, flags: u32, argument: [u64; 8], port: u32, pad: u32 }
 
     /// Room for `room` times [`End`] at `ends`, of which `count` are filled with what was not told yet, the oldest first, and are told then.
     /// `lost` is how many there were besides since the start for which there was no room. VIRQ_DOM_EXC tells when the first comes.

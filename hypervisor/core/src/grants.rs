@@ -132,6 +132,11 @@ impl<P: Page> GrantTable<P> {
         self.frames.get_mut(index as usize)
     }
 
+    /// Its frames' pages.
+    pub fn pages(&self) -> impl Iterator<Item = &P> {
+        self.frames.iter().map(|frame| &frame.page)
+    }
+
     /// Its frames that the guest sees, with their numbers, and where.
     pub fn places(&self) -> impl Iterator<Item = (u32, Ipa)> {
         (0..).zip(&self.frames).filter_map(|(index, frame)| Some((index, frame.ipa?)))

@@ -19,6 +19,8 @@ pub enum Action {
     Shutdown,
     /// Write to and read from the machine's console, under its own name.
     Console,
+    /// Clone that template.
+    Clone,
     /// Create and control domains, ask about the machine.
     Control,
 }
@@ -30,6 +32,8 @@ pub enum Relation {
     Itself,
     /// A domain that it was joined with (`mote,peers`, `MOTE_JOIN`).
     Peer,
+    /// Such a one, to a driver domain (`mote,driver`).
+    Served,
     /// Any other.
     Stranger,
     /// Any, itself too, to the control domain.
@@ -42,6 +46,7 @@ pub const fn allows(action: Action, relation: Relation) -> bool {
     match relation {
         Relation::Itself => matches!(action, JoinEvents | Manage | UseGrants | ChangeMemory | Console),
         Relation::Peer => matches!(action, JoinEvents | UseGrants),
+        Relation::Served => matches!(action, JoinEvents | UseGrants | Clone),
         Relation::Stranger => false,
         Relation::Controlled => true,
     }
@@ -53,7 +58,8 @@ mod tests {
     use std::format;
     use std::string::String;
 
-    const RELATIONS: [Relation; 4] = [Relation::Itself, Relation::Peer, Relation::Stranger, Relation::Controlled];
+    const RELATIONS: [Relation; 5] =
+        [Relation::Itself, Relation::Peer, Relation::Served, Relation::Stranger, Relation::Controlled];
 
     /// Every action there is: the compiler knows when one is missing here.
     fn actions() -> impl Iterator<Item = Action> {
@@ -65,23 +71,26 @@ mod tests {
                 Action::ChangeMemory => Action::MapForeign,
                 Action::MapForeign => Action::Shutdown,
                 Action::Shutdown => Action::Console,
-                Action::Console => Action::Control,
+                Action::Console => Action::Clone,
+                Action::Clone => Action::Control,
                 Action::Control => return None,
             })
         };
         core::iter::successors(Some(Action::JoinEvents), next)
     }
 
-    /// What is wanted, as the documentation shows it: with itself, with a peer and with a stranger, and the control domain with any.
-    const POLICY: [(Action, [bool; 4]); 8] = [
-        (Action::JoinEvents, [true, true, false, true]),
-        (Action::Manage, [true, false, false, true]),
-        (Action::UseGrants, [true, true, false, true]),
-        (Action::ChangeMemory, [true, false, false, true]),
-        (Action::MapForeign, [false, false, false, true]),
-        (Action::Shutdown, [false, false, false, true]),
-        (Action::Console, [true, false, false, true]),
-        (Action::Control, [false, false, false, true]),
+    /// What is wanted, as the documentation shows it: with itself, with a peer, as a driver domain with one, with a stranger, and the control
+    /// domain with any.
+    const POLICY: [(Action, [bool; 5]); 9] = [
+        (Action::JoinEvents, [true, true, true, false, true]),
+        (Action::Manage, [true, false, false, false, true]),
+        (Action::UseGrants, [true, true, true, false, true]),
+        (Action::ChangeMemory, [true, false, false, false, true]),
+        (Action::MapForeign, [false, false, false, false, true]),
+        (Action::Shutdown, [false, false, false, false, true]),
+        (Action::Console, [true, false, false, false, true]),
+        (Action::Clone, [false, false, true, false, true]),
+        (Action::Control, [false, false, false, false, true]),
     ];
 
     #[test]
@@ -103,6 +112,7 @@ mod tests {
             Action::MapForeign => "map, unasked, the memory of",
             Action::Shutdown => "shut down, from outside,",
             Action::Console => "use the machine's console in the name of",
+            Action::Clone => "clone, if it is a template,",
             Action::Control => "create and control",
         }
     }
@@ -110,11 +120,11 @@ mod tests {
     #[test]
     fn the_documentation_shows_the_table() {
         let mut table = String::from(
-            "| a domain may … | itself | a peer | a stranger | the control domain: any |\n|---|---|---|---|---|\n",
+            "| a domain may … | itself | a peer | a driver domain: a peer | a stranger | the control domain: any |\n|---|---|---|---|---|---|\n",
         );
         for (action, allowed) in POLICY {
-            let [itself, peer, stranger, controlled] = allowed.map(|allowed| if allowed { "yes" } else { "no" });
-            table += &format!("| {} | {itself} | {peer} | {stranger} | {controlled} |\n", name(action));
+            let answers = allowed.map(|allowed| if allowed { "yes" } else { "no" });
+            table += &format!("| {} | {} |\n", name(action), answers.join(" | "));
         }
         let support = include_str!("../../../SUPPORT.md");
         assert!(support.contains(&table), "SUPPORT.md lacks\n{table}");

@@ -48,6 +48,8 @@ pub struct Extras {
     first_watchdog: AtomicU64,
     /// When it is to end in any case; 0 if it may live on.
     last_tick: AtomicU64,
+    /// Whether it serves others.
+    pub is_driver: AtomicBool,
     /// Whether runstate records are marked while they are written.
     pub marks_updates: AtomicBool,
 }
@@ -65,8 +67,13 @@ impl Domain {
         match other {
             _ if self.id == DomainId::CONTROL => Relation::Controlled,
             _ if core::ptr::eq(self, other) => Relation::Itself,
-            _ if self.knows(other) || other.knows(self) => Relation::Peer,
-            _ => Relation::Stranger,
+            _ if !self.knows(other) && !other.knows(self) => match &other.origin {
+                // A clone's peers are its template's.
+                Some(template) => self.relation(template),
+                None => Relation::Stranger,
+            },
+            _ if self.pv.is_driver.load(Ordering::Relaxed) => Relation::Served,
+            _ => Relation::Peer,
         }
     }
 
@@ -132,10 +139,14 @@ impl Domain {
     pub fn close_port(&self, port: u32) -> Result<(), Errno> {
         let peer = self.events.lock().peer(port)?;
         if peer == Some(self.id) {
-            return self.with_events_of(self, |pair| pair.close(port));
+            return self.with_events_of(self, |pair| pair.close(port)).map(drop);
         }
         match peer.and_then(|id| machine().domain(id)) {
-            Some(remote) => self.with_events_of(&remote, |pair| pair.close(port)),
+            Some(remote) => {
+                let raised = self.with_events_of(&remote, |pair| pair.close(port))?;
+                remote.announce(raised);
+                Ok(())
+            }
             None => self.events.lock().close_alone(port, peer),
         }
     }

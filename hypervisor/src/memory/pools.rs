@@ -151,6 +151,16 @@ impl FrameRef {
         Extent::kept(core::mem::ManuallyDrop::new(self).base(), Order::Page)
     }
 
+    /// A page of its own with the same in it.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub fn copied(&self) -> Result<Self, MemoryError> {
+        let copy = Self::zeroed()?;
+        memory::copy(self.base().0, copy.base().0, PAGE_SIZE as usize).map_err(|_| MemoryError::BadAddress)?;
+        Ok(copy)
+    }
+
     /// The page's address.
     pub const fn base(&self) -> Pa {
         Pa(self.0.base())

@@ -123,8 +123,9 @@ pub struct EventChannels<P> {
     ports: Vec<Channel>,
     targets: Vec<Target<P>>,
     fifo: Option<Fifo<P>>,
-    // Greatest port number.
+    // Greatest port number, and one below which none is free.
     most: u32,
+    first_free: u32,
     // How many vCPUs poll.
     polling: u32,
     closed: bool,
@@ -151,7 +152,7 @@ impl<P: Page> EventChannels<P> {
         targets.try_reserve_exact(vcpus).map_err(|_| Errno::ENOMEM)?;
         targets.resize_with(vcpus, || Target { info: None, polling: Polling::Nothing });
         let most = BUCKET as u32 - 1;
-        Ok(Self { me, shared, ports: Vec::new(), targets, fifo: None, most, polling: 0, closed: false })
+        Ok(Self { me, shared, ports: Vec::new(), targets, fifo: None, most, first_free: 1, polling: 0, closed: false })
     }
 
     /// Leaves the pages of the guest's that it has registered, because the guest will not run again.
@@ -173,14 +174,14 @@ impl<P: Page> EventChannels<P> {
         self.allocate(End::Unbound(remote), VcpuId(0))
     }
 
-    /// Makes `port` one end of a channel that the configuration asks for.
+    /// Makes `port` one end of a channel that the configuration asks for, or that waits for `remote`.
     ///
     /// # Errors
-    /// If it is in use or is no port.
+    /// If it is in use otherwise or is no port.
     pub fn connect(&mut self, port: u32, remote: DomainId, remote_port: u32) -> Result<(), Errno> {
         self.grow_to(port)?;
         let channel = self.channel_mut(port)?;
-        if port == 0 || channel.end != End::Free {
+        if port == 0 || ![End::Free, End::Unbound(remote)].contains(&channel.end) {
             return Err(Errno::EBUSY);
         }
         channel.renew(End::Interdomain(remote, remote_port), VcpuId(0));
@@ -427,9 +428,11 @@ impl<P: Page> EventChannels<P> {
 
     #[inline(never)]
     fn allocate(&mut self, end: End, vcpu: VcpuId) -> Result<u32, Errno> {
-        let free = (1..).zip(self.ports.iter().skip(1)).find(|(_, c)| c.end == End::Free);
+        let first = self.first_free;
+        let free = (first..).zip(self.ports.iter().skip(first as usize)).find(|(_, c)| c.end == End::Free);
         let port = free.map_or(self.ports.len().max(1) as u32, |(port, _)| port);
         self.grow_to(port)?;
+        self.first_free = port;
         self.channel_mut(port)?.renew(end, vcpu);
         Ok(port)
     }
@@ -471,6 +474,7 @@ impl<P: Page> EventChannels<P> {
         if let Ok(channel) = self.channel_mut(port) {
             channel.renew(End::Free, VcpuId(0));
         }
+        self.first_free = self.first_free.min(port.max(1));
     }
 
     /// Makes an event pending, and says who must hear of it.

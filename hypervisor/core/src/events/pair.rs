@@ -39,11 +39,11 @@ impl<P: Page> Pair<'_, P> {
     }
 
     /// Closes a port of the caller's that is connected to the other domain or waits for it; its other end waits for the caller
-    /// again.
+    /// again, and hears of it if the caller is no more.
     ///
     /// # Errors
     /// If it is none. `EAGAIN` if it is another's by now.
-    pub fn close(&mut self, port: u32) -> Result<(), Errno> {
+    pub fn close(&mut self, port: u32) -> Result<Raised, Errno> {
         let (me, remote) = (self.local.me, self.remote().me);
         let remote_port = match self.local.channel(port)?.end {
             End::Interdomain(peer, remote_port) if peer == remote => remote_port,
@@ -51,13 +51,13 @@ impl<P: Page> Pair<'_, P> {
             End::Free => return Err(Errno::EINVAL),
             _ => return Err(Errno::EAGAIN),
         };
+        let is_over = self.local.closed;
         self.local.free(port);
-        if let Ok(channel) = self.remote().channel_mut(remote_port)
-            && channel.end == End::Interdomain(me, port)
-        {
-            channel.end = End::Unbound(me);
+        match self.remote().channel_mut(remote_port) {
+            Ok(channel) if channel.end == End::Interdomain(me, port) => channel.end = End::Unbound(me),
+            _ => return Ok(Raised::NOBODY),
         }
-        Ok(())
+        Ok(if is_over { self.remote().pend(remote_port) } else { Raised::NOBODY })
     }
 }
 

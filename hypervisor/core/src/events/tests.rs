@@ -171,7 +171,7 @@ fn pair<'a>(guests: &'a mut [Guest], me: u16, other: u16) -> Pair<'a, Shared> {
 
 fn close(guests: &mut [Guest], me: u16, port: u32) -> Result<(), Errno> {
     match guests[usize::from(me)].events.peer(port)? {
-        Some(remote) => pair(guests, me, remote.get()).close(port),
+        Some(remote) => pair(guests, me, remote.get()).close(port).map(|raised| assert_eq!(raised, Raised::NOBODY)),
         None => guests[usize::from(me)].events.close_alone(port, None),
     }
 }
@@ -379,7 +379,7 @@ fn a_port_closes_whatever_its_peer_does_to_it_meanwhile() {
     let (other, _) = pair(&mut guests, 1, 0).bind_interdomain(port).expect("offered");
     assert_eq!(guests[0].events.peer(port), Ok(Some(domain(1))));
     assert_eq!(close(&mut guests, 1, other), Ok(()));
-    assert_eq!(pair(&mut guests, 0, 1).close(port), Ok(()));
+    assert_eq!(pair(&mut guests, 0, 1).close(port), Ok(Raised::NOBODY));
     assert_eq!(pair(&mut guests, 0, 1).close(port), Err(Errno::EINVAL));
 }
 
@@ -409,4 +409,27 @@ fn a_domain_s_pages_are_let_go_with_its_channels() {
     assert_eq!((shared.holders(), info.holders()), (2, 2));
     drop(events);
     assert_eq!((shared.holders(), info.holders()), (1, 1));
+}
+
+#[test]
+fn who_is_connected_hears_of_a_domain_s_end() {
+    let mut guests: Vec<Guest> = (0..2).map(|number| Guest::new(number, false)).collect();
+    let offered = guests[0].events.allocate_unbound(domain(1)).expect("room");
+    let (other, _) = pair(&mut guests, 1, 0).bind_interdomain(offered).expect("offered");
+    guests[1].events.shut();
+    let raised = pair(&mut guests, 1, 0).close(other).expect("open");
+    assert!(raised.upcalls.contains(VcpuId(0)) && guests[0].events.is_pending(offered));
+    assert_eq!(guests[0].events.peer(offered), Ok(Some(domain(1))));
+}
+
+#[test]
+fn the_lowest_free_port_is_taken() {
+    let mut events = one();
+    let ports: Vec<u32> = (0..200).map(|_| events.allocate_unbound(domain(1)).expect("room")).collect();
+    assert_eq!(ports, (1..=200).collect::<Vec<u32>>());
+    for port in [150, 3, 77] {
+        events.close_alone(port, Some(domain(1))).expect("open");
+    }
+    let again: Vec<u32> = (0..4).map(|_| events.allocate_unbound(domain(1)).expect("room")).collect();
+    assert_eq!(again, [3, 77, 150, 201]);
 }

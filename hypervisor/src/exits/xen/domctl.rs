@@ -55,6 +55,13 @@ impl Session<'_> {
             self.create_domain(&mut call)?;
             return self.write(at, &call).map(|()| Reply::DONE);
         }
+        if call.cmd == mote::op::CLONE {
+            let template = self.domain_for(Action::Clone, call.domain)?;
+            let mut asked = part(&call.u);
+            call.domain = self.clone_template(&template, &mut asked)?;
+            put(&mut call.u, &asked);
+            return self.write(at, &call).map(|()| Reply::DONE);
+        }
         let domain = self.domain_for(Action::Control, call.domain)?;
         let is_self = domain.id == self.domain.id;
         match call.cmd {
@@ -84,7 +91,6 @@ impl Session<'_> {
                 let typed = self.typed(&domain, part(&call.u))?;
                 put(&mut call.u, &typed);
             }
-            mote::op::CLONE => call.domain = self.clone_template(&domain, &part(&call.u))?,
             mote::op::ENDED => {
                 let ended = self.ended(&part(&call.u))?;
                 put(&mut call.u, &ended);
@@ -120,8 +126,7 @@ impl Session<'_> {
         let wanted = DomainId::new(call.domain).filter(|id| *id != DomainId::CONTROL);
         let (vcpus, spis, handle) = (asked.max_vcpus, nr_spis, asked.handle);
         let id = machine.with_number(wanted, |id| {
-            machine
-                .add(&builder::create(machine, &Specification { id, vcpus, spis, grants, handle, few_ports: false })?);
+            machine.add(&builder::create(machine, &Specification { id, vcpus, spis, grants, handle })?);
             Ok(id)
         })?;
         call.domain = id.get();
@@ -151,6 +156,7 @@ impl Session<'_> {
         (memory.by_pages, memory.direct) = (has(flags::TRACK_TOUCHED), has(flags::DIRECT_MAP));
         drop(memory);
         domain.ephemeral.store(has(flags::EPHEMERAL), Ordering::Relaxed);
+        domain.pv.is_driver.store(has(flags::DRIVER), Ordering::Relaxed);
         let mut console = console::lock();
         console.attach(domain.id, &name, ready);
         if has(flags::FOCUS) {

@@ -39,11 +39,21 @@ impl Session<'_> {
         }
     }
 
-    /// Makes a clone, which runs at once unless it is to be paused. The answer is its number.
-    pub(super) fn clone_template(&self, template: &Arc<Domain>, asked: &CloneTemplate) -> Result<u16, Errno> {
+    /// Makes a clone, which runs at once unless it is to be paused. The answer is its number, and `asked.port` the caller's port.
+    pub(super) fn clone_template(&self, template: &Arc<Domain>, asked: &mut CloneTemplate) -> Result<u16, Errno> {
         let machine = machine();
+        let events = &self.domain.events;
         let id = machine.with_number(None, |id| {
-            machine.add(&builder::clone_of(machine, template, id, asked)?);
+            let own = (asked.port != 0).then(|| events.lock().allocate_unbound(id)).transpose()?;
+            let link = own.map(|port| (self.domain.id, port));
+            let made = builder::clone_of(machine, template, id, asked, link).inspect_err(|_| {
+                own.map(|port| self.domain.close_port(port));
+            })?;
+            if let Some(own) = own {
+                // Another vCPU of the caller's may have closed it meanwhile.
+                let _ = events.lock().connect(own, id, core::mem::replace(&mut asked.port, own));
+            }
+            machine.add(&made);
             Ok(id)
         })?;
         Ok(id.get())
