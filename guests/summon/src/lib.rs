@@ -42,10 +42,25 @@
 extern crate alloc;
 
 mod action;
+mod calls;
+mod checksum;
+mod client;
+mod connection;
+mod cookie;
+mod flow;
+mod inside;
+mod limiter;
+mod machine;
+mod make;
+mod outside;
 mod packet;
+mod placing;
 mod service;
+mod services;
 mod slots;
 mod summoner;
+mod time;
+mod wire;
 
 pub use action::{Action, Actions, MachineId, Parcel, Short};
 pub use mote_netback::{Checksum, Mac};

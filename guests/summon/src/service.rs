@@ -96,6 +96,8 @@ pub struct Counters {
     pub refused: u64,
     /// Connections that were reset because their machine had ended.
     pub broken: u64,
+    /// Times that another station said that it has the address.
+    pub conflicts: u64,
     /// Machines that there are.
     pub live: u32,
     /// Of these, those that wait for a connection.

@@ -1,7 +1,14 @@
-//! The summoner: all services, connections and machines.
+//! The summoner: all services, connections and machines, and what becomes of machines.
 
-use core::marker::PhantomData;
-
+use crate::action::{Action, Parcel};
+use crate::calls::Calls;
+use crate::connection::{FIN_AGAIN, State};
+use crate::cookie::Cookies;
+use crate::limiter::Limiter;
+use crate::machine::{Machine, Stage};
+use crate::make;
+use crate::services::Services;
+use crate::slots::{Id, Slots};
 use crate::{Actions, Counters, MachineId, Packet, Policy, Refusal, Service, ServiceId};
 
 /// How much there may be of what others cause.
@@ -15,22 +22,40 @@ pub struct Limits {
     pub pages: usize,
 }
 
-/// The summoner.
-pub struct Summoner<F>(PhantomData<F>);
+/// The summoner. Fields are private because services, connections and machines name each other.
+pub struct Summoner<F> {
+    pub(crate) cookies: Cookies,
+    pub(crate) services: Services,
+    pub(crate) calls: Calls<F>,
+    pub(crate) machines: Slots<Machine>,
+    pub(crate) limiter: Limiter,
+    pub(crate) clock: crate::time::Clock,
+}
 
 impl<F: Packet> Summoner<F> {
     /// Without services. `key` is random, and nobody's but this summoner's.
     #[must_use]
-    pub fn new(key: [u8; 16], limits: Limits) -> Self {
-        todo!()
+    pub fn new(key: &[u8; 16], limits: Limits) -> Self {
+        Self {
+            cookies: Cookies::new(key),
+            services: Services::new(),
+            calls: Calls::new(limits.connections, limits.pages),
+            machines: Slots::new(limits.machines),
+            limiter: Limiter::new(),
+            clock: crate::time::Clock::default(),
+        }
     }
-    /// Adds a service, and tells the network of its address. `now` is in milliseconds, here and everywhere.
+
+    /// Adds a service, and tells the network of its address. `now` is in milliseconds, here and everywhere, and never goes back.
     ///
     /// # Errors
     /// Says why there can be no such service.
     pub fn add(&mut self, service: Service, now: u64, actions: &mut Actions<F>) -> Result<ServiceId, Refusal> {
-        todo!()
+        let id = self.services.add(service, now)?;
+        self.announce(id, actions);
+        Ok(id)
     }
+
     /// Gives a service another policy. Machines and connections that are too many for it stay.
     ///
     /// # Errors
@@ -42,41 +67,101 @@ impl<F: Packet> Summoner<F> {
         now: u64,
         actions: &mut Actions<F>,
     ) -> Result<(), Refusal> {
-        todo!()
+        self.services.change(service, policy)?;
+        self.fill(service, now, actions);
+        Ok(())
     }
+
     /// Resets all connections of a service, ends its machines and forgets it.
     pub fn remove(&mut self, service: ServiceId, now: u64, actions: &mut Actions<F>) {
-        todo!()
+        if let Some(standing) = self.services.get_mut(service) {
+            // No connection that ends makes room for another.
+            standing.waiting.clear();
+        }
+        for place in 0..self.calls.places() {
+            if let Some((id, _)) = self.calls.at(place).filter(|(_, connection)| connection.service == service) {
+                self.reset(id, now, actions);
+            }
+        }
+        for place in 0..self.machines.places() {
+            if let Some((id, _)) = self.machines.at(place).filter(|(_, machine)| machine.service == service) {
+                self.end(MachineId(id), actions);
+            }
+        }
+        self.services.remove(service);
     }
+
     /// What happened to a service.
     #[must_use]
     pub fn counters(&self, service: ServiceId) -> Option<Counters> {
-        todo!()
+        self.services.get(service).map(|standing| standing.counters)
     }
-    /// A frame came from the network. It comes back if it is not for a service.
-    #[must_use]
-    pub fn from_outside(&mut self, frame: F, now: u64, actions: &mut Actions<F>) -> Option<F> {
-        todo!()
-    }
-    /// A frame came from a machine.
-    pub fn from_machine(&mut self, machine: MachineId, frame: F, now: u64, actions: &mut Actions<F>) {
-        todo!()
-    }
+
     /// The machine is there; what follows is for its ring.
     pub fn launched(&mut self, machine: MachineId, now: u64, actions: &mut Actions<F>) {
-        todo!()
+        let mut greeted = 0;
+        self.with_machine(machine, |machine| {
+            if machine.stage == Stage::Launching {
+                machine.stage = Stage::Running;
+            }
+        });
+        while let Some(id) = self.connection_of(machine, greeted) {
+            self.greet(id, now, actions);
+            greeted += 1;
+        }
+        if greeted == 0 {
+            self.settle(machine, now, actions);
+        }
     }
+
+    fn connection_of(&self, machine: MachineId, index: usize) -> Option<Id> {
+        let machine = self.machines.get(machine.0).filter(|machine| machine.stage == Stage::Running)?;
+        machine.connections.get(index).copied()
+    }
+
     /// The machine has ended, or could not be launched.
     pub fn gone(&mut self, machine: MachineId, now: u64, actions: &mut Actions<F>) {
-        todo!()
+        // It is idle no more when it ends.
+        let mut stage = Stage::Ending;
+        self.with_machine(machine, |machine| stage = core::mem::replace(&mut machine.stage, Stage::Ending));
+        let Some(machine) = self.machines.remove(machine.0) else { return };
+        if let Some(standing) = self.services.get_mut(machine.service) {
+            standing.counters.vanished += 1;
+            standing.counters.live = standing.counters.live.saturating_sub(1);
+        }
+        for id in machine.connections {
+            if let Some(connection) = self.calls.get_mut(id) {
+                connection.machine = None;
+                self.bereave(id, stage, machine.used, now, actions);
+            }
+        }
+        self.fill(machine.service, now, actions);
     }
-    /// Time has passed.
-    pub fn tick(&mut self, now: u64, actions: &mut Actions<F>) {
-        todo!()
+
+    /// The machine of a connection is gone. It had others before if it is `used`.
+    fn bereave(&mut self, id: Id, stage: Stage, used: bool, now: u64, actions: &mut Actions<F>) {
+        let Some(connection) = self.calls.get_mut(id) else { return };
+        match &mut connection.state {
+            // It ended when it was given this one.
+            State::Early { syns, .. } if used => {
+                *syns = 0;
+                self.place(id, now, actions);
+            }
+            State::Early { .. } if stage == Stage::Launching => self.refuse(id, now, actions),
+            State::Open(flow) if flow.is_sent() => self.finish(id, false, now, actions),
+            State::Open(flow) if flow.machine_end.is_some() => {
+                connection.state = State::Ending { flow: *flow, fins: 0 };
+                connection.deadline = now + FIN_AGAIN;
+            }
+            State::Early { .. } | State::Open(_) | State::Ending { .. } => self.break_off(id, now, actions),
+        }
     }
-    /// When `tick` is to be called next; `None` if nothing depends on time.
-    #[must_use]
-    pub fn next_tick(&self) -> Option<u64> {
-        todo!()
+
+    /// Tells the network of a service's address.
+    pub(crate) fn announce(&self, service: ServiceId, actions: &mut Actions<F>) {
+        if let Some(standing) = self.services.get(service) {
+            let frame = make::announcement(standing.mac, standing.service.ip);
+            actions.push_back(Action::ToOutside(Parcel::Short(frame)));
+        }
     }
 }
