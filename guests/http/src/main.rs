@@ -60,15 +60,23 @@ fn main(machine: Machine) {
     let Ok(listener) = Listener::bind(network.stack(), PORT, BUFFERS, BACKLOG) else { return };
 
     let mut executor = Executor::new();
+    let spawner = executor.spawner();
     executor.spawn(network.run());
     executor.spawn(network.follow());
     executor.spawn(async {
         let [a, b, c, d] = network.stack().configured().await.address().octets();
         println!("ready: http://{a}.{b}.{c}.{d}:{PORT}/");
+        if !network.is_service().await {
+            return (0..CONNECTIONS).for_each(|_| spawner.spawn(http::answer(&listener, site, &LIMITS)));
+        }
+        match network.snapshot().await {
+            Ok(identity) => {
+                site.domain.set(Some(identity.domain));
+                http::answer_and_vanish(network, &listener, site, &LIMITS).await
+            }
+            Err(error) => println!("http: cannot become a template: error {}", error.number()),
+        }
     });
-    for _ in 0..CONNECTIONS {
-        executor.spawn(http::answer(&listener, site, &LIMITS));
-    }
     executor.run();
 }
 
@@ -81,7 +89,7 @@ async fn find(machine: &Machine) -> Result<(Site, Network), Trouble> {
         None => store.read_text("name").await.unwrap_or_default(),
     };
     let domain = store.read_text("domid").await.ok().and_then(|domain| domain.parse().ok());
-    Ok((Site { name, domain, requests: Cell::new(0) }, network))
+    Ok((Site { name, domain: Cell::new(domain), requests: Cell::new(0) }, network))
 }
 
 /// The address that the arguments give, if they give one.
@@ -94,7 +102,7 @@ fn address(machine: &Machine) -> Address {
 struct Site {
     name: String,
     /// None where nobody says it.
-    domain: Option<u16>,
+    domain: Cell<Option<u16>>,
     requests: Cell<u64>,
 }
 
@@ -110,7 +118,7 @@ impl Handler for Site {
 
 impl Site {
     fn info(&self) -> String {
-        let (name, domain, requests) = (Text(&self.name), self.domain.unwrap_or(0), self.requests.get());
+        let (name, domain, requests) = (Text(&self.name), self.domain.get().unwrap_or(0), self.requests.get());
         let uptime = time::uptime().as_micros() as u64;
         format!("{{\"name\":{name},\"domain\":{domain},\"uptime_us\":{uptime},\"requests\":{requests}}}\n")
     }

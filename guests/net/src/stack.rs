@@ -45,8 +45,9 @@ pub(crate) struct Inner<D> {
     /// The runner, if it waits, and whether it has something to do.
     runner: Option<Waker>,
     work: bool,
-    /// Who waits for an address.
+    /// Who waits for an address, and for the end of what was closed.
     unconfigured: Vec<Waker>,
+    unclosed: Option<Waker>,
 }
 
 impl<D: Device> Stack<D> {
@@ -70,6 +71,7 @@ impl<D: Device> Stack<D> {
             runner: None,
             work: true,
             unconfigured: Vec::new(),
+            unclosed: None,
         };
         match configuration.address {
             Address::Fixed(fixed) => inner.configure(Some(fixed)),
@@ -92,6 +94,11 @@ impl<D: Device> Stack<D> {
         inner.replenish();
         inner.backlogs.iter_mut().for_each(|backlog| backlog.wake(&inner.sockets));
         let reaped = inner.closing.reap(&mut inner.sockets, now);
+        if inner.closing.is_empty()
+            && let Some(waker) = inner.unclosed.take()
+        {
+            waker.wake();
+        }
         if more || inner.work {
             return Some(now);
         }
@@ -129,6 +136,26 @@ impl<D: Device> Stack<D> {
         });
         inner.interface = fresh;
         inner.kick();
+    }
+
+    /// Goes on as another host with the same address, whose numbers nobody who knows the first can guess. To be called when there are no
+    /// connections.
+    pub fn renew(&self, seed: u64, now: Instant) {
+        self.inner.borrow_mut().random = Random::new(seed);
+        self.relink(now);
+    }
+
+    /// Waits until all connections that were [closed](crate::tcp::Stream::close) have ended.
+    pub async fn closed(&self) {
+        poll_fn(|context| {
+            let mut inner = self.inner.borrow_mut();
+            if inner.closing.is_empty() {
+                return Poll::Ready(());
+            }
+            inner.unclosed = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// The address, if there is one yet.

@@ -346,6 +346,10 @@ impl Closing {
         self.connections.push((handle, now + LINGER));
     }
 
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
     /// Forgets those that are over, and returns when to look again.
     pub(crate) fn reap(&mut self, sockets: &mut SocketSet<'static>, now: Instant) -> Option<Instant> {
         self.connections.retain(|(handle, deadline)| {

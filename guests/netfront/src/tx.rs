@@ -118,6 +118,12 @@ impl<P: Shared> Sender<P> {
         Ok(())
     }
 
+    /// Whether everything that was sent was answered.
+    #[must_use]
+    pub const fn is_quiet(&self) -> bool {
+        self.sent == 0
+    }
+
     /// Asks for an event when a page is free again, and says whether one is already.
     pub fn ask(&mut self) -> bool {
         self.ring.arm()

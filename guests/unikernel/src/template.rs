@@ -12,11 +12,17 @@ use xen_abi::arch_arm::HYPERCALL_TAG;
 use xen_abi::errno::Errno;
 use xen_abi::mote::{Snapshot, call};
 
-use crate::xen::events;
+use crate::xen::events::{self, Port};
 use crate::xen::page::Page;
 use crate::{executor, interrupts};
 
 pub use xen_abi::mote::call::Identity;
+
+/// What a driver domain tells a clone that it launches for a connection: places in [`Identity::argument`].
+pub mod argument {
+    /// How long the clone is to wait for another connection when it has served one, in milliseconds.
+    pub const KEEP: usize = 0;
+}
 
 /// Who this domain is, if it is a clone.
 static IDENTITY: Mutex<Option<Identity>> = Mutex::new(None);
@@ -34,11 +40,21 @@ pub async fn snapshot(private: &[&Page]) -> Result<Identity, Errno> {
     become_template(private)
 }
 
+/// The same where whoever makes a clone is to connect it at `port` and with what was granted to him, as a network's back end does: those stay
+/// what they were, if he does.
+pub(crate) fn become_linked(port: &Port) -> Result<Identity, Errno> {
+    freeze(&[], port.number())
+}
+
 /// The same at once, for who has no tasks.
 ///
 /// # Errors
 /// As above; `E2BIG` if more than 64 pages are private.
 pub fn become_template(private: &[&Page]) -> Result<Identity, Errno> {
+    freeze(private, 0)
+}
+
+fn freeze(private: &[&Page], kept: u32) -> Result<Identity, Errno> {
     let mut frames = [0; 64];
     let places = frames.get_mut(..private.len()).ok_or(Errno::E2BIG)?;
     places.iter_mut().zip(private).for_each(|(place, page)| *place = page.frame());
@@ -48,7 +64,7 @@ pub fn become_template(private: &[&Page]) -> Result<Identity, Errno> {
         let identity = call(&argument)?;
         *IDENTITY.lock() = Some(identity);
         IS_CLONE.store(1, Ordering::Release);
-        events::forget();
+        events::forget(kept);
         Ok(identity)
     })
 }

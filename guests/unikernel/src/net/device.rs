@@ -73,6 +73,13 @@ impl Link {
         outgoing && incoming
     }
 
+    /// Whether the back end is done with all that was sent, as far as is known.
+    pub fn is_quiet(&mut self) -> bool {
+        let collected = self.sender.collect();
+        self.note(collected);
+        self.sender.is_quiet()
+    }
+
     /// Puts the next packet in `packet`, and says whether there was one.
     fn receive(&mut self, packet: &mut Vec<u8>) -> Result<bool, Fault> {
         let mut good = true;
@@ -157,6 +164,10 @@ pub struct NetFront {
 impl NetFront {
     pub(super) fn replace(&mut self, link: Option<Link>) -> Option<Link> {
         mem::replace(&mut self.link, link)
+    }
+
+    pub(super) const fn link(&mut self) -> Option<&mut Link> {
+        self.link.as_mut()
     }
 
     pub(super) fn settle(&mut self) -> Settled {

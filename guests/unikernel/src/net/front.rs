@@ -69,6 +69,9 @@ pub(super) struct Front {
     /// The back end did what it must not do, and who wants to know that.
     parted: Cell<bool>,
     waiting: Cell<Option<Waker>>,
+    /// Packets pass, and who waits for that.
+    up: Cell<bool>,
+    connecting: Cell<Option<Waker>>,
 }
 
 impl Front {
@@ -80,7 +83,16 @@ impl Front {
             if let Some(mac) = get(store, DEVICE, "mac").await {
                 let mac = parse_mac(&mac).ok_or(Trouble::NoMac)?;
                 let store = store.clone();
-                return Ok(Self { store, mac, device, parted: Cell::new(false), waiting: Cell::new(None) });
+                let (parted, up) = (Cell::new(false), Cell::new(false));
+                return Ok(Self {
+                    store,
+                    mac,
+                    device,
+                    parted,
+                    waiting: Cell::new(None),
+                    up,
+                    connecting: Cell::new(None),
+                });
             }
         }
     }
@@ -124,14 +136,36 @@ impl Front {
                         sleep(PAUSE).await;
                     }
                 },
-                (Action::Connected, _) => phase = Phase::Up,
+                (Action::Connected, _) => {
+                    phase = Phase::Up;
+                    self.up.set(true);
+                    self.connecting.take().into_iter().for_each(Waker::wake);
+                }
                 (Action::Disconnect, _) => {
+                    self.up.set(false);
                     self.disconnect(network).await;
                     (phase, told) = (Phase::Down, None);
                 }
                 (Action::Wait | Action::Connect, _) => self.change(watched.as_ref().map(|(_, watch)| watch)).await,
             }
         }
+    }
+
+    /// Waits until the back end says that it is there.
+    pub(super) async fn connected(&self) {
+        poll_fn(|context| {
+            if self.up.get() {
+                return Poll::Ready(());
+            }
+            self.connecting.set(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Whether connections to the interface's address are to launch clones of this domain: the toolstack says so in xenstore.
+    pub(super) async fn is_service(&self) -> bool {
+        get(&self.store, DEVICE, "service").await.is_some()
     }
 
     /// Waits until something may be different.

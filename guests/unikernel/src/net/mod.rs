@@ -24,10 +24,13 @@ use alloc::rc::Rc;
 
 use crate::Machine;
 use crate::executor::{either, sleep_until, yield_now};
+use crate::template::{self, Identity};
 use crate::time::{self, Instant};
+use crate::xen::Errno;
 use crate::xen::events::Port;
 use crate::xen::store::Store;
 
+use device::Link;
 pub use device::NetFront;
 pub use front::Trouble;
 
@@ -66,6 +69,30 @@ impl Network {
     #[must_use]
     pub const fn stack(&self) -> &Stack {
         &self.stack
+    }
+
+    /// Whether the configuration makes this domain a service: then [`Network::snapshot`] is what to do when it is ready to serve.
+    pub async fn is_service(&self) -> bool {
+        self.front.is_service().await
+    }
+
+    /// Makes this domain a template as soon as packets pass and it has an address. What comes back is a clone, whose interface is connected
+    /// and to which somebody is about to connect. It has no xenstore. [`Network::run`] must be a task by then, and there should be no
+    /// connections.
+    ///
+    /// # Errors
+    /// The hypervisor's, and this domain goes on: see [`template::snapshot`].
+    pub async fn snapshot(&self) -> Result<Identity, Errno> {
+        self.stack.configured().await;
+        self.front.connected().await;
+        // What the back end has not answered a clone's would find once more.
+        while !self.stack.device(|device| device.link().is_some_and(Link::is_quiet)) {
+            yield_now().await;
+        }
+        let port = self.port.borrow().clone().ok_or(Errno::EAGAIN)?;
+        let identity = template::become_linked(&port)?;
+        self.stack.renew(template::seed().unwrap_or_default(), now());
+        Ok(identity)
     }
 
     /// Keeps to the back end that xenstore names. For ever: this and [`Network::run`] are a task each.

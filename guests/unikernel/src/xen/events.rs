@@ -5,7 +5,7 @@
 
 use core::future::poll_fn;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::task::{Context, Poll, Waker};
 
 use alloc::vec::Vec;
@@ -54,10 +54,14 @@ fn start() {
     });
 }
 
-/// Forgets what came for the template of which this domain is a clone: its ports are closed here.
-pub(crate) fn forget() {
+/// Forgets what came for the template of which this domain is a clone: its ports are closed here, but for `kept`, if that is not 0.
+pub(crate) fn forget(kept: u32) {
     CAME.iter().for_each(|word| word.store(0, Ordering::Release));
+    KEPT.store(kept, Ordering::Release);
 }
+
+/// The port that a clone has in common with its template, if it is not 0.
+static KEPT: AtomicU32 = AtomicU32::new(0);
 
 /// The shared page, for those who want to see what the hypervisor does to it.
 pub fn shared() -> &'static Page {
@@ -133,7 +137,7 @@ impl Port {
     }
 
     fn is_closed(&self) -> bool {
-        self.made_by != template::generation()
+        self.made_by != template::generation() && self.number != KEPT.load(Ordering::Acquire)
     }
 
     /// A port that domain `remote` may connect to.
