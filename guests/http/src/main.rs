@@ -60,19 +60,19 @@ fn main(machine: Machine) {
     let Ok(listener) = Listener::bind(network.stack(), PORT, BUFFERS, BACKLOG) else { return };
 
     let mut executor = Executor::new();
-    let spawner = executor.spawner();
+    let (spawner, listener) = (executor.spawner(), &listener);
     executor.spawn(network.run());
     executor.spawn(network.follow());
-    executor.spawn(async {
+    executor.spawn(async move {
         let [a, b, c, d] = network.stack().configured().await.address().octets();
         println!("ready: http://{a}.{b}.{c}.{d}:{PORT}/");
         if !network.is_service().await {
-            return (0..CONNECTIONS).for_each(|_| spawner.spawn(http::answer(&listener, site, &LIMITS)));
+            return (0..CONNECTIONS).for_each(|_| spawner.spawn(http::answer(listener, site, &LIMITS)));
         }
         match network.snapshot().await {
             Ok(identity) => {
                 site.domain.set(Some(identity.domain));
-                http::answer_and_vanish(network, &listener, site, &LIMITS).await
+                http::answer_and_vanish(network, listener, site, &LIMITS).await
             }
             Err(error) => println!("http: cannot become a template: error {}", error.number()),
         }
