@@ -13,6 +13,7 @@ pub mod console;
 pub mod netif;
 pub mod reserve;
 pub mod ring;
+pub mod service;
 pub mod statistics;
 pub mod xenbus;
 pub mod xs_wire;

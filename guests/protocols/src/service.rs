@@ -1,0 +1,84 @@
+//! How a service is served, as the toolstack tells a driver domain in the node `service` of an interface's back end. Mote's own.
+
+use core::fmt;
+
+/// How clones of a domain serve connections to its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The TCP port that they serve.
+    pub port: u16,
+    /// How many of them there are at once, at most.
+    pub machines: u16,
+    /// How many connections each has at once, at most.
+    pub connections: u16,
+    /// For how many milliseconds one waits for another connection when it has none. 0: it serves one.
+    pub keep: u32,
+    /// How many connections wait if there are as many machines as there may be.
+    pub waiting: u16,
+    /// For how many milliseconds they wait.
+    pub patience: u32,
+    /// How many milliseconds a machine may live. 0: there is no limit.
+    pub life: u32,
+    /// How much memory a machine may have of its own, in KiB.
+    pub memory: u32,
+}
+
+impl Terms {
+    /// A machine for each connection to `port`.
+    #[must_use]
+    pub const fn new(port: u16) -> Self {
+        Self { port, machines: 1000, connections: 1, keep: 0, waiting: 64, patience: 1000, life: 10_000, memory: 1024 }
+    }
+
+    /// Reads what [`Display`](fmt::Display) writes; what is not said is as in [`Terms::new`]. `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut terms = Self::new(0);
+        for word in text.split_whitespace() {
+            let (name, value) = word.split_once('=')?;
+            match name {
+                "port" => terms.port = value.parse().ok()?,
+                "machines" => terms.machines = value.parse().ok()?,
+                "connections" => terms.connections = value.parse().ok()?,
+                "keep" => terms.keep = value.parse().ok()?,
+                "waiting" => terms.waiting = value.parse().ok()?,
+                "patience" => terms.patience = value.parse().ok()?,
+                "life" => terms.life = value.parse().ok()?,
+                "memory" => terms.memory = value.parse().ok()?,
+                _ => return None,
+            }
+        }
+        (terms.port != 0).then_some(terms)
+    }
+}
+
+impl fmt::Display for Terms {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { port, machines, connections, keep, waiting, patience, life, memory } = self;
+        write!(to, "port={port} machines={machines} connections={connections} keep={keep} waiting={waiting} ")?;
+        write!(to, "patience={patience} life={life} memory={memory}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn terms_are_read_as_they_are_written() {
+        let terms = Terms { keep: 77, machines: 3, ..Terms::new(8080) };
+        assert_eq!(Terms::parse(&terms.to_string()), Some(terms));
+        assert_eq!(Terms::parse("port=80"), Some(Terms::new(80)));
+    }
+
+    #[test]
+    fn what_is_no_terms_is_none() {
+        for text in ["", "port", "port=0", "port=65536", "port=80 life=-1", "port=80 what=1", "machines=1", "port=80,"] {
+            assert_eq!(Terms::parse(text), None, "{text}");
+        }
+    }
+}
