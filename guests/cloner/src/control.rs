@@ -94,7 +94,8 @@ fn build(machine: &Machine, definition: &Definition, boot: &BootMemory) -> u16 {
 
 /// A clone that is gone when it ends and does `what`.
 pub fn ephemeral(what: u64, number: u64) -> CloneTemplate {
-    CloneTemplate { ticks: 0, pages: 0, flags: flags::EPHEMERAL, argument: [what, number, 0, 0, 0, 0, 0, 77] }
+    let argument = [what, number, 0, 0, 0, 0, 0, 77];
+    CloneTemplate { ticks: 0, pages: 0, flags: flags::EPHEMERAL, argument, port: 0, pad: 0 }
 }
 
 impl Control {

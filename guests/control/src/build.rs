@@ -138,6 +138,7 @@ fn create(definition: &Definition, wishes: Wishes, devices: &Devices) -> Result<
         (definition.track_touched, flags::TRACK_TOUCHED),
         (definition.direct_map, flags::DIRECT_MAP),
         (wishes.focus, flags::FOCUS),
+        (definition.driver, flags::DRIVER),
     ];
     let flags = has.iter().filter(|(has, _)| *has).fold(0, |all, (_, flag)| all | flag);
     let ready = definition.ready.as_deref().unwrap_or("");

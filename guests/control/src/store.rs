@@ -31,7 +31,7 @@ const ALL_MEMORY: usize = 1 << 20;
 
 /// This domain's own network interface: Xen's OUI, and an address that the rule for those of guests gives to none in practice.
 const OWN: (Option<&str>, Kind<'static>, u32) =
-    (None, Kind::Vif { mac: [0x00, 0x16, 0x3e, 0, 0, 0], ip: Some([10, 0, 2, 10]) }, 0);
+    (None, Kind::Vif { mac: [0x00, 0x16, 0x3e, 0, 0, 0], ip: Some([10, 0, 2, 10]), service: None }, 0);
 
 /// Where a ring is.
 enum Place {
@@ -418,7 +418,7 @@ impl Store {
 /// A domain's devices: the name of the back end's domain if it is said, what they are, and their numbers.
 fn devices(definition: &Definition) -> impl Iterator<Item = (Option<&str>, Kind<'_>, u32)> {
     let vifs = (0..).zip(&definition.vifs).map(|(number, vif)| {
-        let kind = Kind::Vif { mac: vif.mac, ip: vif.ip };
+        let kind = Kind::Vif { mac: vif.mac, ip: vif.ip, service: vif.service };
         (vif.backend.as_deref(), kind, number)
     });
     let vbds = definition.vbds.iter().map(|vbd| {

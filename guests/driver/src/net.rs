@@ -3,6 +3,8 @@
 
 mod connection;
 mod interface;
+mod machine;
+mod summoning;
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
@@ -21,6 +23,7 @@ use crate::offers;
 use crate::statistics::{Record, Statistics};
 use connection::Guest;
 use interface::Interface;
+use summoning::Summoning;
 
 /// Where the toolstack puts interfaces that this domain is to serve, below its own node.
 const DIRECTORY: &str = "backend/vif";
@@ -44,6 +47,8 @@ pub async fn serve(machine: Machine, store: Store, statistics: Statistics, spawn
             Err(error) => println!("a network card cannot be used: {error:?}"),
         }
     }
+    let summoning = Summoning::new(&machine, &lan);
+    spawner.spawn(summoning.clone().serve());
     // All of them before the first is connected: after a restart guests go on at once.
     for purpose in offers::purposes(&store, DIRECTORY, DIRECTORY, INTERFACES_MAX).await {
         if let Some(mac) = interface::mac(&store, purpose).await {
@@ -52,8 +57,9 @@ pub async fn serve(machine: Machine, store: Store, statistics: Statistics, spawn
     }
     let serve_one = |purpose| {
         let (lan, store, spawner, statistics) = (lan.clone(), store.clone(), spawner.clone(), statistics.clone());
+        let summoning = summoning.clone();
         async move {
-            if Interface::serve(&lan, &store, &spawner, &statistics, purpose).await.is_err() {
+            if Interface::serve(&lan, &summoning, &store, &spawner, &statistics, purpose).await.is_err() {
                 println!("network interface {} of domain {}: gone", purpose.1, purpose.0);
             }
             lan.borrow_mut().forget(purpose);

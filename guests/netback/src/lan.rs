@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::mem;
+use core::task::{Context, Poll, Waker};
 
 use mote_protocols::ring::{Broken, Shared};
 use mote_protocols::statistics::{Tally, interface as count};
@@ -57,7 +58,17 @@ pub struct PortId(usize);
 
 enum Way<P, F, U> {
     Guest(Vec<Queue<P, F>>),
-    Uplink { device: U, backlog: VecDeque<Frame>, backlog_pages: usize },
+    Uplink {
+        device: U,
+        backlog: VecDeque<Frame>,
+        backlog_pages: usize,
+    },
+    /// Somebody here answers in a guest's place.
+    Proxy {
+        abilities: Abilities,
+        inbox: VecDeque<Frame>,
+        pages: usize,
+    },
 }
 
 struct Port<P, F, U, T> {
@@ -76,6 +87,9 @@ pub struct Lan<P, F, U, T> {
     /// For a batch of frames, and for the ports that got something.
     frames: Vec<Frame>,
     listed: Vec<usize>,
+    /// Proxies for which something came, and who is to be woken then.
+    called: Vec<usize>,
+    answering: Option<Waker>,
 }
 
 impl<P: Shared, F: Frontend, U: Uplink, T: Tally> Lan<P, F, U, T> {
@@ -83,7 +97,8 @@ impl<P: Shared, F: Frontend, U: Uplink, T: Tally> Lan<P, F, U, T> {
     #[must_use]
     pub fn new(pages: usize) -> Self {
         let (switch, pool) = (Switch::new(), Pool::new(pages));
-        Self { switch, pool, ports: Vec::new(), frames: Vec::new(), listed: Vec::new() }
+        let (ports, frames, listed, called) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { switch, pool, ports, frames, listed, called, answering: None }
     }
 
     /// A guest has a device with this address, connected or not ([`Switch::expect`]).
@@ -100,6 +115,54 @@ impl<P: Shared, F: Frontend, U: Uplink, T: Tally> Lan<P, F, U, T> {
     pub fn add_guest(&mut self, identity: Identity, queues: Vec<Queue<P, F>>, tally: T) -> Option<PortId> {
         let port = self.switch.add_guest(identity)?;
         Some(self.add(port, Way::Guest(queues), tally))
+    }
+
+    /// Has frames for a guest's address be taken here ([`Lan::called`]) by somebody who is as able as the guest. `None` if the address is in
+    /// use or none.
+    pub fn add_proxy(&mut self, identity: Identity, abilities: Abilities, tally: T) -> Option<PortId> {
+        let port = self.switch.add_guest(identity)?;
+        Some(self.add(port, Way::Proxy { abilities, inbox: VecDeque::new(), pages: 0 }, tally))
+    }
+
+    /// A frame for a proxy, or what wakes the task when there is one.
+    pub fn poll_called(&mut self, context: &Context<'_>) -> Poll<Frame> {
+        match self.called() {
+            Some(frame) => Poll::Ready(frame),
+            None => {
+                self.answering = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// A frame for a proxy.
+    pub fn called(&mut self) -> Option<Frame> {
+        while let Some(number) = self.called.last() {
+            if let Some(Some(Port { way: Way::Proxy { inbox, pages, .. }, .. })) = self.ports.get_mut(*number)
+                && let Some(frame) = inbox.pop_front()
+            {
+                *pages = pages.saturating_sub(frame.pages());
+                return Some(frame);
+            }
+            self.called.pop();
+        }
+        None
+    }
+
+    /// Sends a proxy's frames, at `now` seconds. Whose each is its source says.
+    pub fn answer(&mut self, frames: impl IntoIterator<Item = Frame>, now: u32) {
+        for frame in frames {
+            match self.switch.guest_of(frame.head()) {
+                Some(port) => self.forward_one(port, frame, now),
+                None => self.pool.give(frame),
+            }
+        }
+        self.flush_listed();
+    }
+
+    /// Pages for frames.
+    pub const fn pool(&mut self) -> &mut Pool {
+        &mut self.pool
     }
 
     /// Connects a device, to which pages are given.
@@ -128,8 +191,10 @@ impl<P: Shared, F: Frontend, U: Uplink, T: Tally> Lan<P, F, U, T> {
     /// Ends a guest's connection; its rings and its frontend are dropped.
     pub fn remove(&mut self, port: PortId) {
         self.switch.remove(port.0);
-        if let Some(Port { way: Way::Guest(mut queues), .. }) = self.ports.get_mut(port.0).and_then(Option::take) {
-            queues.iter_mut().for_each(|queue| queue.empty(&mut self.pool));
+        match self.ports.get_mut(port.0).and_then(Option::take).map(|port| port.way) {
+            Some(Way::Guest(mut queues)) => queues.iter_mut().for_each(|queue| queue.empty(&mut self.pool)),
+            Some(Way::Proxy { inbox, .. }) => inbox.into_iter().for_each(|frame| self.pool.give(frame)),
+            Some(Way::Uplink { .. }) | None => {}
         }
     }
 
@@ -169,22 +234,28 @@ impl<P: Shared, F: Frontend, U: Uplink, T: Tally> Lan<P, F, U, T> {
 
     /// Sends frames that came in at port `from` on their way, and has all ports to which they went take them.
     fn forward(&mut self, from: usize, frames: &mut Vec<Frame>, now: u32) {
-        for frame in frames.drain(..) {
-            let verdict = self.switch.judge(from, frame.head(), now);
-            if let Some(Some(Port { tally, .. })) = self.ports.get(from) {
-                if verdict == Verdict::Refuse {
-                    tally.add(count::REFUSED, 1);
-                } else {
-                    tally.add(count::SENT_FRAMES, 1);
-                    tally.add(count::SENT_BYTES, frame.len() as u64);
-                }
-            }
-            match verdict {
-                Verdict::To(port) => self.send(port, frame),
-                Verdict::All | Verdict::Uplinks => self.send_to_all(verdict, from, frame),
-                Verdict::Nowhere | Verdict::Refuse => self.pool.give(frame),
+        frames.drain(..).for_each(|frame| self.forward_one(from, frame, now));
+        self.flush_listed();
+    }
+
+    fn forward_one(&mut self, from: usize, frame: Frame, now: u32) {
+        let verdict = self.switch.judge(from, frame.head(), now);
+        if let Some(Some(Port { tally, .. })) = self.ports.get(from) {
+            if verdict == Verdict::Refuse {
+                tally.add(count::REFUSED, 1);
+            } else {
+                tally.add(count::SENT_FRAMES, 1);
+                tally.add(count::SENT_BYTES, frame.len() as u64);
             }
         }
+        match verdict {
+            Verdict::To(port) => self.send(port, frame),
+            Verdict::All | Verdict::Uplinks => self.send_to_all(verdict, from, frame),
+            Verdict::Nowhere | Verdict::Refuse => self.pool.give(frame),
+        }
+    }
+
+    fn flush_listed(&mut self) {
         let mut listed = mem::take(&mut self.listed);
         listed.drain(..).for_each(|port| self.flush(port));
         self.listed = listed;
@@ -235,6 +306,10 @@ impl<P: Shared, F: Frontend, U: Uplink, T: Tally> Lan<P, F, U, T> {
         if let Some(Some(port)) = self.ports.get_mut(number) {
             port.listed = false;
             port.flush(&mut self.pool);
+            if matches!(port.way, Way::Proxy { .. }) {
+                self.called.push(number);
+                self.answering.take().into_iter().for_each(Waker::wake);
+            }
         }
     }
 }
@@ -244,6 +319,7 @@ impl<P: Shared, F: Frontend, U: Uplink, T: Tally> Port<P, F, U, T> {
         match &self.way {
             Way::Guest(queues) => queues.first().map_or_else(Abilities::default, |queue| queue.agreement().abilities),
             Way::Uplink { device, .. } => device.abilities(),
+            Way::Proxy { abilities, .. } => *abilities,
         }
     }
 
@@ -257,6 +333,12 @@ impl<P: Shared, F: Frontend, U: Uplink, T: Tally> Port<P, F, U, T> {
                     Some(queue) => queue.enqueue(frame, pool).err(),
                     None => Some(frame),
                 }
+            }
+            Way::Proxy { pages, .. } if !pool.may_wait(*pages, frame.pages()) => Some(frame),
+            Way::Proxy { inbox, pages, .. } => {
+                *pages += frame.pages();
+                inbox.push_back(frame);
+                None
             }
             Way::Uplink { backlog_pages, .. } if !pool.may_wait(*backlog_pages, frame.pages()) => Some(frame),
             Way::Uplink { backlog, backlog_pages, .. } => {
@@ -276,6 +358,7 @@ impl<P: Shared, F: Frontend, U: Uplink, T: Tally> Port<P, F, U, T> {
     /// Passes on what waits, as far as it goes.
     fn flush(&mut self, pool: &mut Pool) {
         match &mut self.way {
+            Way::Proxy { .. } => {}
             Way::Guest(queues) => queues.iter_mut().for_each(|queue| {
                 // One that is broken says so to its own.
                 let _ = queue.deliver(pool);

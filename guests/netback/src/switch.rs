@@ -147,6 +147,11 @@ impl Switch {
         }
     }
 
+    /// The port of the guest that this frame comes from by what it says.
+    pub(crate) fn guest_of(&self, head: &[u8]) -> Option<usize> {
+        self.guests.get(&bytes::<6>(head, 6)?).copied()
+    }
+
     fn find_guest(&mut self, mac: Mac) -> Option<usize> {
         if let Some((_, port)) = self.last.filter(|(last, _)| *last == mac) {
             return Some(port);

@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn what_is_no_terms_is_none() {
-        for text in ["", "port", "port=0", "port=65536", "port=80 life=-1", "port=80 what=1", "machines=1", "port=80,"] {
+        for text in ["", "port", "port=0", "port=65536", "port=80 life=-1", "port=80 what=1", "machines=1", "port=80,"]
+        {
             assert_eq!(Terms::parse(text), None, "{text}");
         }
     }

@@ -7,6 +7,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 
+use mote_protocols::service::Terms;
 use mote_protocols::xenbus::State;
 
 use crate::error::Error;
@@ -57,6 +58,8 @@ pub enum Kind<'a> {
         mac: [u8; 6],
         /// The only IPv4 address that it may send from.
         ip: Option<[u8; 4]>,
+        /// How clones of the domain serve who connects to that address, if they do.
+        service: Option<Terms>,
     },
     /// A disk.
     Vbd {
@@ -237,8 +240,11 @@ impl Local<'_> {
 
     fn describe_front(&mut self, front: &str, device: &Device<'_>) -> Result<(), Error> {
         match device.kind {
-            Kind::Vif { mac, .. } => {
+            Kind::Vif { mac, service, .. } => {
                 self.write(&format!("{front}/handle"), device.number)?;
+                if let Some(Terms { port, .. }) = service {
+                    self.write(&format!("{front}/service"), port)?;
+                }
                 self.write(&format!("{front}/mac"), mac_text(mac))
             }
             Kind::Vbd { .. } => {
@@ -251,11 +257,14 @@ impl Local<'_> {
     fn describe_back(&mut self, back: &str, device: &Device<'_>) -> Result<(), Error> {
         let mut set = |name: &str, value: &str| self.write(&format!("{back}/{name}"), value);
         match device.kind {
-            Kind::Vif { mac, ip } => {
+            Kind::Vif { mac, ip, service } => {
                 set("script", "/etc/xen/scripts/vif-bridge")?;
                 set("mac", &mac_text(mac))?;
                 if let Some([a, b, c, d]) = ip {
                     set("ip", &format!("{a}.{b}.{c}.{d}"))?;
+                }
+                if let Some(terms) = service {
+                    set("service", &format!("{terms}"))?;
                 }
                 set("bridge", "xenbr0")?;
                 set("handle", &format!("{}", device.number))?;

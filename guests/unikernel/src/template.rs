@@ -42,7 +42,10 @@ pub async fn snapshot(private: &[&Page]) -> Result<Identity, Errno> {
 
 /// The same where whoever makes a clone is to connect it at `port` and with what was granted to him, as a network's back end does: those stay
 /// what they were, if he does.
-pub(crate) fn become_linked(port: &Port) -> Result<Identity, Errno> {
+///
+/// # Errors
+/// As above.
+pub fn become_linked(port: &Port) -> Result<Identity, Errno> {
     freeze(&[], port.number())
 }
 

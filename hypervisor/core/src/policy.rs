@@ -19,7 +19,7 @@ pub enum Action {
     Shutdown,
     /// Write to and read from the machine's console, under its own name.
     Console,
-    /// Clone that template.
+    /// Clone that template, destroy that clone.
     Clone,
     /// Create and control domains, ask about the machine.
     Control,
@@ -112,7 +112,7 @@ mod tests {
             Action::MapForeign => "map, unasked, the memory of",
             Action::Shutdown => "shut down, from outside,",
             Action::Console => "use the machine's console in the name of",
-            Action::Clone => "clone, if it is a template,",
+            Action::Clone => "clone, if it is a template, and destroy, if it is a clone,",
             Action::Control => "create and control",
         }
     }

@@ -65,8 +65,16 @@ pub const VIF: &[(&str, Support)] = &[
     ("backend", Both),
     ("compatible", Both),
     ("local-mac-address", Both),
+    ("mote,clone-memory", Both),
+    ("mote,connections", Both),
     ("mote,ip", Both),
+    ("mote,keep", Both),
+    ("mote,life", Both),
+    ("mote,machines", Both),
+    ("mote,patience", Both),
     ("mote,publish", Both),
+    ("mote,service", Both),
+    ("mote,waiting", Both),
     ("phandle", Both),
 ];
 

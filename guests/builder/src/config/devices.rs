@@ -4,7 +4,9 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{ConfigError, is_name};
+use mote_protocols::service::Terms;
+
+use super::{ConfigError, is_name, number};
 use crate::tree::Node;
 
 /// Most devices of a kind that a domain can have.
@@ -28,6 +30,8 @@ pub struct Vif {
     pub mac: [u8; 6],
     /// The only IPv4 address that it may send from.
     pub ip: Option<[u8; 4]>,
+    /// How clones of the domain serve who connects to its address, if it is a template.
+    pub service: Option<Terms>,
 }
 
 /// A disk.
@@ -61,9 +65,13 @@ pub fn vdev_number(vdev: &str) -> Option<u32> {
 
 pub(super) fn vifs(domain: Node<'_>) -> Result<Vec<Vif>, ConfigError> {
     let nodes = domain.children().filter(|node| node.is_compatible("mote,vif"));
-    let vifs = nodes
-        .enumerate()
-        .map(|(index, node)| Ok(Vif { backend: backend(node)?, mac: mac(node, domain.name(), index)?, ip: ip(node)? }));
+    let vifs = nodes.enumerate().map(|(index, node)| {
+        let (mac, ip, service) = (mac(node, domain.name(), index)?, ip(node)?, service(node)?);
+        if service.is_some() && ip.is_none() {
+            return Err(ConfigError::Needs("mote,service", "mote,ip"));
+        }
+        Ok(Vif { backend: backend(node)?, mac, ip, service })
+    });
     limited(vifs.collect::<Result<_, _>>()?, "mote,vif")
 }
 
@@ -101,6 +109,26 @@ fn backend(node: Node<'_>) -> Result<Option<String>, ConfigError> {
         Some(name) if is_name(name) => Ok(Some(name.into())),
         _ => Err(ConfigError::Malformed("backend")),
     }
+}
+
+/// How the domain's clones are launched, if they are. The greatest times are a day.
+fn service(node: Node<'_>) -> Result<Option<Terms>, ConfigError> {
+    const DAY: u32 = 24 * 3600 * 1000;
+    const MOST: u32 = u16::MAX as u32;
+    if !node.has("mote,service") {
+        return Ok(None);
+    }
+    let usual = Terms::new(number(node, "mote,service", 0, 1, MOST)? as u16);
+    Ok(Some(Terms {
+        machines: number(node, "mote,machines", usual.machines.into(), 1, MOST)? as u16,
+        connections: number(node, "mote,connections", usual.connections.into(), 1, MOST)? as u16,
+        keep: number(node, "mote,keep", usual.keep, 0, DAY)?,
+        waiting: number(node, "mote,waiting", usual.waiting.into(), 0, MOST)? as u16,
+        patience: number(node, "mote,patience", usual.patience, 0, DAY)?,
+        life: number(node, "mote,life", usual.life, 0, DAY)?,
+        memory: number(node, "mote,clone-memory", usual.memory, 64, 1 << 22)?,
+        ..usual
+    }))
 }
 
 /// An address that is said, or one of Xen's that nobody else is likely to have.

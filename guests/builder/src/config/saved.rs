@@ -1,7 +1,10 @@
 //! A definition as bytes, for whoever has to know it later without the tree that it comes from.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+
+use mote_protocols::service::Terms;
 
 use super::{Definition, StaticChannel, Vbd, Vif};
 use crate::addr::{Pa, PaRange};
@@ -31,6 +34,7 @@ impl Definition {
             to.option(vif.backend.as_ref(), |to, backend| to.text(backend));
             to.bytes(&vif.mac);
             to.option(vif.ip.as_ref(), |to, ip| to.bytes(ip));
+            to.option(vif.service.as_ref(), |to, terms| to.text(&format!("{terms}")));
         });
         to.list(&self.vbds, |to, vbd| {
             to.option(vbd.backend.as_ref(), |to, backend| to.text(backend));
@@ -65,7 +69,9 @@ impl Definition {
             from.list(|from| Some(StaticChannel { port: from.small()?, phandle: from.small()?, peer: from.small()? }))?;
         let vifs = from.list(|from| {
             let backend = from.option(Reader::text)?;
-            Some(Vif { backend, mac: from.array()?, ip: from.option(Reader::array)? })
+            let (mac, ip) = (from.array()?, from.option(Reader::array)?);
+            let service = from.option(|from| Terms::parse(&from.text()?))?;
+            Some(Vif { backend, mac, ip, service })
         })?;
         let vbds = from.list(|from| {
             let (backend, vdev, number) = (from.option(Reader::text)?, from.text()?, from.small()?);
@@ -189,8 +195,8 @@ mod tests {
             peers: vec!["a".into(), "b".into()],
             channels: vec![StaticChannel { port: 1, phandle: 2, peer: 3 }],
             vifs: vec![
-                Vif { backend: None, mac: [1, 2, 3, 4, 5, 6], ip: Some([10, 0, 2, 20]) },
-                Vif { backend: Some("driver".into()), mac: [6; 6], ip: None },
+                Vif { backend: None, mac: [1, 2, 3, 4, 5, 6], ip: Some([10, 0, 2, 20]), service: Some(Terms::new(80)) },
+                Vif { backend: Some("driver".into()), mac: [6; 6], ip: None, service: None },
             ],
             vbds: vec![Vbd {
                 backend: None,

@@ -13,20 +13,27 @@ use mote_unikernel::xen::transfers::Transfers;
 
 use super::{SharedLan, seconds};
 
+/// Why a connection cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The frontend's rings make no sense.
+    Broken,
+    /// There is nobody at the other end any more, for clones of whom it is.
+    Left,
+}
+
 /// How far a connection is, known to all who have to do with it.
 #[derive(Default)]
 pub struct Fate {
-    /// The frontend's rings make no sense.
-    broken: Cell<bool>,
+    failure: Cell<Option<Failure>>,
     /// It has ended: its port of the switch is another's.
     ended: Cell<bool>,
     wakers: RefCell<Vec<Waker>>,
 }
 
 impl Fate {
-    /// Its rings make no sense.
-    fn fail(&self) {
-        self.broken.set(true);
+    fn fail(&self, failure: Failure) {
+        self.failure.set(Some(failure));
         self.wake();
     }
 
@@ -47,13 +54,13 @@ impl Fate {
         }
     }
 
-    /// Waits until its rings make no sense.
-    pub async fn failure(&self) {
+    /// Waits until it cannot go on.
+    pub async fn failure(&self) -> Failure {
         poll_fn(|context| {
             self.note(context.waker());
-            if self.broken.get() { Poll::Ready(()) } else { Poll::Pending }
+            self.failure.get().map_or(Poll::Pending, Poll::Ready)
         })
-        .await;
+        .await
     }
 }
 
@@ -117,16 +124,18 @@ impl Frontend for Guest {
     }
 
     fn broken(&mut self) {
-        self.fate.fail();
+        self.fate.fail(Failure::Broken);
     }
 }
 
-/// Gives queue `number` of `port` its turns until the connection ends or its rings make no sense.
-pub async fn serve(lan: SharedLan, port: PortId, number: usize, ports: Rc<Ports>, fate: Rc<Fate>) {
+/// Gives queue `number` of `port` its turns until the connection ends, its rings make no sense, or, if the guest `may_leave` to become a
+/// template, it has.
+pub async fn serve(lan: SharedLan, port: PortId, number: usize, ports: Rc<Ports>, fate: Rc<Fate>, may_leave: bool) {
     while !fate.ended.get() {
         let turn = lan.borrow_mut().serve(port, number, seconds());
         match turn {
             Ok(Turn::Again) => yield_now().await,
+            Ok(Turn::Wait) if may_leave && !ports.transmit.is_connected() => return fate.fail(Failure::Left),
             Ok(Turn::Wait) => ports.event(&fate).await,
             // The frontend was noted as broken.
             Err(_) => return,

@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use mote_netback::{Agreement, Events, Identity, Mac, PortId, Queue, QueueKeys, before_connection};
+use mote_protocols::service::Terms;
 use mote_protocols::statistics::{Device, Kind, Tally, interface as count};
 use mote_protocols::xenbus::State;
 use mote_protocols::xenbus::backend::{Next, next};
@@ -14,7 +15,8 @@ use mote_unikernel::xen::events::Port;
 use mote_unikernel::xen::grants::Mapping;
 use mote_unikernel::xen::store::{Store, Watch};
 
-use super::connection::{self, Fate, Guest, Ports};
+use super::connection::{self, Failure, Fate, Guest, Ports};
+use super::summoning::{Plan, Summoning};
 use super::{DIRECTORY, SharedLan, Tallied};
 use crate::complaints::Complaints;
 use crate::offers::Purpose;
@@ -27,15 +29,19 @@ pub struct Gone;
 struct Serving {
     port: PortId,
     fate: Rc<Fate>,
+    /// How clones of the guest are connected, if it is a service.
+    plan: Option<Plan>,
 }
 
 /// What is known of an interface.
 pub struct Interface<'a> {
     lan: &'a SharedLan,
+    summoning: &'a Summoning,
     store: &'a Store,
     spawner: &'a Spawner<'static>,
     guest: u16,
     identity: Identity,
+    terms: Option<Terms>,
     tally: Tallied,
     complaints: Complaints,
     /// Its directory, and the frontend's.
@@ -50,6 +56,7 @@ impl Interface<'_> {
     /// If it cannot be served.
     pub async fn serve(
         lan: &SharedLan,
+        summoning: &Summoning,
         store: &Store,
         spawner: &Spawner<'static>,
         statistics: &Statistics,
@@ -67,9 +74,15 @@ impl Interface<'_> {
         };
         // What is the control domain's is no guest's to reach.
         let identity = Identity { mac, ip, apart: purpose.0 == CONTROL };
+        let terms = match node("service").await {
+            Some(terms) => Some(Terms::parse(&terms).ok_or(Gone)?),
+            None => None,
+        };
         let device = Device { kind: Kind::Interface, domain: purpose.0, number: purpose.1 };
         let (tally, complaints) = (Rc::new(statistics.record(device).await), Complaints::default());
-        let interface = Interface { lan, store, spawner, guest: purpose.0, identity, tally, complaints, own, frontend };
+        let guest = purpose.0;
+        let interface =
+            Interface { lan, summoning, store, spawner, guest, identity, terms, tally, complaints, own, frontend };
         interface.follow().await
     }
 
@@ -103,7 +116,12 @@ impl Interface<'_> {
                     self.disconnect(&mut serving);
                     return Err(gone);
                 }
-                Either::Second(()) => {
+                Either::Second(Failure::Left) => {
+                    let plan = serving.as_ref().and_then(|serving| serving.plan);
+                    self.disconnect(&mut serving);
+                    self.summon(plan, &state, &existence).await?;
+                }
+                Either::Second(Failure::Broken) => {
                     self.tally.add(count::BROKEN, 1);
                     self.complaints
                         .say(format_args!("domain {} broke the rings of its interface {}", self.guest, self.own));
@@ -111,6 +129,20 @@ impl Interface<'_> {
                 }
             }
         }
+    }
+
+    /// The guest is a template now: clones of it are launched for who connects to its address, until it is to be forgotten.
+    async fn summon(&self, plan: Option<Plan>, state: &Watch, existence: &Watch) -> Result<(), Gone> {
+        let Some(plan) = plan else { return Ok(()) };
+        if let Err(refusal) = self.summoning.add(self.guest, self.identity, plan, self.tally.clone()) {
+            self.complaints.say(format_args!("domain {} cannot be summoned: {refusal}", self.guest));
+        }
+        let mut watching = Ok(());
+        while watching.is_ok() && self.next(true).await == Next::Wait {
+            watching = change(state, existence).await;
+        }
+        self.summoning.remove(self.guest);
+        watching
     }
 
     async fn watch(&self, path: &str) -> Result<Watch, Gone> {
@@ -162,10 +194,13 @@ impl Interface<'_> {
         let values = self.read("", &Agreement::NODES).await;
         let agreement = Agreement::new(|name| value(&values, name)).map_err(|unfit| unfit.0)?;
         let fate = Rc::new(Fate::default());
-        let (mut queues, mut ports) = (Vec::new(), Vec::new());
+        let (mut queues, mut ports, mut plan) = (Vec::new(), Vec::new(), None);
         for number in 0..agreement.queues {
             let values = self.read(&agreement.queue_directory(number), &QueueKeys::NODES).await;
             let keys = QueueKeys::new(|name| value(&values, name)).ok_or("it names no rings")?;
+            if let (Some(terms), Events::One(port)) = (self.terms, keys.events) {
+                plan = Some(Plan { rings: [keys.transmit, keys.receive], port, agreement, terms });
+            }
             let ours = Rc::new(self.bind(keys.events).ok_or("its ports are not offered")?);
             let ring = |reference| Mapping::new(self.guest, reference, true).map_err(|_| "its rings are not granted");
             let guest = Guest::new(self.guest, ours.clone(), fate.clone());
@@ -180,9 +215,10 @@ impl Interface<'_> {
         for (number, ours) in ports.into_iter().enumerate() {
             // The one before may have answered and ended before it could say so.
             ours.notify();
-            self.spawner.spawn(connection::serve(self.lan.clone(), port, number, ours, fate.clone()));
+            let task = connection::serve(self.lan.clone(), port, number, ours, fate.clone(), plan.is_some());
+            self.spawner.spawn(task);
         }
-        Ok(Serving { port, fate })
+        Ok(Serving { port, fate, plan })
     }
 
     /// The values of `names` in a directory of the frontend's.
@@ -211,7 +247,7 @@ impl Interface<'_> {
 
     /// Ends the connection, if there is one: from here on nothing of the guest's is touched.
     fn disconnect(&self, serving: &mut Option<Serving>) {
-        if let Some(Serving { port, fate }) = serving.take() {
+        if let Some(Serving { port, fate, .. }) = serving.take() {
             fate.end();
             self.lan.borrow_mut().remove(port);
         }

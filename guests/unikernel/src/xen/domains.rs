@@ -14,6 +14,7 @@ use xen_abi::sysctl::{self, GetDomainInfoList, Physinfo, ReadConsole, Sysctl};
 use xen_abi::xen::{domid, hypercall};
 use xen_abi::{Wire, Zeroed};
 
+use super::events::Port;
 use super::{Errno, call, hypercall as raw};
 
 pub use xen_abi::mote::{CloneTemplate, End};
@@ -258,6 +259,16 @@ pub fn typed(domain: u16, into: &mut [u8]) -> Result<usize, Errno> {
 pub fn clone(template: u16, mut clone: CloneTemplate) -> Result<u16, Errno> {
     // SAFETY: neither domain is the caller.
     unsafe { domctl_unchecked(mote::op::CLONE, other(template)?, &mut clone) }
+}
+
+/// The same with a port of the clone's connected from the beginning, at the other end of which is the port that is answered.
+///
+/// # Errors
+/// As [`clone`]; `ENOSPC` if no port is left, `EPERM` if the caller does not serve the template.
+pub fn clone_linked(template: u16, mut clone: CloneTemplate) -> Result<(u16, Port), Errno> {
+    // SAFETY: neither domain is the caller.
+    let number = unsafe { domctl_unchecked(mote::op::CLONE, other(template)?, &mut clone) }?;
+    Ok((number, Port::existing(clone.port)))
 }
 
 /// Which ephemeral domains ended since this was asked last, as many as there is room for. The answer is how many that are, and how many

@@ -11,9 +11,10 @@ use core::task::{Context, Poll, Waker};
 use alloc::vec::Vec;
 use arm_gic::IntId;
 use spin::{Mutex, Once};
+use xen_abi::Zeroed;
 use xen_abi::arch_arm::EVENT_CHANNEL_INTID;
 use xen_abi::errno::Errno;
-use xen_abi::event_channel::{AllocUnbound, BindInterdomain, BindVirq, Port as Argument, op};
+use xen_abi::event_channel::{AllocUnbound, BindInterdomain, BindVirq, Port as Argument, Status, op, status};
 use xen_abi::memory::space;
 use xen_abi::xen::{SharedInfo, VcpuInfo, domid, hypercall};
 
@@ -27,8 +28,8 @@ const MASK: usize = offset_of!(SharedInfo, evtchn_mask);
 const SEL: usize = offset_of!(VcpuInfo, evtchn_pending_sel);
 /// `vcpu_info.evtchn_upcall_pending`.
 const UPCALL_PENDING: u32 = 0xff;
-/// Words of 64 ports each: more than a domain has ports.
-const WORDS: usize = 16;
+/// Words of 64 ports each: all that there are in this format.
+const WORDS: usize = 64;
 
 static SHARED: Once<Page> = Once::new();
 /// Events that came and were not taken yet.
@@ -38,6 +39,10 @@ static TIMES: AtomicU64 = AtomicU64::new(0);
 /// Who waits for which port, and for any.
 static WAITING: Mutex<Vec<(u32, Waker)>> = Mutex::new(Vec::new());
 const ANY: u32 = 0;
+/// Ports whose events one task takes, in which words some came, and that task.
+static GATHERED: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
+static GATHERED_CAME: AtomicU64 = AtomicU64::new(0);
+static GATHERER: Mutex<Option<Waker>> = Mutex::new(None);
 
 /// Maps the shared page and has events delivered, once.
 fn start() {
@@ -79,10 +84,18 @@ fn collect() {
             words &= words - 1;
             let masked = shared.double(MASK + word * 8).load(Ordering::Acquire);
             let came = shared.double(PENDING + word * 8).fetch_and(masked, Ordering::AcqRel) & !masked;
-            if let Some(known) = CAME.get(word) {
+            if let (Some(known), Some(gathered)) = (CAME.get(word), GATHERED.get(word)) {
                 known.fetch_or(came, Ordering::AcqRel);
+                if gathered.load(Ordering::Relaxed) & came != 0 {
+                    GATHERED_CAME.fetch_or(1 << word, Ordering::AcqRel);
+                }
             }
         }
+    }
+    if GATHERED_CAME.load(Ordering::Relaxed) != 0
+        && let Some(waker) = GATHERER.lock().take()
+    {
+        waker.wake();
     }
     TIMES.fetch_add(1, Ordering::AcqRel);
     let ready = |(port, _): &mut (u32, Waker)| *port == ANY || has_come(*port);
@@ -94,6 +107,40 @@ fn wait_for(port: u32, waker: &Waker) {
     let mut waiting = WAITING.lock();
     if !waiting.iter().any(|(other, known)| *other == port && known.will_wake(waker)) {
         waiting.push((port, waker.clone()));
+    }
+}
+
+/// Waits for an event of any [gathered](Port::gather) port and takes it: however many there are, that takes no longer. For one task.
+pub async fn gathered() -> u32 {
+    poll_fn(|context| {
+        interrupts::masked(|| {
+            let port = take_gathered();
+            if port.is_none() {
+                *GATHERER.lock() = Some(context.waker().clone());
+            }
+            port.map_or(Poll::Pending, Poll::Ready)
+        })
+    })
+    .await
+}
+
+/// Takes an event of a gathered port, if there is one.
+pub fn take_gathered() -> Option<u32> {
+    loop {
+        let word = GATHERED_CAME.load(Ordering::Acquire).trailing_zeros();
+        let (came, gathered) = (CAME.get(word as usize)?, GATHERED.get(word as usize)?);
+        // Whatever comes from here on is noted anew.
+        GATHERED_CAME.fetch_and(!(1 << word), Ordering::AcqRel);
+        let ports = came.load(Ordering::Acquire) & gathered.load(Ordering::Acquire);
+        if ports == 0 {
+            continue;
+        }
+        let first = ports & ports.wrapping_neg();
+        came.fetch_and(!first, Ordering::AcqRel);
+        if ports != first {
+            GATHERED_CAME.fetch_or(1 << word, Ordering::AcqRel);
+        }
+        return Some(word * 64 + first.trailing_zeros());
     }
 }
 
@@ -183,6 +230,24 @@ impl Port {
         Self::new(number)
     }
 
+    /// Has its events taken by [`gathered`].
+    #[must_use]
+    pub fn gather(self) -> Self {
+        if let Some(word) = GATHERED.get(self.number as usize / 64) {
+            word.fetch_or(1 << (self.number % 64), Ordering::AcqRel);
+        }
+        self
+    }
+
+    /// Whether somebody is at the other end. Who ends sends an event by that.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        let mut argument = Status { dom: domid::SELF, port: self.number, ..Status::new_zeroed() };
+        // SAFETY: it changes the structure alone.
+        let asked = unsafe { call(hypercall::EVENT_CHANNEL_OP, op::STATUS, &mut argument) };
+        asked.is_ok() && argument.status == status::INTERDOMAIN
+    }
+
     /// Its number.
     #[must_use]
     pub const fn number(&self) -> u32 {
@@ -246,6 +311,9 @@ impl Drop for Port {
         let mut argument = Argument { port: self.number };
         // SAFETY: it reads the structure alone.
         let _ = unsafe { call(hypercall::EVENT_CHANNEL_OP, op::CLOSE, &mut argument) };
+        if let Some(word) = GATHERED.get(self.number as usize / 64) {
+            word.fetch_and(!(1 << (self.number % 64)), Ordering::AcqRel);
+        }
         let _ = self.take();
     }
 }

@@ -62,7 +62,9 @@ impl Session<'_> {
             put(&mut call.u, &asked);
             return self.write(at, &call).map(|()| Reply::DONE);
         }
-        let domain = self.domain_for(Action::Control, call.domain)?;
+        let is_clone = |number| self.find_domain(number).is_some_and(|domain| domain.origin.is_some());
+        let ends_clone = call.cmd == op::DESTROYDOMAIN && is_clone(call.domain);
+        let domain = self.domain_for(if ends_clone { Action::Clone } else { Action::Control }, call.domain)?;
         let is_self = domain.id == self.domain.id;
         match call.cmd {
             op::DESTROYDOMAIN | op::PAUSEDOMAIN | op::SETVCPUCONTEXT if is_self => return Err(Errno::EINVAL),
