@@ -12,8 +12,8 @@ use crate::slots::Id;
 use crate::wire::{Segment, flags};
 use crate::{Actions, Mac, Packet, ServiceId, Summoner};
 
-/// Milliseconds after a SYN was answered in which data with a wrong cookie are not answered: those of a client whose first ACK was
-/// lost or overtaken look so, and he will send it again.
+/// Milliseconds after a SYN was answered in which ACKs with a wrong cookie are not: if a client's first ACK was lost or overtaken his
+/// others look so, and he will send it again.
 const MERCY: u64 = 3_000;
 
 impl<F: Packet> Summoner<F> {
@@ -257,7 +257,7 @@ impl<F: Packet> Summoner<F> {
         let Some(standing) = self.services.get_mut(service) else { return };
         standing.counters.wrong += 1;
         let may_be_early = standing.last_syn.is_some_and(|last| now < last + MERCY);
-        if !may_be_early || (segment.data == 0 && !segment.has(flags::FIN)) {
+        if !may_be_early {
             self.answer_with_reset(segment, now, actions);
         }
     }

@@ -84,6 +84,14 @@ impl<F: Packet> Connection<F> {
         }
     }
 
+    /// The number up to which the client has said that it has ours.
+    pub const fn acked(&self) -> u32 {
+        match &self.state {
+            State::Early { .. } => self.cookie.wrapping_add(1),
+            State::Open(flow) | State::Ending { flow, .. } => flow.acked,
+        }
+    }
+
     /// Whether a RST with this number is meant. Others are forged, or old (RFC 5961, 3.2, but for those within the window, which many
     /// machines take as well).
     pub fn takes_reset(&self, sequence: u32) -> bool {

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::action::{Action, Parcel};
 use crate::calls::{Entry, Key};
-use crate::connection::{CLOSING_MAX, IDLE_MAX, ROUTER, State};
+use crate::connection::{CLOSING_MAX, Connection, IDLE_MAX, ROUTER, State};
 use crate::flow::Flow;
 use crate::make::{self, Blueprint};
 use crate::slots::Id;
@@ -76,9 +76,15 @@ impl<F: Packet> Summoner<F> {
         }
         match segment.flags & KINDS {
             ANSWER => self.open(id, segment.sequence, now, actions),
+            // One that has just served another may not listen again yet; it is asked again.
+            REFUSAL if self.was_used(connection) => {}
             REFUSAL => self.break_off(id, now, actions),
             _ => {}
         }
+    }
+
+    fn was_used(&self, connection: &Connection<F>) -> bool {
+        connection.machine.and_then(|machine| self.machines.get(machine.0)).is_some_and(|machine| machine.used)
     }
 
     /// Lets client and machine speak with each other.

@@ -62,6 +62,9 @@ mod summoner;
 mod time;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use action::{Action, Actions, MachineId, Parcel, Short};
 pub use mote_netback::{Checksum, Mac};
 pub use packet::Packet;

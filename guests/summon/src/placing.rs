@@ -3,7 +3,7 @@
 use crate::action::{Action, Parcel};
 use crate::connection::{LAUNCH_MAX, SYN_AGAIN, State};
 use crate::machine::{GRACE, Machine, Stage};
-use crate::make;
+use crate::make::{self, Blueprint};
 use crate::slots::Id;
 use crate::wire::flags;
 use crate::{Actions, MachineId, Packet, Service, ServiceId, Summoner};
@@ -188,8 +188,14 @@ impl<F: Packet> Summoner<F> {
         if let Some(connection) = self.calls.get(id)
             && let Some(standing) = self.services.get(connection.service)
         {
+            // It counts if it has the number that the client expects, which is the one behind what is on its way if that arrives.
             let segment = connection.to_client(&standing.service, standing.mac, flags::RST | flags::ACK);
             actions.push_back(Action::ToOutside(Parcel::Short(segment.make())));
+            let acked = connection.acked();
+            if acked != segment.sequence {
+                let segment = Blueprint { sequence: acked, ..segment };
+                actions.push_back(Action::ToOutside(Parcel::Short(segment.make())));
+            }
         }
         self.finish(id, true, now, actions);
     }
