@@ -148,6 +148,12 @@ impl<F: Packet> Calls<F> {
         self.connections.at(place)
     }
 
+    /// Of how many calls something is known.
+    #[cfg(test)]
+    pub fn known(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Whether nothing is known of anybody.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

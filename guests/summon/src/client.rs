@@ -10,11 +10,11 @@ use crate::flow::after;
 use crate::make::Blueprint;
 use crate::slots::Id;
 use crate::wire::{Segment, flags};
-use crate::{Actions, Mac, Packet, ServiceId, Summoner};
+use crate::{Actions, Mac, Packet, ServiceId, Summoner, cookie};
 
 /// Milliseconds after a SYN was answered in which ACKs with a wrong cookie are not: if a client's first ACK was lost or overtaken his
-/// others look so, and he will send it again.
-const MERCY: u64 = 3_000;
+/// others look so, and he will send it again while the cookie is good.
+const MERCY: u64 = cookie::LIFE;
 
 impl<F: Packet> Summoner<F> {
     /// A segment came for a service's address.

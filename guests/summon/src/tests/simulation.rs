@@ -42,6 +42,7 @@ proptest! {
         let mut world = World::new(seed, weather, Service::Echo, Policy::default());
         world.call(data(len), len, eager);
         world.run(600_000);
+        prop_assume!(world.is_heard());
         let got: Vec<u8> = world.clients[0].got.iter().map(|byte| byte ^ 0x5a).collect();
         prop_assert!(got == data(len), "{} of {len} bytes", got.len());
         let counters = world.summoner.counters(world.service).unwrap();
@@ -55,6 +56,7 @@ proptest! {
             world.call(b"?\n".to_vec(), usize::MAX, false);
         }
         world.run(600_000);
+        prop_assume!(world.is_heard());
         for client in &world.clients {
             prop_assert!(client.got.iter().copied().eq(World::answer(len)), "{} of {len} bytes", client.got.len());
         }
@@ -71,6 +73,7 @@ proptest! {
         }
         world.run(600_000);
         prop_assert!(world.machines_at_once <= 2);
+        prop_assume!(world.is_heard());
         for client in &world.clients {
             prop_assert!(client.got.iter().copied().eq(World::answer(len)), "{} of {len} bytes", client.got.len());
         }

@@ -259,6 +259,11 @@ impl World {
         self.now - start
     }
 
+    /// Whether every client's first ACK came while its cookie was good: who loses all for so long is not connected.
+    pub fn is_heard(&self) -> bool {
+        self.summoner.counters(self.service).unwrap().connections == self.clients.len() as u64
+    }
+
     fn report(&mut self) -> String {
         let state = |client: &mut Client| (client.station.socket().state(), client.got.len(), client.to_send.len());
         let clients: Vec<_> = self.clients.iter_mut().map(state).collect();
