@@ -235,7 +235,7 @@ impl<F: Packet> Summoner<F> {
         }
         let received = if only_ends { segment.end() } else { closed.received };
         self.calls.advance(key, received);
-        if let Some(standing) = self.services.at_ip(segment.target).filter(|_| self.limiter.allows(now)) {
+        if let Some(standing) = self.services.at_ip(segment.target).filter(|_| self.limiters.known.allows(now)) {
             let (sequence, flags) = (closed.sent, flags::ACK);
             let reply = Blueprint { sequence, acknowledgement: received, flags, ..answer(segment, standing.mac) };
             actions.push_back(Action::ToOutside(Parcel::Short(reply.make())));
@@ -246,7 +246,7 @@ impl<F: Packet> Summoner<F> {
     fn acknowledge(&mut self, id: Id, now: u64, actions: &mut Actions<F>) {
         if let Some(connection) = self.calls.get(id)
             && let Some(standing) = self.services.get(connection.service)
-            && self.limiter.allows(now)
+            && self.limiters.known.allows(now)
         {
             let segment = connection.to_client(&standing.service, standing.mac, flags::ACK);
             actions.push_back(Action::ToOutside(Parcel::Short(segment.make())));
@@ -265,7 +265,7 @@ impl<F: Packet> Summoner<F> {
     /// Answers a segment of no connection (RFC 9293, 3.10.7.1).
     fn answer_with_reset(&mut self, segment: &Segment, now: u64, actions: &mut Actions<F>) {
         let Some(standing) = self.services.at_ip(segment.target) else { return };
-        if segment.has(flags::RST) || !self.limiter.allows(now) {
+        if segment.has(flags::RST) || !self.limiters.strangers.allows(now) {
             return;
         }
         let mut reply = answer(segment, standing.mac);

@@ -13,7 +13,8 @@
 //! - On [`Action::Launch`] it clones the template, still paused, and calls [`Summoner::launched`], or [`Summoner::gone`] if it cannot.
 //!   What follows until the actions are done are the first frames of the machine's ring: it should run only then.
 //! - [`Summoner::from_machine`] with each frame that a machine sends.
-//! - [`Summoner::gone`] when a machine has ended, by itself or on [`Action::End`]. Each [`Action::Launch`] has exactly one `gone`.
+//! - [`Summoner::gone`] when a machine has ended, by itself or on [`Action::End`], which may come while it is still being launched. Each
+//!   [`Action::Launch`] has exactly one `gone`.
 //! - [`Summoner::tick`] at the time that [`Summoner::next_tick`] says.
 //!
 //! ```text
@@ -30,6 +31,9 @@
 //!     }
 //! }
 //! ```
+//!
+//! A machine should end only when the client has acknowledged all that it has sent: what gets lost after that is repeated by nobody but
+//! for its FIN, and without a FIN the client's connection is reset.
 //!
 //! # What is bounded
 //! All frames are hostile. Nothing is allocated for a frame of an open connection, nothing is kept for a SYN or a wrong ACK; connections,

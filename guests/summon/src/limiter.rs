@@ -4,6 +4,20 @@
 const PER_SECOND: u64 = 1_000;
 const BURST: u64 = 50;
 
+/// Two of them: who knows nothing of any connection cannot use up what is for those who have one.
+pub struct Limiters {
+    /// For answers to what belongs to no connection.
+    pub strangers: Limiter,
+    /// For what is said in a machine's place.
+    pub known: Limiter,
+}
+
+impl Limiters {
+    pub const fn new() -> Self {
+        Self { strangers: Limiter::new(), known: Limiter::new() }
+    }
+}
+
 /// A bucket of tokens, in thousandths: one more for each millisecond and answer of a second.
 pub struct Limiter {
     thousandths: u64,
@@ -11,7 +25,7 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    pub const fn new() -> Self {
+    const fn new() -> Self {
         Self { thousandths: BURST * 1_000, filled: 0 }
     }
 

@@ -4,7 +4,7 @@ use crate::action::{Action, Parcel};
 use crate::calls::Calls;
 use crate::connection::{FIN_AGAIN, State};
 use crate::cookie::Cookies;
-use crate::limiter::Limiter;
+use crate::limiter::Limiters;
 use crate::machine::{Machine, Stage};
 use crate::make;
 use crate::services::Services;
@@ -28,7 +28,7 @@ pub struct Summoner<F> {
     pub(crate) services: Services,
     pub(crate) calls: Calls<F>,
     pub(crate) machines: Slots<Machine>,
-    pub(crate) limiter: Limiter,
+    pub(crate) limiters: Limiters,
     pub(crate) clock: crate::time::Clock,
 }
 
@@ -41,7 +41,7 @@ impl<F: Packet> Summoner<F> {
             services: Services::new(),
             calls: Calls::new(limits.connections, limits.pages),
             machines: Slots::new(limits.machines),
-            limiter: Limiter::new(),
+            limiters: Limiters::new(),
             clock: crate::time::Clock::default(),
         }
     }
