@@ -61,6 +61,11 @@ impl Flow {
         }
     }
 
+    /// Whether the machine has said nothing since it answered the SYN.
+    pub const fn is_untouched(&self, cookie: u32, isn: u32) -> bool {
+        self.sent == cookie.wrapping_add(1) && self.received == isn.wrapping_add(1)
+    }
+
     /// Whether a number of the client's is one that the machine can be waiting for.
     pub const fn is_in_window(&self, sequence: u32) -> bool {
         sequence.wrapping_sub(self.received) <= WINDOW_MAX

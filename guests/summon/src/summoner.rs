@@ -1,5 +1,7 @@
 //! The summoner: all services, connections and machines, and what becomes of machines.
 
+use alloc::vec::Vec;
+
 use crate::action::{Action, Parcel};
 use crate::calls::Calls;
 use crate::connection::{FIN_AGAIN, State};
@@ -145,6 +147,11 @@ impl<F: Packet> Summoner<F> {
             // It ended when it was given this one.
             State::Early { syns, .. } if used => {
                 *syns = 0;
+                self.place(id, now, actions);
+            }
+            // It did not even read what the client sent, who will send it again.
+            State::Open(flow) if used && flow.is_untouched(connection.cookie, connection.isn) => {
+                connection.state = State::Early { held: Vec::new(), syns: 0 };
                 self.place(id, now, actions);
             }
             State::Early { .. } if stage == Stage::Launching => self.refuse(id, now, actions),

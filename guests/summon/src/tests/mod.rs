@@ -1,10 +1,12 @@
 //! The summoner between callers and machines of all kinds.
 
+mod endings;
 mod flood;
 mod hostile;
 mod policies;
 mod segments;
 mod simulation;
+mod station;
 mod world;
 
 use crate::action::{Action, Actions, MachineId, Parcel};

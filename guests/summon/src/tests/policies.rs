@@ -70,11 +70,24 @@ fn a_warm_machine_that_ends_when_it_is_called_is_replaced() {
     let mut bench = Bench::new(Policy { keep: 10_000, ..Policy::default() });
     let (cookie, id) = bench.open(1, 10, 20);
     part(&mut bench, id, 1, (10, cookie, 20));
-    bench.call(2, 30, b"hello");
+    let second = bench.call(2, 30, b"hello");
     assert_eq!(bench.launches(), []);
     bench.summoner.gone(id, bench.now, &mut bench.actions);
     let [other] = bench.launches()[..] else { panic!("another is launched") };
     assert_ne!(id, other);
+
+    // Even if it had answered the SYN already, but nothing else.
+    bench.launch(other, 2, 30, 40);
+    part(&mut bench, other, 2, (35, second, 40));
+    bench.actions.clear();
+    let cookie = bench.call(3, 50, b"hello");
+    bench.accept(other, 3, 50, 60);
+    bench.actions.clear();
+    bench.summoner.gone(other, bench.now, &mut bench.actions);
+    let [third] = bench.launches()[..] else { panic!("another is launched") };
+    bench.launch(third, 3, 50, 70);
+    bench.client(3, 51, cookie.wrapping_add(1), flags::ACK, b"hello");
+    assert!(matches!(bench.done()[..], [Action::ToMachine(id, _)] if id == third));
     assert_eq!(bench.counters().broken, 0);
 }
 
