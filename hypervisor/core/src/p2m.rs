@@ -7,6 +7,8 @@
 
 mod sharing;
 
+pub use sharing::Inherited;
+
 use core::cell::Cell;
 
 use crate::addr::{Ipa, PAGE_SIZE, Pa};
@@ -25,7 +27,7 @@ pub trait TableMemory {
     fn copy(&mut self, table: Pa) -> Option<Pa>;
     /// A page of guests' memory with what is in the page `from`, or zeroed, charged to the domain; `None` as above.
     fn page(&mut self, from: Option<Pa>) -> Option<Pa>;
-    /// Takes a table back that no translation passes through any more.
+    /// Takes a table back, or a page, that no translation passes through any more.
     fn free(&mut self, table: Pa);
     /// A descriptor.
     fn read(&self, table: Pa, index: usize) -> u64;

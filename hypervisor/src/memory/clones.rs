@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use mote_core::addr::{Ipa, PAGE_SIZE, Pa};
 use mote_core::frames::{Extent, MemoryError, Order, Result};
 use mote_core::id::DomainId;
-use mote_core::p2m::{Content, Leaf};
+use mote_core::p2m::{Content, Inherited, Leaf};
 
 use super::{GuestMemory, Promise, Tables, give_back, with_pools};
 
@@ -43,13 +43,17 @@ impl Tables {
 }
 
 impl GuestMemory {
-    /// Makes it a template's: what is `private`, and what others use, clones do not share.
+    /// Makes it a template's: what is `private` clones do not have, and of what others use they have a copy.
     ///
     /// # Errors
     /// If there is no memory for tables; then its domain cannot go on.
     pub fn freeze(&mut self, private: &[Ipa]) -> Result {
-        let is_private = |ipa, page| private.contains(&ipa) || with_pools(|pools| pools.frames.is_used(page));
-        self.map.freeze(&mut self.tables, is_private)?;
+        let inherited = |ipa, page| match private.contains(&ipa) {
+            true => Inherited::Nothing,
+            false if with_pools(|pools| pools.frames.is_used(page)) => Inherited::Copy,
+            false => Inherited::Page,
+        };
+        self.map.freeze(&mut self.tables, inherited)?;
         self.root.invalidate_all();
         Ok(())
     }

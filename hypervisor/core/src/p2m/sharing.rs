@@ -10,14 +10,24 @@ use super::{Access, Cell, Content, INNER_SHAREABLE, NOWHERE, index, leaf_bits};
 use crate::addr::{Ipa, PAGE_SIZE, Pa};
 use crate::frames::{MemoryError, Order, Result};
 
+/// What clones find in a page of their template's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inherited {
+    /// The page.
+    Page,
+    /// What is in it now: others use it, who may change it.
+    Copy,
+    /// Zeroes.
+    Nothing,
+}
+
 impl P2m {
-    /// Makes it a template's: nothing changes any more. Pages of which `is_private` holds are not shared with clones, which find zeroes
-    /// there. No vCPU uses the map again.
+    /// Makes it a template's: nothing changes any more. What of it clones have `inherited` says. No vCPU uses the map again.
     ///
     /// # Errors
-    /// If blocks cannot be made pages; then the domain cannot go on.
-    pub fn freeze(&mut self, memory: &mut impl TableMemory, mut is_private: impl FnMut(Ipa, Pa) -> bool) -> Result {
-        self.freeze_table(memory, self.root, Order::Gib, Ipa(0), &mut is_private)?;
+    /// If blocks cannot be made pages or a page cannot be copied; then the domain cannot go on.
+    pub fn freeze(&mut self, memory: &mut impl TableMemory, mut inherited: impl FnMut(Ipa, Pa) -> Inherited) -> Result {
+        self.freeze_table(memory, self.root, Order::Gib, Ipa(0), &mut inherited)?;
         (self.role, self.recent) = (Role::Template, Cell::new(NOWHERE));
         Ok(())
     }
@@ -28,7 +38,7 @@ impl P2m {
         table: Pa,
         order: Order,
         base: Ipa,
-        is_private: &mut impl FnMut(Ipa, Pa) -> bool,
+        inherited: &mut impl FnMut(Ipa, Pa) -> Inherited,
     ) -> Result {
         for index in 0..ENTRIES {
             let mut entry = Entry::read(memory, table, order, index);
@@ -42,13 +52,19 @@ impl P2m {
             }
             let frozen = match entry.next() {
                 Some((next, below)) => {
-                    self.freeze_table(memory, next, below, ipa, is_private)?;
+                    self.freeze_table(memory, next, below, ipa, inherited)?;
                     entry.raw
                 }
-                None if entry.raw & (STALE | FOREIGN) != 0 || is_private(ipa, entry.output()) => {
-                    entry.raw & !(WRITE | ACCESSED)
-                }
-                None => entry.raw & !WRITE | ACCESSED,
+                None if entry.raw & (STALE | FOREIGN) != 0 => entry.raw & !(WRITE | ACCESSED),
+                None => match inherited(ipa, entry.output()) {
+                    Inherited::Page => entry.raw & !WRITE | ACCESSED,
+                    Inherited::Copy => {
+                        let copy = memory.page(Some(entry.output())).ok_or(MemoryError::OutOfMemory)?;
+                        memory.free(entry.output());
+                        (entry.raw ^ entry.output().0 ^ copy.0) & !WRITE | ACCESSED
+                    }
+                    Inherited::Nothing => entry.raw & !(WRITE | ACCESSED),
+                },
             };
             memory.write(table, index, frozen | SHARED);
         }
@@ -166,7 +182,8 @@ mod tests {
 
     fn freeze(p2m: &mut P2m, memory: &mut Checker) {
         memory.freezing = WRITE | SHARED | ACCESSED;
-        p2m.freeze(memory, |ipa, _| ipa == PRIVATE).expect("memory");
+        let inherited = |ipa, _| if ipa == PRIVATE { Inherited::Nothing } else { Inherited::Page };
+        p2m.freeze(memory, inherited).expect("memory");
         memory.freezing = 0;
         memory.frozen = memory.tables.keys().copied().collect();
     }
