@@ -78,8 +78,8 @@ pub fn create(machine: &Machine, asked: &Specification) -> Result<Arc<Domain>, M
     let promise = Promise::new((tables + STRUCTURES + STRUCTURES_OF_VCPU * u64::from(asked.vcpus)) as usize)?;
     let heap_before = heap::used();
     let memory = GuestMemory::new(asked.id)?;
-    let vgic = VGic::new(asked.vcpus, asked.spis.max(MIN_SPIS).next_multiple_of(MIN_SPIS))
-        .map_err(|_| MemoryError::OutOfMemory)?;
+    let vgic =
+        VGic::new(asked.vcpus, asked.spis.max(MIN_SPIS).next_multiple_of(MIN_SPIS)).ok_or(MemoryError::OutOfMemory)?;
     let events = EventChannels::new(asked.id, asked.vcpus as usize, FrameRef::zeroed()?);
     let events = events.map_err(|_| MemoryError::OutOfMemory)?;
     let parts = Parts { memory, vgic, events, grants: GrantTable::new(asked.grants) };

@@ -1,6 +1,6 @@
 //! The calling pCPU's list registers, as the virtual GIC of core works on them.
 
-use mote_core::vgic::{ListRegister, ListRegisters, Vmcr};
+use mote_core::vgic::{Hcr, ListRegister, ListRegisters, Vmcr};
 use mote_platform::list_registers;
 
 /// `ICH_HCR_EL2.EOIcount` (GICv3 12.4.3).
@@ -31,6 +31,10 @@ impl ListRegisters for Live {
         let control = list_registers::control();
         list_registers::set_control(control & !END_COUNT_MASK);
         (control >> END_COUNT_SHIFT) as u32
+    }
+
+    fn set_control(&mut self, control: Hcr) {
+        list_registers::set_control(control.0);
     }
 
     fn vmcr(&self) -> Vmcr {

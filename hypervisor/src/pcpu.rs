@@ -7,10 +7,10 @@ use mote_core::id::{PcpuId, VcpuId};
 use mote_core::machine::Machine as Description;
 use mote_core::sched::Leaving;
 use mote_core::timer::earliest;
-use mote_core::vgic::{IntId, VcpuSet};
+use mote_core::vgic::{Hcr, IntId, VcpuSet};
 use mote_platform::gic::{self, Redistributor};
 use mote_platform::guest;
-use mote_platform::{cpu, stage2, timer};
+use mote_platform::{cpu, list_registers, stage2, timer};
 use xen_abi::arch_arm::{TIMER_PHYSICAL_INTID, TIMER_VIRTUAL_INTID};
 
 use crate::domain::Domain;
@@ -238,6 +238,7 @@ impl Pcpu {
         state.machine.system.load();
         state.machine.floating_point.load();
         state.machine.interface.load();
+        list_registers::set_control(Hcr::BASE.0);
         let in_flight = domain.vgic.lock().hw_in_flight(vcpu.id, VIRTUAL_TIMER);
         if in_flight != self.timer_active {
             self.redistributor.set_active(u32::from(self.wiring.virtual_timer.get()), in_flight);

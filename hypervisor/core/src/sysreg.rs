@@ -5,7 +5,6 @@
 //! undefined for the guest, as the architecture says of one that is not implemented.
 
 use crate::timer::TimerRegister;
-use crate::vgic::SgiRegister;
 
 /// A system register's encoding, with its fields as in the ISS of a trapped access (Arm ARM C5.1.2, D24.2.40), all else zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +37,8 @@ pub enum Meaning {
     Identification(u8, u8),
     /// A register of the physical timer.
     Timer(TimerRegister),
-    /// A write raises SGIs; a read is undefined.
-    Sgi(SgiRegister),
+    /// `ICC_SGI1R_EL1`: a write raises SGIs; a read is undefined.
+    Sgi,
     /// `ICC_DIR_EL1`: a write deactivates an interrupt; a read is undefined.
     Deactivate,
     /// An exception of unknown reason.
@@ -52,12 +51,10 @@ const OSLSR_UNLOCKED: u64 = 1 << 3;
 /// The meaning of an access to `register`.
 pub fn meaning(register: Encoding) -> Meaning {
     if register == Encoding::ICC_SGI1R_EL1 {
-        return Meaning::Sgi(SgiRegister::Sgi1r);
+        return Meaning::Sgi;
     }
     match register.fields() {
         (3, 0, 0, crm @ 1..=7, op2) => Meaning::Identification(crm, op2),
-        (3, 0, 12, 11, 6) => Meaning::Sgi(SgiRegister::Asgi1r),
-        (3, 0, 12, 11, 7) => Meaning::Sgi(SgiRegister::Sgi0r),
         (3, 0, 12, 11, 1) => Meaning::Deactivate,
         (3, 3, 14, 2, 0) => Meaning::Timer(TimerRegister::TimerValue),
         (3, 3, 14, 2, 1) => Meaning::Timer(TimerRegister::Control),
@@ -98,7 +95,7 @@ mod tests {
         let every = |n| encoding(part(n, 14, 2), part(n, 11, 3), part(n, 7, 4), part(n, 3, 4), part(n, 0, 3));
         let defined = (0..1 << 16).map(every).filter(|&register| meaning(register) != Meaning::Undefined).count();
         // 7 * 8 ID registers, 7 others, and the debug group: 64 breakpoint and watchpoint registers and 8 more.
-        assert_eq!(defined, 56 + 9 + 64 + 8);
+        assert_eq!(defined, 56 + 7 + 64 + 8);
     }
 
     #[test]

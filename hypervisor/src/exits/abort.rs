@@ -107,10 +107,6 @@ impl Session<'_> {
         match outcome {
             Outcome::Value(value) => context.set_register(access.rt(), access.loaded(value)),
             Outcome::Written(others) => self.notify(others),
-            Outcome::Retry(others) => {
-                self.notify(others);
-                return true;
-            }
             Outcome::Abort => return false,
         }
         syndrome::skip_instruction();

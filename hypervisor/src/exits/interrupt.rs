@@ -6,9 +6,9 @@ use mote_core::esr::Wait;
 use mote_core::id::VcpuId;
 use mote_core::sched::Leaving;
 use mote_core::timer::{earliest, virtual_deadline};
-use mote_core::vgic::{Flushed, ListRegisters, VGic, VcpuSet};
+use mote_core::vgic::{ListRegisters, VGic, VcpuSet};
 use mote_platform::guest::After;
-use mote_platform::{cpu, list_registers, syndrome, timer};
+use mote_platform::{cpu, syndrome, timer};
 
 use super::Session;
 use crate::domain::Domain;
@@ -75,12 +75,7 @@ impl Session<'_> {
     // Not inlined: it is long, and many change something.
     #[inline(never)]
     fn flush(&mut self, vgic: &mut VGic) -> VcpuSet {
-        let Flushed { control, release, notify } = vgic.flush(self.vcpu.id, &mut Live);
-        list_registers::set_control(control.0);
-        while release && let Some(intid) = vgic.take_released(self.vcpu.id) {
-            self.pcpu.release(intid);
-        }
-        notify
+        vgic.flush(self.vcpu.id, &mut Live, |intid| self.pcpu.release(intid))
     }
 
     /// Lets every vCPU of `set` look at its interrupts again: this one at once.

@@ -15,10 +15,10 @@ impl Session<'_> {
     pub(super) fn system_register(&mut self, context: &mut GuestContext, access: SystemAccess) -> After {
         self.state.exits.count(ExitReason::SystemRegister);
         let meaning = sysreg::meaning(access.register());
-        let done = if let (Meaning::Sgi(register), false) = (meaning, access.is_read()) {
+        let done = if let (Meaning::Sgi, false) = (meaning, access.is_read()) {
             // First, because it is what guests do most.
             let value = context.register(access.rt());
-            self.with_vgic(|vgic, vcpu| vgic.send_sgi(vcpu, value, register));
+            self.with_vgic(|vgic, vcpu| vgic.send_sgi(vcpu, value));
             Some(())
         } else if access.is_read() {
             self.read_register(meaning).map(|value| context.set_register(access.rt(), value))
@@ -39,7 +39,7 @@ impl Session<'_> {
             Meaning::Constant(value) => Some(value),
             Meaning::Identification(crm, op2) => Some(machine().id_registers.get(crm, op2)),
             Meaning::Timer(register) => Some(self.state.timer.read(register, timer::now())),
-            Meaning::Sgi(_) | Meaning::Deactivate | Meaning::Undefined => None,
+            Meaning::Sgi | Meaning::Deactivate | Meaning::Undefined => None,
         }
     }
 
@@ -53,7 +53,7 @@ impl Session<'_> {
                 self.update_timer_line(now);
             }
             Meaning::Deactivate => self.with_vgic(|vgic, vcpu| vgic.deactivate(vcpu, value, &mut Live)),
-            Meaning::Constant(_) | Meaning::Identification(..) | Meaning::Sgi(_) | Meaning::Undefined => return None,
+            Meaning::Constant(_) | Meaning::Identification(..) | Meaning::Sgi | Meaning::Undefined => return None,
         }
         Some(())
     }

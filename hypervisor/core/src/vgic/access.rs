@@ -1,16 +1,15 @@
 //! Accesses to the distributor and the redistributors.
 
-use super::arrays::Part;
-use super::bank::{Forwarding, Route};
+use super::bank::bits;
 use super::intid::{Affinity, IntId};
 use super::lr::ListRegisters;
-use super::registers::{Access, Operation, Register, Widths, distributor, redistributor};
+use super::registers::{Access, Field, Operation, Register, Widths, distributor, redistributor};
 use super::{Outcome, VGic};
 use crate::id::VcpuId;
+use crate::mmio::Width;
 
-/// `GICD_CTLR` (IHI0069 §12.9.4): affinity routing and a single security state, both for good.
+/// `GICD_CTLR` (IHI0069 §12.9.4): affinity routing and a single security state, both for good. There is no group 0.
 mod ctlr {
-    pub const ENABLE_GROUP0: u64 = 1 << 0;
     pub const ENABLE_GROUP1: u64 = 1 << 1;
     pub const ROUTING_AND_SINGLE_SECURITY: u64 = 1 << 4 | 1 << 6;
 }
@@ -22,17 +21,11 @@ mod typer {
     pub const LAST: u64 = 1 << 4;
 }
 
-/// `GICR_WAKER` (IHI0069 §12.11.42).
-mod waker {
-    pub const PROCESSOR_SLEEP: u64 = 1 << 1;
-    pub const CHILDREN_ASLEEP: u64 = 1 << 2;
-}
-
 impl VGic {
     /// `vcpu`, with its live list registers, accesses the distributor.
     #[inline]
     pub fn distributor_access(&mut self, vcpu: VcpuId, access: Access, lrs: &impl ListRegisters) -> Outcome {
-        self.access(vcpu, None, distributor(access.offset, self.shared.len() as u64), access, lrs)
+        self.access(vcpu, vcpu, distributor(access.offset, self.shared.len() as u64), access, lrs)
     }
 
     /// `vcpu`, with its live list registers, accesses the redistributor of `frame`: the offset is
@@ -47,7 +40,7 @@ impl VGic {
         if self.cpu(frame).is_none() {
             return Outcome::Abort;
         }
-        self.access(vcpu, Some(frame), redistributor(access.offset), access, lrs)
+        self.access(vcpu, frame, redistributor(access.offset), access, lrs)
     }
 
     /// An access to a register of the distributor, or of the redistributor that is `owner`'s.
@@ -56,58 +49,46 @@ impl VGic {
     fn access(
         &mut self,
         vcpu: VcpuId,
-        owner: Option<VcpuId>,
+        owner: VcpuId,
         (register, widths): (Register, Widths),
         access: Access,
         lrs: &impl ListRegisters,
     ) -> Outcome {
-        if !access.is_aligned() || !widths.allow(access.width) {
+        if !access.is_aligned() || widths & access.width as Widths == 0 {
             return Outcome::Abort;
         }
-        // The places of private interrupts in the distributor are reserved.
-        let part = |field, first| {
-            let first = IntId::new(first).filter(|first| first.is_private() == owner.is_some())?;
-            Some(Part { owner: owner.unwrap_or(vcpu), field, first, width: access.width })
-        };
         match (register, access.operation) {
             (Register::Constant(value), Operation::Read) => return Outcome::Value(access.truncate(value)),
             (Register::Array(field, first), Operation::Read) => {
-                return part(field, first).map_or(Outcome::Value(0), |part| self.read_array(vcpu, part, lrs));
+                return Outcome::Value(self.read_array(vcpu, owner, (field, first), access.width, lrs));
             }
+            (_, Operation::Read) => return Outcome::Value(access.part(self.read_register(register, owner))),
             (Register::Array(field, first), Operation::Write(value)) => {
-                part(field, first).into_iter().for_each(|part| self.write_array(vcpu, part, value));
+                self.write_array(owner, (field, first), access.width, value);
             }
-            (_, Operation::Read) => return Outcome::Value(self.read_register(register, owner, access)),
             (Register::Control, Operation::Write(value)) => self.write_control(value),
-            (Register::Router, Operation::Write(value)) => self.write_router(vcpu, access, value),
-            (Register::Waker, Operation::Write(value)) => self.write_waker(owner, value),
+            // The high half has Aff3, of which there is none.
+            (Register::Router(intid), Operation::Write(value)) if access.offset.is_multiple_of(8) => {
+                self.write_router(intid, value);
+            }
             _ => {}
         }
         Outcome::Written(self.take_told(None))
     }
 
+    /// All 64 bits of a register that is neither constant nor an array.
     #[inline(never)]
-    fn read_register(&mut self, register: Register, owner: Option<VcpuId>, access: Access) -> u64 {
+    fn read_register(&mut self, register: Register, owner: VcpuId) -> u64 {
         match register {
-            Register::Control => {
-                let Forwarding { group0, group1, .. } = self.forwarding;
-                let groups = ctlr::ENABLE_GROUP0 & u64::from(group0) | ctlr::ENABLE_GROUP1 & u64::from(group1);
-                ctlr::ROUTING_AND_SINGLE_SECURITY | groups
-            }
-            Register::Router => {
-                let route = routed(access).and_then(|it| Some(self.bank(VcpuId(0), it)?.routes[it.bit()]));
-                access.part(route.map_or(0, Route::register))
+            Register::Control => ctlr::ROUTING_AND_SINGLE_SECURITY | ctlr::ENABLE_GROUP1 & u64::from(self.forwarding),
+            Register::Router(intid) => {
+                self.bank(owner, intid).map_or(0, |bank| Affinity::of(bank.targets[intid.bit()]).0.into())
             }
             Register::RedistributorType => {
-                let frame = owner.unwrap_or(VcpuId(0));
-                let last = usize::from(frame.0) + 1 == self.cpus.len();
-                let affinity = u64::from(Affinity::of(frame).0) << typer::AFFINITY_SHIFT;
-                let number = u64::from(frame.0) << typer::PROCESSOR_SHIFT;
-                access.part(affinity | number | if last { typer::LAST } else { 0 })
-            }
-            Register::Waker => {
-                let asleep = owner.and_then(|owner| self.cpu(owner)).is_some_and(|cpu| cpu.asleep);
-                if asleep { waker::PROCESSOR_SLEEP | waker::CHILDREN_ASLEEP } else { 0 }
+                let last = usize::from(owner.0) + 1 == self.cpus.len();
+                let affinity = u64::from(Affinity::of(owner).0) << typer::AFFINITY_SHIFT;
+                let number = u64::from(owner.0) << typer::PROCESSOR_SHIFT;
+                affinity | number | if last { typer::LAST } else { 0 }
             }
             Register::Constant(_) | Register::Array(..) => 0,
         }
@@ -115,40 +96,53 @@ impl VGic {
 
     #[inline(never)]
     fn write_control(&mut self, value: u64) {
-        let all = |enable| if value & enable != 0 { u32::MAX } else { 0 };
-        let groups = [all(ctlr::ENABLE_GROUP0), all(ctlr::ENABLE_GROUP1)];
-        if groups == [self.forwarding.group0, self.forwarding.group1] {
-            return;
-        }
-        [self.forwarding.group0, self.forwarding.group1] = groups;
-        (0..self.cpus.len()).for_each(|index| self.attend(VcpuId(index as u8)));
-    }
-
-    #[inline(never)]
-    fn write_router(&mut self, vcpu: VcpuId, access: Access, value: u64) {
-        let Some(intid) = routed(access) else { return };
-        self.change(vcpu, intid, |bank| {
-            let route = &mut bank.routes[intid.bit()];
-            *route = Route::from_register(access.replace(route.register(), value));
-        });
-    }
-
-    /// Xen ignores this register, so a vCPU is awake until it says otherwise.
-    #[inline(never)]
-    fn write_waker(&mut self, owner: Option<VcpuId>, value: u64) {
-        let asleep = value & waker::PROCESSOR_SLEEP != 0;
-        if let Some(owner) = owner
-            && let Some(cpu) = self.cpu_mut(owner)
-            && cpu.asleep != asleep
-        {
-            cpu.asleep = asleep;
-            self.attend(owner);
-            self.choose_any();
+        let forwarding = if value & ctlr::ENABLE_GROUP1 != 0 { u32::MAX } else { 0 };
+        if core::mem::replace(&mut self.forwarding, forwarding) != forwarding {
+            (0..self.cpus.len()).for_each(|index| self.attend(VcpuId(index as u8)));
         }
     }
-}
 
-/// The interrupt whose `GICD_IROUTER<n>` is accessed: private ones have none.
-fn routed(access: Access) -> Option<IntId> {
-    IntId::new(access.offset % 0x2000 / 8).filter(|intid| !intid.is_private())
+    /// As on Xen, a route to a vCPU that there is not is ignored.
+    #[inline(never)]
+    fn write_router(&mut self, intid: IntId, value: u64) {
+        const AFFINITY: u32 = 0xff_ffff;
+        let target = Affinity(value as u32 & AFFINITY).vcpu();
+        if let Some(target) = target.filter(|&target| self.cpu(target).is_some()) {
+            self.change(target, intid, |bank| bank.targets[intid.bit()] = target);
+        }
+    }
+
+    /// What `vcpu` reads in an array with a field for each interrupt, from that of `first` on: `owner`'s, if it is private.
+    ///
+    /// Pending and active of what is listed is looked up in the reader's own list registers. What is in another vCPU's
+    /// reads as neither, where Xen says so of all.
+    // Not inlined, so that single registers need not pay for its stack frame.
+    #[inline(never)]
+    fn read_array(
+        &mut self,
+        vcpu: VcpuId,
+        owner: VcpuId,
+        (field, first): (Field, IntId),
+        width: Width,
+        lrs: &impl ListRegisters,
+    ) -> u64 {
+        let own = self.cpu(vcpu).filter(|_| owner == vcpu).map_or(0, |cpu| cpu.used);
+        let Some(bank) = self.bank(owner, first) else { return 0 };
+        let mut seen = bank.clone();
+        for register in bits(own).map(|n| lrs.get(n)) {
+            if let Some(intid) = register.intid().filter(|intid| intid.bank() == first.bank()) {
+                seen.unlist(intid.mask(), register.is_pending(), register.is_active());
+            }
+        }
+        seen.read(field, first.bit(), width)
+    }
+
+    /// Writes such an array. This does not wait: the holder heeds it when it flushes, which is as soon as it is told.
+    #[inline(never)]
+    fn write_array(&mut self, owner: VcpuId, (field, first): (Field, IntId), width: Width, value: u64) {
+        let Some(bank) = self.bank(owner, first) else { return };
+        for bit in bits(bank.write(field, first, width, value)) {
+            self.change(owner, IntId::at(first.bank(), bit), |_| {});
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The state of 32 interrupts, a bit of each word for each.
 
-use super::intid::{Affinity, IntId};
+use super::intid::IntId;
 use super::lr::ListRegister;
 use crate::id::VcpuId;
 
@@ -8,75 +8,35 @@ use crate::id::VcpuId;
 /// (IHI0069 §4.8, `ICH_VTR_EL2.PRIbits`).
 pub(super) const PRIORITY_BITS: u8 = 0xf8;
 
-/// What the distributor lets through, and where.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Forwarding {
-    /// Whether group 0 is on: all ones or all zeros.
-    pub group0: u32,
-    /// The same of group 1.
-    pub group1: u32,
-    /// Who gets the shared interrupts that may go to any vCPU.
-    pub any: VcpuId,
-}
-
-/// `GICD_IROUTER<n>` (IHI0069 §12.9.22), of which Aff3 is reserved since `GICD_TYPER.A3V` is 0.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Route(
-    // Affinity in bits 23 to 0, `ANY` above.
-    u32,
-);
-
-impl Route {
-    const AFFINITY: u32 = 0xff_ffff;
-    /// `Interrupt_Routing_Mode`: to any vCPU that takes part.
-    const ANY: u32 = 1 << 31;
-
-    /// As the register's 64 bits say.
-    pub const fn from_register(value: u64) -> Self {
-        Self(value as u32 & (Self::AFFINITY | Self::ANY))
-    }
-
-    /// As the register's 64 bits.
-    pub const fn register(self) -> u64 {
-        self.0 as u64
-    }
-
-    /// The vCPU it names, where `any` is the one for interrupts that may go to any.
-    pub const fn target(self, any: VcpuId) -> Option<VcpuId> {
-        if self.0 & Self::ANY != 0 { Some(any) } else { Affinity(self.0).vcpu() }
-    }
-}
-
 /// 32 interrupts, shared ones or the private ones of a vCPU.
 ///
 /// While an interrupt is `listed`, a list register of its holder has the truth of whether it is
-/// pending and active; `latch` and `active` then say what it was listed with, and what happens to
-/// it meanwhile is kept in `again` and `forced` until [`Bank::unlist`] brings the two together.
+/// pending and active; `offered` and `active` then say what it was listed with, and what happens to
+/// it meanwhile is kept in `latch` and `cleared` until [`Bank::unlist`] brings the two together.
 // In this order, for instructions reach two words at once where these are not far from the beginning.
 #[derive(Clone, Debug, Default)]
 #[repr(C)]
 pub(super) struct Bank {
     pub enabled: u32,
-    pub group1: u32,
     pub edge: u32,
-    /// Pending by an edge or by software, line or no line.
+    /// Pending by an edge or by software, line or no line; if it is listed, since then.
     pub latch: u32,
     /// The level of the device's line.
     pub line: u32,
     pub active: u32,
     /// In a list register.
     pub listed: u32,
-    /// Became pending since it was listed. Part of `listed`.
-    pub again: u32,
-    /// `active` was written since it was listed and overrules the list register. Part of `listed`.
-    pub forced: u32,
+    /// Was listed as pending by an edge or by software. Part of `listed`.
+    pub offered: u32,
+    /// Made inactive since it was listed, whatever the list register says. Part of `listed`.
+    pub cleared: u32,
     /// A physical interrupt is active on behalf of this one.
     pub hw: u32,
     /// Its list register deactivates the physical interrupt. Part of `listed` and `hw`.
     pub linked: u32,
     pub priority: [u8; 32],
-    /// To whom each goes: of private interrupts, always their owner.
-    pub routes: [Route; 32],
+    /// To whom each goes by `GICD_IROUTER<n>`: of private interrupts, always their owner.
+    pub targets: [VcpuId; 32],
     /// Of an interrupt that is listed or active, and of a private one: the vCPU that has it.
     pub holders: [VcpuId; 32],
     /// The physical interrupt behind each private one that has `hw`. That behind a shared one has the same number.
@@ -84,43 +44,35 @@ pub(super) struct Bank {
 }
 
 impl Bank {
-    /// After a reset: everything off and `first`'s, in group 1 as Xen delivers it to guests that never look.
+    /// After a reset: everything off and `first`'s.
     pub fn new(edge: u32, first: VcpuId) -> Self {
-        let routes = [Route(Affinity::of(first).0); 32];
-        Self { group1: u32::MAX, edge, routes, holders: [first; 32], ..Self::default() }
+        Self { edge, targets: [first; 32], holders: [first; 32], ..Self::default() }
     }
 
     /// Pending as far as software knows.
     pub const fn pending(&self) -> u32 {
-        self.latch | self.again | (self.line & !self.edge)
+        self.latch | (self.line & !self.edge)
     }
 
-    /// Enabled, by itself and through its group.
-    pub const fn forwarded(&self, forwarding: Forwarding) -> u32 {
-        self.enabled & (self.group1 & forwarding.group1 | !self.group1 & forwarding.group0)
-    }
-
-    /// Pending, forwarded and not active: a reason to interrupt a vCPU.
-    pub const fn due(&self, forwarding: Forwarding) -> u32 {
-        self.pending() & self.forwarded(forwarding) & !self.active
+    /// Pending, enabled, let through by the distributor and not active: a reason to interrupt a vCPU.
+    pub const fn due(&self, forwarding: u32) -> u32 {
+        self.pending() & self.enabled & forwarding & !self.active
     }
 
     /// Whether an interrupt that is pending goes to `vcpu`.
-    pub fn goes_to(&self, vcpu: VcpuId, intid: IntId, forwarding: Forwarding) -> bool {
-        let mine = self.routes[intid.bit()].target(forwarding.any) == Some(vcpu);
-        mine && self.forwarded(forwarding) & intid.mask() != 0
+    pub fn goes_to(&self, vcpu: VcpuId, intid: IntId, forwarding: u32) -> bool {
+        self.targets[intid.bit()] == vcpu && self.enabled & forwarding & intid.mask() != 0
     }
 
-    /// Those that are due and `vcpu`'s to take.
-    pub fn due_to(&self, vcpu: VcpuId, forwarding: Forwarding) -> u32 {
-        let due = self.due(forwarding);
-        let routed = |bit: &usize| self.routes[*bit].target(forwarding.any) == Some(vcpu);
-        self.held_by(vcpu, due & self.listed) | mask(bits(due & !self.listed).filter(routed))
+    /// Those that are due, `vcpu`'s to take, and in no list register.
+    pub fn due_to(&self, vcpu: VcpuId, forwarding: u32) -> u32 {
+        let due = self.due(forwarding) & !self.listed;
+        mask(bits(due).filter(|&bit| self.targets[bit] == vcpu))
     }
 
-    /// Those of `among` that `vcpu` holds.
-    pub fn held_by(&self, vcpu: VcpuId, among: u32) -> u32 {
-        mask(bits(among).filter(|&bit| self.holders[bit] == vcpu))
+    /// Those that are active, `vcpu`'s to end, and in no list register.
+    pub fn active_on(&self, vcpu: VcpuId) -> u32 {
+        mask(bits(self.active & !self.listed).filter(|&bit| self.holders[bit] == vcpu))
     }
 
     /// Those whose physical interrupt is active for nothing any more.
@@ -129,40 +81,26 @@ impl Bank {
     }
 
     /// The vCPU that must look when something about an interrupt has changed.
-    pub fn concerns(&self, intid: IntId, forwarding: Forwarding) -> Option<VcpuId> {
+    pub fn concerns(&self, intid: IntId, forwarding: u32) -> Option<VcpuId> {
         if (self.listed | self.active) & intid.mask() != 0 {
             Some(self.holders[intid.bit()])
         } else if (self.due(forwarding) | self.released()) & intid.mask() != 0 {
-            self.routes[intid.bit()].target(forwarding.any)
+            Some(self.targets[intid.bit()])
         } else {
             None
         }
     }
 
-    /// Makes interrupts pending.
-    pub const fn pend(&mut self, mask: u32) {
-        self.again |= mask & self.listed;
-        self.latch |= mask & !self.listed;
-    }
-
     /// Makes interrupts not pending, but for those whose line is high.
     pub const fn unpend(&mut self, mask: u32) {
-        self.again &= !mask;
         self.latch &= !mask;
+        self.offered &= !mask;
     }
 
-    /// Makes interrupts active or inactive.
-    pub const fn set_active(&mut self, mask: u32, active: bool) {
-        self.active = self.active & !mask | spread(active, mask);
-        self.forced |= mask & self.listed;
-    }
-
-    /// Interrupts that become active without having been taken belong to the vCPU that they are
-    /// routed to, or else to `writer`.
-    pub fn assign(&mut self, among: u32, writer: VcpuId, any: VcpuId) {
-        for bit in bits(among & !(self.active | self.listed)) {
-            self.holders[bit] = self.routes[bit].target(any).unwrap_or(writer);
-        }
+    /// Makes interrupts inactive.
+    pub const fn deactivate(&mut self, mask: u32) {
+        self.active &= !mask;
+        self.cleared |= mask & self.listed;
     }
 
     /// The physical interrupt behind one fired. If a list register was linked to it, the guest has
@@ -197,8 +135,6 @@ impl Bank {
         if pending != 0 && deliver && self.hw & mask == 0 {
             return self.list(intid, ListRegister::PENDING | ListRegister::ACTIVE, self.line & !self.edge);
         }
-        self.again |= self.latch & mask;
-        self.latch &= !mask;
         self.list(intid, ListRegister::ACTIVE, pending)
     }
 
@@ -208,8 +144,11 @@ impl Bank {
     fn list(&mut self, intid: IntId, state: u64, pending: u32) -> ListRegister {
         let mask = intid.mask();
         self.listed |= mask;
-        let priority = self.priority[intid.bit()];
-        let register = ListRegister::new(intid, priority, self.group1 & mask != 0).with(state);
+        if state & ListRegister::PENDING != 0 {
+            self.offered |= self.latch & mask;
+            self.latch &= !mask;
+        }
+        let register = ListRegister::new(intid, self.priority[intid.bit()]).with(state);
         if pending & mask != 0 {
             return register.with(ListRegister::MAINTAINED);
         }
@@ -220,17 +159,15 @@ impl Bank {
 
     /// Takes interrupts back from list registers that say they are `pending` and `active`.
     pub const fn unlist(&mut self, mask: u32, pending: bool, active: bool) {
-        let offered = self.latch & spread(pending, mask);
-        self.latch = self.latch & !mask | offered | self.again & mask;
-        let known = mask & self.forced;
-        self.active = self.active & (known | !mask) | spread(active, mask) & !known;
+        self.latch |= spread(pending, self.offered & mask);
+        self.active = self.active & !mask | spread(active, mask & !self.cleared);
         if !pending && !active {
             // Ended by the guest, and with it the physical interrupt.
             self.hw &= !(self.linked & mask);
         }
         self.listed &= !mask;
-        self.again &= !mask;
-        self.forced &= !mask;
+        self.offered &= !mask;
+        self.cleared &= !mask;
         self.linked &= !mask;
     }
 }

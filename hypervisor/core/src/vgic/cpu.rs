@@ -1,9 +1,8 @@
 //! What the virtual GIC keeps for one vCPU.
 
-use super::bank::{Bank, Forwarding, bits};
+use super::bank::{Bank, bits};
 use super::intid::IntId;
 use super::lr::{Hcr, ListRegisters, MAX_LIST_REGISTERS};
-use super::set::VcpuSet;
 use crate::id::VcpuId;
 
 /// How much a flush has to look at.
@@ -18,17 +17,6 @@ pub(super) enum Attention {
     All,
 }
 
-/// Whether another vCPU reads state that only this one's list registers have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Snapshot {
-    #[default]
-    None,
-    /// One waits for the next flush.
-    Wanted,
-    /// The flush was: software knows what the list registers were filled with.
-    Taken,
-}
-
 /// A vCPU's redistributor and virtual CPU interface.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cpu {
@@ -38,13 +26,6 @@ pub(super) struct Cpu {
     pub used: u32,
     pub control: Hcr,
     pub attention: Attention,
-    pub snapshot: Snapshot,
-    /// Whose snapshots this one waits for.
-    pub asked: VcpuSet,
-    /// `GICR_WAKER.ProcessorSleep`: nothing is forwarded, what is due wakes.
-    pub asleep: bool,
-    /// It has not run since its reset.
-    pub off: bool,
 }
 
 /// SGIs are edge-triggered, PPIs level-sensitive until configured.
@@ -52,13 +33,7 @@ const EDGE_AT_RESET: u32 = 0xffff;
 
 impl Cpu {
     pub fn new(vcpu: VcpuId) -> Self {
-        Self {
-            bank: Bank::new(EDGE_AT_RESET, vcpu),
-            control: Hcr::BASE,
-            attention: Attention::All,
-            off: true,
-            ..Self::default()
-        }
+        Self { bank: Bank::new(EDGE_AT_RESET, vcpu), control: Hcr::BASE, attention: Attention::All, ..Self::default() }
     }
 
     /// Switched off: as new, but for the devices' lines and for physical interrupts that are in flight, which
@@ -75,9 +50,9 @@ impl Cpu {
 
     /// Makes private interrupts pending. Whether the vCPU must look.
     #[inline]
-    pub fn pend(&mut self, mask: u32, forwarding: Forwarding) -> bool {
-        self.bank.pend(mask);
-        let forwarded = self.bank.forwarded(forwarding) & mask != 0;
+    pub fn pend(&mut self, mask: u32, forwarding: u32) -> bool {
+        self.bank.latch |= mask;
+        let forwarded = self.bank.enabled & forwarding & mask != 0;
         if forwarded {
             self.attend(Attention::New);
         }
@@ -94,14 +69,14 @@ impl Cpu {
 
     /// Lists private interrupts that became pending, if that is all there is to do and there is room.
     /// Nothing is displaced, so the order does not matter.
-    pub fn list_new(&mut self, forwarding: Forwarding, lrs: &mut impl ListRegisters) -> bool {
+    pub fn list_new(&mut self, forwarding: u32, lrs: &mut impl ListRegisters) -> bool {
         let empty = lrs.empty();
         self.reclaim(empty);
-        if self.bank.again != 0 && !self.merge_again(lrs) {
+        if self.bank.latch & self.bank.listed != 0 && !self.merge_again(lrs) {
             // Pending anew while still active: its list register must be rewritten.
             return false;
         }
-        let new = if self.asleep { 0 } else { self.bank.due(forwarding) & !self.bank.listed };
+        let new = self.bank.due(forwarding) & !self.bank.listed;
         let mut free = bits(empty & !self.used);
         for bit in bits(new) {
             let Some(n) = free.next() else { return false };
@@ -116,12 +91,12 @@ impl Cpu {
     fn merge_again(&mut self, lrs: &impl ListRegisters) -> bool {
         for register in bits(self.used).map(|n| lrs.get(n)).filter(|register| register.is_pending()) {
             let private = register.intid().filter(|intid| intid.is_private());
-            let merged = private.map_or(0, IntId::mask) & self.bank.again & !self.bank.hw;
-            self.bank.again &= !merged;
+            let merged = private.map_or(0, IntId::mask) & self.bank.latch & self.bank.listed & !self.bank.hw;
+            self.bank.latch &= !merged;
             // It may have been listed for its line alone.
-            self.bank.latch |= merged;
+            self.bank.offered |= merged;
         }
-        self.bank.again == 0
+        self.bank.latch & self.bank.listed == 0
     }
 
     /// Takes back private interrupts that the guest has ended.

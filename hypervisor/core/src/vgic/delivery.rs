@@ -1,26 +1,26 @@
 //! List registers filled and emptied.
 
+use super::VGic;
 use super::bank::{Bank, bits};
-use super::cpu::{Attention, Snapshot};
+use super::cpu::Attention;
 use super::intid::IntId;
 use super::lr::{Hcr, ListRegister, ListRegisters, MAX_LIST_REGISTERS};
-use super::queue::Queue;
 use super::set::VcpuSet;
-use super::{Flushed, VGic};
 use crate::id::VcpuId;
 
 impl VGic {
-    /// Puts what is due for `vcpu` into its live list registers, the highest priority first.
+    /// Puts what is due for `vcpu` into its live list registers, the highest priority first. Physical interrupts whose
+    /// virtual ones vanished without the guest's deactivating them are to `release`. Returns which others must look again.
     #[inline]
-    pub fn flush(&mut self, vcpu: VcpuId, lrs: &mut impl ListRegisters) -> Flushed {
+    pub fn flush(&mut self, vcpu: VcpuId, lrs: &mut impl ListRegisters, release: impl FnMut(IntId)) -> VcpuSet {
         let forwarding = self.forwarding;
-        let Some(cpu) = self.cpu_mut(vcpu) else { return Flushed::NOTHING };
+        let Some(cpu) = self.cpu_mut(vcpu) else { return VcpuSet::EMPTY };
         let simple = cpu.attention == Attention::New && cpu.control == Hcr::BASE;
         if simple && cpu.list_new(forwarding, lrs) {
             cpu.attention = Attention::None;
-            return Flushed::NOTHING;
+            return VcpuSet::EMPTY;
         }
-        self.relist(vcpu, lrs)
+        self.relist(vcpu, lrs, release)
     }
 
     /// Takes all that `vcpu`'s live list registers hold back into software, at a maintenance
@@ -28,9 +28,6 @@ impl VGic {
     /// was left. Returns which others must look again.
     pub fn sync(&mut self, vcpu: VcpuId, lrs: &mut impl ListRegisters) -> VcpuSet {
         self.recall(vcpu, lrs);
-        if let Some(cpu) = self.cpu_mut(vcpu) {
-            cpu.snapshot = Snapshot::None;
-        }
         self.take_told(Some(vcpu))
     }
 
@@ -43,7 +40,7 @@ impl VGic {
             && lrs.vmcr().splits_end()
         {
             self.recall(vcpu, lrs);
-            self.change(vcpu, intid, |bank| bank.set_active(intid.mask(), false));
+            self.change(vcpu, intid, |bank| bank.deactivate(intid.mask()));
         }
         self.take_told(Some(vcpu))
     }
@@ -56,7 +53,6 @@ impl VGic {
         self.recall(vcpu, lrs);
         if let Some(cpu) = self.cpu_mut(vcpu) {
             cpu.reset(vcpu);
-            self.choose_any();
         }
         self.take_told(Some(vcpu))
     }
@@ -98,9 +94,8 @@ impl VGic {
             return;
         }
         for _ in 0..ended {
-            let first = self.queue(vcpu, 1, |bank| bank.held_by(vcpu, bank.active));
-            let Some(intid) = first.iter().next() else { return };
-            self.change(vcpu, intid, |bank| bank.set_active(intid.mask(), false));
+            let Some((_, intid)) = self.first(vcpu, |bank| bank.active_on(vcpu)) else { return };
+            self.change(vcpu, intid, |bank| bank.deactivate(intid.mask()));
         }
     }
 
@@ -109,46 +104,45 @@ impl VGic {
     // Not inlined: the path of one new interrupt must not pay for this one's stack frame.
     #[cold]
     #[inline(never)]
-    fn relist(&mut self, vcpu: VcpuId, lrs: &mut impl ListRegisters) -> Flushed {
+    fn relist(&mut self, vcpu: VcpuId, lrs: &mut impl ListRegisters, mut release: impl FnMut(IntId)) -> VcpuSet {
         self.recall(vcpu, lrs);
-        let Some(cpu) = self.cpu_mut(vcpu) else { return Flushed::NOTHING };
-        let awake = !cpu.asleep;
-        if core::mem::take(&mut cpu.off) {
-            self.choose_any();
-        }
         let forwarding = self.forwarding;
+        let active = |bank: &Bank| bank.active_on(vcpu);
+        let due = |bank: &Bank| bank.due_to(vcpu, forwarding);
+        let of_active = self.banks(vcpu).map(|bank| active(bank).count_ones() as usize).sum::<usize>();
+        let of_due = self.banks(vcpu).map(|bank| due(bank).count_ones() as usize).sum::<usize>();
         let count = lrs.count().min(MAX_LIST_REGISTERS);
-        let active = self.queue(vcpu, count, |bank| bank.held_by(vcpu, bank.active));
-        let pending = self.queue(vcpu, count, |bank| if awake { bank.due_to(vcpu, forwarding) } else { 0 });
-        let taken = active.len().min(count.saturating_sub(usize::from(pending.queued > 0)));
-        let offered = pending.len().min(count - taken);
-        let refilled = pending.queued > offered;
-        let control = Hcr::BASE.with(Hcr::COUNTED, active.queued > taken).with(Hcr::REFILLED, refilled);
-        let active = active.iter().take(taken).map(|intid| (intid, true));
-        let pending = pending.iter().take(offered).map(|intid| (intid, false));
-        for (n, (intid, is_active)) in active.chain(pending).enumerate() {
-            let Some(bank) = self.bank(vcpu, intid) else { continue };
+        let taken = of_active.min(count.saturating_sub(usize::from(of_due > 0)));
+        let offered = of_due.min(count - taken);
+        let refilled = of_due > offered;
+        for n in 0..taken + offered {
+            let first = if n < taken { self.first(vcpu, active) } else { self.first(vcpu, due) };
+            let Some((_, intid)) = first else { break };
+            let Some(bank) = self.bank(vcpu, intid) else { break };
             bank.holders[intid.bit()] = vcpu;
             // What is active and pending would count as pending, and put off the refill.
-            let deliver = awake && !refilled && bank.goes_to(vcpu, intid, forwarding);
-            lrs.set(n, if is_active { bank.resume(intid, deliver) } else { bank.offer(intid) });
+            let deliver = !refilled && bank.goes_to(vcpu, intid, forwarding);
+            lrs.set(n, if n < taken { bank.resume(intid, deliver) } else { bank.offer(intid) });
             self.cpu_mut(vcpu).into_iter().for_each(|cpu| cpu.hold(n, intid));
         }
         if let Some(cpu) = self.cpu_mut(vcpu) {
-            cpu.control = control;
+            cpu.control = Hcr::BASE.with(Hcr::COUNTED, of_active > taken).with(Hcr::REFILLED, refilled);
             cpu.attention = Attention::None;
-            cpu.snapshot = if cpu.snapshot == Snapshot::Wanted { Snapshot::Taken } else { Snapshot::None };
+            lrs.set_control(cpu.control);
         }
-        let release = self.banks(vcpu).any(|bank| bank.released() != 0);
-        Flushed { control, release, notify: self.take_told(Some(vcpu)) }
+        while let Some(intid) = self.take_released(vcpu) {
+            release(intid);
+        }
+        self.take_told(Some(vcpu))
     }
 
-    /// The first `room` of the interrupts that `pick` picks for `vcpu` and that are in no list register.
-    fn queue(&self, vcpu: VcpuId, room: usize, pick: impl Fn(&Bank) -> u32) -> Queue {
-        let mut queue = Queue::new(room);
-        for (number, bank) in self.banks(vcpu).enumerate() {
-            queue.push_all(bank, number, pick(bank) & !bank.listed);
-        }
-        queue
+    /// The one of the highest priority of the interrupts that `pick` picks for `vcpu`, of equal ones that of the lowest
+    /// number; and its priority.
+    pub(super) fn first(&self, vcpu: VcpuId, pick: impl Fn(&Bank) -> u32) -> Option<(u8, IntId)> {
+        let picked = self
+            .banks(vcpu)
+            .enumerate()
+            .flat_map(|(number, bank)| bits(pick(bank)).map(move |bit| (bank.priority[bit], IntId::at(number, bit))));
+        picked.min()
     }
 }

@@ -12,10 +12,9 @@ impl Bank {
     /// Reads a register of which the field of the bank's interrupt `bit` is the first.
     pub fn read(&self, field: Field, bit: usize, width: Width) -> u64 {
         match field {
-            Field::Group => self.group1.into(),
             Field::SetEnable | Field::ClearEnable => self.enabled.into(),
             Field::SetPending | Field::ClearPending => self.pending().into(),
-            Field::SetActive | Field::ClearActive => self.active.into(),
+            Field::SetActive | Field::ClearActive => (self.active & !self.listed).into(),
             Field::Priority => {
                 let bytes = self.priority.iter().skip(bit).take(width as usize);
                 bytes.rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
@@ -32,13 +31,13 @@ impl Bank {
         let bit = first.bit();
         let word = value as u32;
         match field {
-            Field::Group => return core::mem::replace(&mut self.group1, word) ^ word,
             Field::SetEnable => self.enabled |= word,
             Field::ClearEnable => self.enabled &= !word,
-            Field::SetPending => self.pend(word),
+            Field::SetPending => self.latch |= word,
             Field::ClearPending => self.unpend(word),
-            Field::SetActive => self.set_active(word, true),
-            Field::ClearActive => self.set_active(word, false),
+            // As on Xen, nothing becomes active but by being taken.
+            Field::SetActive => {}
+            Field::ClearActive => self.deactivate(word),
             Field::Priority => {
                 let places = self.priority.iter_mut().skip(bit).take(width as usize);
                 places.zip(value.to_le_bytes()).for_each(|(priority, byte)| *priority = byte & PRIORITY_BITS);

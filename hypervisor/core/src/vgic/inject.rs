@@ -6,18 +6,7 @@ use super::intid::{Affinity, IntId};
 use super::set::VcpuSet;
 use crate::id::VcpuId;
 
-/// Through which register a vCPU sends an SGI.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SgiRegister {
-    /// `ICC_SGI1R_EL1`: to vCPUs that have the SGI in either group.
-    Sgi1r,
-    /// `ICC_SGI0R_EL1`: to those that have it in group 0.
-    Sgi0r,
-    /// `ICC_ASGI1R_EL1`: as SGI0R, for there is no other security state.
-    Asgi1r,
-}
-
-/// The registers that generate SGIs (IHI0069 §12.2.16).
+/// `ICC_SGI1R_EL1` (IHI0069 §12.2.16).
 mod sgi {
     pub const TARGETS: u64 = 0xffff;
     pub const AFF1_SHIFT: u32 = 16;
@@ -36,10 +25,10 @@ impl VGic {
     pub fn raise(&mut self, vcpu: VcpuId, intid: IntId) -> VcpuSet {
         if intid.is_private() {
             let mut told = VcpuSet::EMPTY;
-            self.pend_private(vcpu, intid.mask(), true, &mut told);
+            self.pend_private(vcpu, intid.mask(), &mut told);
             return told;
         }
-        self.change(vcpu, intid, |bank| bank.pend(intid.mask()));
+        self.change(vcpu, intid, |bank| bank.latch |= intid.mask());
         self.take_told(None)
     }
 
@@ -51,7 +40,7 @@ impl VGic {
         if self.bank(vcpu, intid).is_some_and(|bank| level != (bank.line & mask != 0)) {
             self.change(vcpu, intid, |bank| {
                 bank.line ^= mask;
-                bank.pend(bank.line & bank.edge & mask);
+                bank.latch |= bank.line & bank.edge & mask;
             });
         }
         self.take_told(None)
@@ -59,22 +48,13 @@ impl VGic {
 
     /// The physical PPI `physical` fired for the PPI `intid` of `vcpu`, or the SPI `intid` for the same one of the domain;
     /// it is active and its priority dropped. It stays active until the guest deactivates it, or
-    /// until [`Self::take_released`], whatever the guest makes of its own interrupt meanwhile: so it
-    /// cannot fire again and again. Returns who must look again besides `vcpu`, whose PPI it is.
+    /// until a flush releases it, whatever the guest makes of its own interrupt meanwhile: so it
+    /// cannot fire again and again. Returns who must look again.
     pub fn raise_hw(&mut self, vcpu: VcpuId, intid: IntId, physical: IntId) -> VcpuSet {
-        if !intid.is_private() {
-            self.change(vcpu, intid, |bank| {
-                bank.set_hw(intid, physical);
-                bank.pend(intid.mask());
-            });
-            return self.take_told(None);
+        if let Some(bank) = self.bank(vcpu, intid) {
+            bank.set_hw(intid, physical);
         }
-        let forwarding = self.forwarding;
-        if let Some(cpu) = self.cpu_mut(vcpu) {
-            cpu.bank.set_hw(intid, physical);
-            cpu.pend(intid.mask(), forwarding);
-        }
-        VcpuSet::EMPTY
+        self.raise(vcpu, intid)
     }
 
     /// Whether the physical interrupt behind a private one must be active while `vcpu` is loaded, or that behind a
@@ -90,32 +70,29 @@ impl VGic {
         Some((bank.enabled & intid.mask() != 0, bank.edge & intid.mask() != 0))
     }
 
-    /// `from` wrote `value` to a register that generates SGIs. Returns who must look again, which
-    /// may include `from`.
-    pub fn send_sgi(&mut self, from: VcpuId, value: u64, register: SgiRegister) -> VcpuSet {
+    /// `from` wrote `value` to `ICC_SGI1R_EL1`. Returns who must look again, which may include `from`.
+    pub fn send_sgi(&mut self, from: VcpuId, value: u64) -> VcpuSet {
         let mut told = VcpuSet::EMPTY;
         let mask = 1 << (value >> sgi::INTID_SHIFT & sgi::INTID_MASK);
-        let either = register == SgiRegister::Sgi1r;
         if value & sgi::ALL_OTHERS != 0 {
             for vcpu in (0..self.cpus.len()).map(|index| VcpuId(index as u8)).filter(|&vcpu| vcpu != from) {
-                self.pend_private(vcpu, mask, either, &mut told);
+                self.pend_private(vcpu, mask, &mut told);
             }
         } else if value & sgi::NO_VCPU == 0
             && let Some(first) = Affinity::new((value >> sgi::AFF1_SHIFT & sgi::AFF1_MASK) as u32, 0).vcpu()
         {
             for place in bits((value & sgi::TARGETS) as u32) {
                 // 16 vCPUs share an Aff1, as many as there are targets.
-                self.pend_private(VcpuId(first.0 | place as u8), mask, either, &mut told);
+                self.pend_private(VcpuId(first.0 | place as u8), mask, &mut told);
             }
         }
         told
     }
 
-    /// Makes private interrupts pending on a vCPU: those of group 0, or of `either`.
-    fn pend_private(&mut self, vcpu: VcpuId, mask: u32, either: bool, told: &mut VcpuSet) {
+    /// Makes private interrupts pending on a vCPU.
+    fn pend_private(&mut self, vcpu: VcpuId, mask: u32, told: &mut VcpuSet) {
         let forwarding = self.forwarding;
         let Some(cpu) = self.cpu_mut(vcpu) else { return };
-        let mask = if either { mask } else { mask & !cpu.bank.group1 };
         if cpu.pend(mask, forwarding) {
             told.insert(vcpu);
         }

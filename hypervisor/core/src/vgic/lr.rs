@@ -25,10 +25,9 @@ impl ListRegister {
     const PRIORITY_SHIFT: u32 = 48;
     const PHYSICAL_SHIFT: u32 = 32;
 
-    /// An interrupt of this number, priority and group, neither pending nor active.
-    pub const fn new(intid: IntId, priority: u8, group1: bool) -> Self {
-        let group = if group1 { Self::GROUP1 } else { 0 };
-        Self(group | (priority as u64) << Self::PRIORITY_SHIFT | intid.get() as u64)
+    /// An interrupt of group 1 of this number and priority, neither pending nor active.
+    pub const fn new(intid: IntId, priority: u8) -> Self {
+        Self(Self::GROUP1 | (priority as u64) << Self::PRIORITY_SHIFT | intid.get() as u64)
     }
 
     /// The same with more of the bits above.
@@ -84,25 +83,19 @@ impl Hcr {
 pub struct Vmcr(pub u64);
 
 impl Vmcr {
-    const GROUP0: u64 = 1 << 0;
     const GROUP1: u64 = 1 << 1;
     const SPLIT_END: u64 = 1 << 9;
     const PRIORITY_MASK_SHIFT: u32 = 24;
 
-    /// Whether the interface signals this group.
-    pub const fn signals(self, group1: bool) -> bool {
-        self.0 & if group1 { Self::GROUP1 } else { Self::GROUP0 } != 0
+    /// Whether the interface signals an interrupt of this priority (`ICC_PMR_EL1`, `ICC_IGRPEN1_EL1`).
+    pub const fn signals(self, priority: u8) -> bool {
+        self.0 & Self::GROUP1 != 0 && priority < (self.0 >> Self::PRIORITY_MASK_SHIFT) as u8
     }
 
     /// EOImode: whether the end of an interrupt only drops its priority, and `ICC_DIR_EL1`
     /// deactivates it.
     pub const fn splits_end(self) -> bool {
         self.0 & Self::SPLIT_END != 0
-    }
-
-    /// `ICC_PMR_EL1`: only priorities below it are signalled.
-    pub const fn priority_mask(self) -> u8 {
-        (self.0 >> Self::PRIORITY_MASK_SHIFT) as u8
     }
 }
 
@@ -119,6 +112,8 @@ pub trait ListRegisters {
     fn empty(&self) -> u32;
     /// Reads `ICH_HCR_EL2.EOIcount` and sets the field to 0.
     fn take_end_count(&mut self) -> u32;
+    /// Sets `ICH_HCR_EL2`.
+    fn set_control(&mut self, control: Hcr);
     /// `ICH_VMCR_EL2`.
     fn vmcr(&self) -> Vmcr;
 }

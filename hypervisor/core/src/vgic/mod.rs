@@ -1,6 +1,6 @@
 //! A domain's virtual GICv3 (IHI0069): distributor, redistributors, and what its list registers hold.
 //!
-//! As on Xen: affinity routing only, one security state (`GICD_CTLR.DS` = 1), no LPIs.
+//! As on Xen: affinity routing only, all interrupts in group 1, no LPIs. There is one security state (`GICD_CTLR.DS` = 1).
 //! An interrupt's state lives in a bank of 32 in software or, once *listed*, in a list register of
 //! one loaded vCPU, its holder, where only the holder's own exits can see it:
 //!
@@ -16,13 +16,10 @@
 //!   When a vCPU is loaded, [`VGic::hw_in_flight`] says which state the physical timer's must be in.
 //!
 //! More interrupts than list registers wait in software, and maintenance interrupts call for them.
-//! One weakness is left: pending interrupts of a group that the guest enabled in the distributor but
-//! not in its CPU interface keep their list registers, and so may keep out others of lower priority.
 //!
 //! All of it is one domain's; the caller's lock is around the whole.
 
 mod access;
-mod arrays;
 mod bank;
 mod cpu;
 mod delivery;
@@ -30,7 +27,6 @@ mod fields;
 mod inject;
 mod intid;
 mod lr;
-mod queue;
 mod registers;
 mod set;
 #[cfg(test)]
@@ -38,13 +34,12 @@ mod tests;
 
 use alloc::vec::Vec;
 
-pub use inject::SgiRegister;
 pub use intid::{Affinity, IntId};
 pub use lr::{Hcr, ListRegister, ListRegisters, MAX_LIST_REGISTERS, Vmcr};
 pub use registers::{Access, Operation};
 pub use set::VcpuSet;
 
-use bank::{Bank, Forwarding, bits};
+use bank::Bank;
 use cpu::{Attention, Cpu};
 
 use crate::id::VcpuId;
@@ -60,14 +55,11 @@ pub struct VGic {
     // Private: an interrupt is `listed` exactly while a list register that its holder has `used` names it.
     cpus: Vec<Cpu>,
     shared: Vec<Bank>,
-    forwarding: Forwarding,
+    // Whether the distributor lets interrupts through: all ones or all zeros.
+    forwarding: u32,
     // Who must look again because of the call that goes on.
     told: VcpuSet,
 }
-
-/// There is no virtual GIC: not 1 to 128 vCPUs, not a multiple of 32 or more than 960 SPIs, or no memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NewError;
 
 /// What a guest's access to a register comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,45 +68,22 @@ pub enum Outcome {
     Value(u64),
     /// Written. These vCPUs must look again.
     Written(VcpuSet),
-    /// The answer is in list registers of these running vCPUs: send them an interrupt so that
-    /// they flush, and let the guest execute the same instruction again.
-    Retry(VcpuSet),
     /// The register does not allow it: a synchronous external abort, as on Xen.
     Abort,
 }
 
-/// What is left to do after a flush.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub struct Flushed {
-    /// The new `ICH_HCR_EL2`.
-    pub control: Hcr,
-    /// Whether physical interrupts were taken whose virtual ones vanished without the guest's deactivating
-    /// them: deactivate what [`VGic::take_released`] gives.
-    pub release: bool,
-    /// Other vCPUs that must look again.
-    pub notify: VcpuSet,
-}
-
-impl Flushed {
-    const NOTHING: Self = Self { control: Hcr::BASE, release: false, notify: VcpuSet::EMPTY };
-}
-
 impl VGic {
     /// The GIC of a domain with `vcpus` vCPUs (1 to 128) and `spis` shared interrupts
-    /// (a multiple of 32, at most 960), as after a reset.
-    ///
-    /// # Errors
-    /// When a number is out of range or memory is short.
-    pub fn new(vcpus: u32, spis: u32) -> Result<Self, NewError> {
+    /// (a multiple of 32, at most 960), as after a reset; `None` when a number is out of range or memory is short.
+    pub fn new(vcpus: u32, spis: u32) -> Option<Self> {
         let per_bank = u32::from(intid::BANK);
         if vcpus == 0 || vcpus > MAX_VCPUS || spis > MAX_SPIS || !spis.is_multiple_of(per_bank) {
-            return Err(NewError);
+            return None;
         }
-        Ok(Self {
+        Some(Self {
             cpus: filled(vcpus as usize, |index| Cpu::new(VcpuId(index as u8)))?,
             shared: filled((spis / per_bank) as usize, |_| Bank::new(0, VcpuId(0)))?,
-            forwarding: Forwarding { group0: 0, group1: 0, any: VcpuId(0) },
+            forwarding: 0,
             told: VcpuSet::EMPTY,
         })
     }
@@ -125,23 +94,16 @@ impl VGic {
     }
 
     /// Whether an interrupt would end `vcpu`'s wait for interrupts: one that its CPU interface, as
-    /// `vmcr` has it, would signal, whatever the vCPU masks itself. While its redistributor sleeps, any
-    /// that is due, for that is a wake request (IHI0069 §11.1). The priority of what it
-    /// handles already is not regarded: a wait may end early, not late.
-    ///
-    /// Exact after [`Self::sync`]; before, it may say yes for one that the guest has taken.
+    /// `vmcr` has it, would signal, whatever the vCPU masks itself. The priority of what it
+    /// handles already is not regarded: a wait may end early, not late. What is in list registers is
+    /// not seen: ask after [`Self::sync`].
     pub fn deliverable(&self, vcpu: VcpuId, vmcr: Vmcr) -> bool {
-        let Some(cpu) = self.cpu(vcpu) else { return false };
-        self.banks(vcpu).any(|bank| {
-            bits(bank.due_to(vcpu, self.forwarding)).any(|bit| {
-                let group1 = bank.group1 >> bit & 1 != 0;
-                cpu.asleep || vmcr.signals(group1) && bank.priority[bit] < vmcr.priority_mask()
-            })
-        })
+        let first = self.first(vcpu, |bank| bank.due_to(vcpu, self.forwarding));
+        first.is_some_and(|(priority, _)| vmcr.signals(priority))
     }
 
     /// An interrupt, `vcpu`'s own or a shared one, whose physical one is active for nothing: it is the caller's to deactivate.
-    pub fn take_released(&mut self, vcpu: VcpuId) -> Option<IntId> {
+    fn take_released(&mut self, vcpu: VcpuId) -> Option<IntId> {
         let own = self.cpus.get_mut(usize::from(vcpu.0)).map(|cpu| &mut cpu.bank);
         let mut banks = own.into_iter().chain(&mut self.shared).enumerate();
         banks.find_map(|(number, bank)| Some(IntId::at(number, bank.take_released()?)))
@@ -194,24 +156,12 @@ impl VGic {
         }
         told
     }
-
-    /// Chooses anew who gets the shared interrupts that may go to any vCPU: the first that runs
-    /// and is awake.
-    fn choose_any(&mut self) {
-        let first = self.cpus.iter().position(|cpu| !cpu.off && !cpu.asleep).unwrap_or(0);
-        let chosen = VcpuId(first as u8);
-        let before = core::mem::replace(&mut self.forwarding.any, chosen);
-        if chosen != before {
-            self.attend(before);
-            self.attend(chosen);
-        }
-    }
 }
 
 /// `count` new things.
-fn filled<T>(count: usize, new: impl Fn(usize) -> T) -> Result<Vec<T>, NewError> {
+fn filled<T>(count: usize, new: impl Fn(usize) -> T) -> Option<Vec<T>> {
     let mut vec = Vec::new();
-    vec.try_reserve_exact(count).map_err(|_| NewError)?;
+    vec.try_reserve_exact(count).ok()?;
     vec.extend((0..count).map(new));
-    Ok(vec)
+    Some(vec)
 }

@@ -1,5 +1,6 @@
 //! The GIC's registers as a guest addresses them: where, how wide, what behind them.
 
+use super::intid::IntId;
 use crate::mmio::Width;
 
 /// What an access does.
@@ -30,47 +31,26 @@ impl Access {
 
     /// What is read of a 64-bit register's value: all of it or a half.
     pub(super) const fn part(&self, value: u64) -> u64 {
-        self.truncate(value >> self.shift_in_double())
-    }
-
-    /// Such a register's new value when `value` is written to it or to a half of it.
-    pub(super) const fn replace(&self, old: u64, value: u64) -> u64 {
-        let shift = self.shift_in_double();
-        let mask = self.truncate(u64::MAX) << shift;
-        old & !mask | value << shift & mask
+        self.truncate(value >> (self.offset % 8 * 8))
     }
 
     /// Cuts a value to the width.
     pub(super) const fn truncate(&self, value: u64) -> u64 {
         value & (u64::MAX >> (64 - 8 * self.width as u32))
     }
-
-    /// The half of a 64-bit register that a word access means, as a shift.
-    const fn shift_in_double(&self) -> u32 {
-        self.offset % 8 * 8
-    }
 }
 
-/// The access sizes that a register takes (IHI0069 §12.1.3).
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Widths(u8);
+/// The access sizes that a register takes (IHI0069 §12.1.3): a [`Width`] is a bit.
+pub(super) type Widths = u8;
 
-impl Widths {
-    const NONE: Self = Self(0);
-    const ANY: Self = Self(0xf);
-    const WORD: Self = Self(Width::Word as u8);
-    const BYTE_OR_WORD: Self = Self(Width::Byte as u8 | Width::Word as u8);
-    const WORD_OR_DOUBLE: Self = Self(Width::Word as u8 | Width::Double as u8);
-
-    pub const fn allow(self, width: Width) -> bool {
-        self.0 & width as u8 != 0
-    }
-}
+const ANY: Widths = 0xf;
+const WORD: Widths = Width::Word as Widths;
+const BYTE_OR_WORD: Widths = Width::Byte as Widths | WORD;
+const WORD_OR_DOUBLE: Widths = WORD | Width::Double as Widths;
 
 /// A property of interrupts that has an array of registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
-    Group,
     SetEnable,
     ClearEnable,
     SetPending,
@@ -81,13 +61,6 @@ pub(super) enum Field {
     Config,
 }
 
-impl Field {
-    /// Whether list registers may know better than software.
-    pub const fn is_state(self) -> bool {
-        matches!(self, Self::SetPending | Self::ClearPending | Self::SetActive | Self::ClearActive)
-    }
-}
-
 /// What is behind an offset.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Register {
@@ -95,14 +68,12 @@ pub(super) enum Register {
     Constant(u64),
     /// `GICD_CTLR`.
     Control,
-    /// `GICD_IROUTER<n>`.
-    Router,
+    /// `GICD_IROUTER<n>` of a shared interrupt.
+    Router(IntId),
     /// `GICR_TYPER`.
     RedistributorType,
-    /// `GICR_WAKER`.
-    Waker,
     /// Part of an array with a field for each interrupt, and the interrupt that the first field belongs to.
-    Array(Field, u32),
+    Array(Field, IntId),
 }
 
 /// `GICD_IIDR` and `GICR_IIDR` as Xen has them.
@@ -112,54 +83,59 @@ const PIDR2: Register = Register::Constant(0x30);
 /// What is not there, and what there is nothing to say about.
 const ZERO: Register = Register::Constant(0);
 
-/// `GICD_TYPER.IDbits` (IHI0069 §12.9.38): INTIDs of 10 bits. There is no more to say: no LPIs,
-/// no message-based SPIs, no extended ranges, Aff0 below 16, Aff3 always 0, routing to any vCPU.
-const TYPER_ID_BITS: u64 = (10 - 1) << 19;
+/// `GICD_TYPER` (IHI0069 §12.9.38): INTIDs of 10 bits, and none is routed to any vCPU that will take it. There is no more
+/// to say: no LPIs, no message-based SPIs, no extended ranges, Aff0 below 16, Aff3 always 0.
+const TYPER: u64 = (10 - 1) << 19 | 1 << 25;
 
 /// The registers of a distributor with so many banks of shared interrupts (IHI0069 §12.8).
 #[inline]
-pub(super) const fn distributor(offset: u32, banks: u64) -> (Register, Widths) {
+pub(super) fn distributor(offset: u32, banks: u64) -> (Register, Widths) {
     match offset {
-        0x0 => (Register::Control, Widths::WORD),
-        0x4 => (Register::Constant(TYPER_ID_BITS | banks), Widths::WORD),
-        0x8 => (IIDR, Widths::WORD),
+        0x0 => (Register::Control, WORD),
+        0x4 => (Register::Constant(TYPER | banks), WORD),
+        0x8 => (IIDR, WORD),
         // STATUSR.
-        0x10 => (ZERO, Widths::WORD),
-        0x6000..0x8000 => (Register::Router, Widths::WORD_OR_DOUBLE),
-        0xffe8 => (PIDR2, Widths::WORD),
-        0x1_0000.. => (ZERO, Widths::NONE),
-        _ => array(offset),
+        0x10 => (ZERO, WORD),
+        0x6000..0x8000 => (existing((offset - 0x6000) / 8, false, Register::Router), WORD_OR_DOUBLE),
+        0xffe8 => (PIDR2, WORD),
+        _ => array(offset, false),
     }
 }
 
 /// A redistributor's registers (IHI0069 §12.10): the second 64 KiB, the SGI frame, have the arrays.
-pub(super) const fn redistributor(offset: u32) -> (Register, Widths) {
+pub(super) fn redistributor(offset: u32) -> (Register, Widths) {
     match offset {
-        // CTLR, STATUSR, SYNCR.
-        0x0 | 0x10 | 0xc0 => (ZERO, Widths::WORD),
-        0x4 => (IIDR, Widths::WORD),
-        0x8 | 0xc => (Register::RedistributorType, Widths::WORD_OR_DOUBLE),
-        0x14 => (Register::Waker, Widths::WORD),
-        0xffe8 => (PIDR2, Widths::WORD),
-        0x1_0000..0x2_0000 => array(offset - 0x1_0000),
-        0x2_0000.. => (ZERO, Widths::NONE),
-        _ => (ZERO, Widths::ANY),
+        // CTLR, STATUSR, SYNCR; and WAKER, for a vCPU is awake, as on Xen.
+        0x0 | 0x10 | 0x14 | 0xc0 => (ZERO, WORD),
+        0x4 => (IIDR, WORD),
+        0x8 | 0xc => (Register::RedistributorType, WORD_OR_DOUBLE),
+        0xffe8 => (PIDR2, WORD),
+        0x1_0000.. => array(offset - 0x1_0000, true),
+        _ => (ZERO, ANY),
     }
 }
 
-/// The arrays, which are at the same places in the distributor and in the SGI frame.
-const fn array(offset: u32) -> (Register, Widths) {
-    let field = match offset {
-        0x080..0x100 => Field::Group,
-        0x100..0x180 => Field::SetEnable,
-        0x180..0x200 => Field::ClearEnable,
-        0x200..0x280 => Field::SetPending,
-        0x280..0x300 => Field::ClearPending,
-        0x300..0x380 => Field::SetActive,
-        0x380..0x400 => Field::ClearActive,
-        0x400..0x800 => return (Register::Array(Field::Priority, offset - 0x400), Widths::BYTE_OR_WORD),
-        0xc00..0xd00 => return (Register::Array(Field::Config, (offset - 0xc00) * 4), Widths::WORD),
-        _ => return (ZERO, Widths::ANY),
+/// The arrays, which are at the same places in the distributor, for shared interrupts, and in the SGI frame, for private
+/// ones.
+#[inline(never)]
+fn array(offset: u32, private: bool) -> (Register, Widths) {
+    let (field, first, widths) = match offset {
+        // IGROUPR: all are in group 1.
+        0x080..0x100 => return (Register::Constant(u64::MAX), WORD),
+        0x100..0x180 => (Field::SetEnable, offset % 0x80 * 8, WORD),
+        0x180..0x200 => (Field::ClearEnable, offset % 0x80 * 8, WORD),
+        0x200..0x280 => (Field::SetPending, offset % 0x80 * 8, WORD),
+        0x280..0x300 => (Field::ClearPending, offset % 0x80 * 8, WORD),
+        0x300..0x380 => (Field::SetActive, offset % 0x80 * 8, WORD),
+        0x380..0x400 => (Field::ClearActive, offset % 0x80 * 8, WORD),
+        0x400..0x800 => (Field::Priority, offset - 0x400, BYTE_OR_WORD),
+        0xc00..0xd00 => (Field::Config, (offset - 0xc00) * 4, WORD),
+        _ => return (ZERO, ANY),
     };
-    (Register::Array(field, offset % 0x80 * 8), Widths::WORD)
+    (existing(first, private, |first| Register::Array(field, first)), widths)
+}
+
+/// The register of an interrupt, if it is one of those that have it here.
+fn existing(intid: u32, private: bool, register: impl Fn(IntId) -> Register) -> Register {
+    IntId::new(intid).filter(|intid| intid.is_private() == private).map_or(ZERO, register)
 }

@@ -45,7 +45,7 @@ impl Fields for ListRegister {
 #[derive(Clone, Debug)]
 pub struct CpuInterface {
     lrs: Vec<ListRegister>,
-    control: Hcr,
+    pub control: Hcr,
     pub mask: u8,
     pub split: bool,
     pub groups: u64,
@@ -63,7 +63,7 @@ impl CpuInterface {
             control: Hcr::BASE,
             mask: 0xf8,
             split: false,
-            groups: 0b11,
+            groups: 0b10,
             end_count: 0,
             running: Vec::new(),
             physical_active: 0,
@@ -91,17 +91,11 @@ impl CpuInterface {
         self.end_count = 0;
     }
 
-    /// Writes `ICH_HCR_EL2`.
-    pub fn set_control(&mut self, control: Hcr) {
-        self.control = control;
-        self.end_count = 0;
-    }
-
     pub fn running(&self) -> u8 {
         self.running.last().copied().unwrap_or(IDLE)
     }
 
-    /// Reads `ICC_IAR1_EL1`, or `ICC_IAR0_EL1`, whichever has something.
+    /// Reads `ICC_IAR1_EL1`.
     pub fn acknowledge(&mut self) -> Option<IntId> {
         let limit = self.mask.min(self.running());
         let pending = self.lrs.iter_mut().filter(|lr| lr.is_pending() && !lr.is_active());
@@ -145,6 +139,7 @@ impl CpuInterface {
         seen.sort_unstable();
         assert!(seen.windows(2).all(|pair| pair[0] != pair[1]), "twice in list registers: {seen:?}");
         for lr in valid {
+            assert!(lr.is_group1(), "nothing else is offered: {lr:?}");
             if let Some(physical) = lr.physical() {
                 assert!(!(lr.is_pending() && lr.is_active()), "no such state with hardware: {lr:?}");
                 assert!(self.is_active(physical), "not active: {lr:?}");
@@ -178,6 +173,11 @@ impl ListRegisters for CpuInterface {
 
     fn take_end_count(&mut self) -> u32 {
         std::mem::take(&mut self.end_count)
+    }
+
+    fn set_control(&mut self, control: Hcr) {
+        self.control = control;
+        self.end_count = 0;
     }
 
     fn vmcr(&self) -> Vmcr {

@@ -5,10 +5,9 @@ use std::vec::Vec;
 use super::cpu_interface::{CpuInterface, Fields};
 use crate::id::VcpuId;
 use crate::mmio::Width;
-use crate::vgic::{Access, Flushed, IntId, Operation, Outcome, SgiRegister, VGic, VcpuSet};
+use crate::vgic::{Access, IntId, Operation, Outcome, VGic, VcpuSet};
 
 pub const PRIORITY: u32 = 0x400;
-pub const GROUP: u32 = 0x80;
 pub const SET_ENABLE: u32 = 0x100;
 pub const CLEAR_ENABLE: u32 = 0x180;
 pub const SET_PENDING: u32 = 0x200;
@@ -65,17 +64,12 @@ impl Machine {
             assert!(!maintenance || !interface.needs_maintenance(), "a storm of maintenance");
             return maintenance;
         }
-        let Flushed { control, release, notify } = self.gic.flush(vcpu, interface);
+        let mut released = Vec::new();
+        let notify = self.gic.flush(vcpu, interface, |intid| released.push(intid));
         Self::check(&self.gic, notify);
-        interface.set_control(control);
-        let mut released = false;
-        while let Some(intid) = self.gic.take_released(vcpu) {
-            interface.set_physical(intid.get().into(), false);
-            released = true;
-        }
-        assert_eq!(release, released);
+        released.into_iter().for_each(|intid| interface.set_physical(intid.get().into(), false));
         assert!(!self.gic.needs_flush(vcpu), "a flush must do all of it");
-        assert_eq!(self.gic.cpu(vcpu).map(|cpu| cpu.control), Some(control));
+        assert_eq!(self.gic.cpu(vcpu).map(|cpu| cpu.control), Some(interface.control));
         interface.assert_lawful();
         assert!(!interface.needs_maintenance(), "a storm of maintenance: {interface:?}");
         true
@@ -112,7 +106,7 @@ impl Machine {
 
     /// Reads a distributor register.
     pub fn read(&mut self, cpu: u8, offset: u32, width: Width) -> u64 {
-        self.patiently(|machine| machine.access(cpu, offset, width, Operation::Read))
+        Self::value(self.access(cpu, offset, width, Operation::Read))
     }
 
     pub fn private(&mut self, cpu: u8, of: u8, offset: u32, width: Width, op: Operation) -> Outcome {
@@ -131,22 +125,12 @@ impl Machine {
 
     /// Reads a register of a vCPU's redistributor.
     pub fn read_private(&mut self, cpu: u8, of: u8, offset: u32, width: Width) -> u64 {
-        self.patiently(|machine| machine.private(cpu, of, offset, width, Operation::Read))
+        Self::value(self.private(cpu, of, offset, width, Operation::Read))
     }
 
-    /// Reads, again after the others flushed if it must be.
-    fn patiently(&mut self, read: impl Fn(&mut Self) -> Outcome) -> u64 {
-        for _ in 0..2 {
-            match read(self) {
-                Outcome::Value(value) => return value,
-                Outcome::Retry(holders) => {
-                    assert!(!holders.is_empty());
-                    holders.for_each(|holder| assert!(self.enter(holder.0)));
-                }
-                other => panic!("reading: {other:?}"),
-            }
-        }
-        panic!("reading never ends");
+    fn value(outcome: Outcome) -> u64 {
+        let Outcome::Value(value) = outcome else { panic!("reading: {outcome:?}") };
+        value
     }
 
     /// A write to a register with one bit for each interrupt, in whichever frame has it.
@@ -195,7 +179,7 @@ impl Machine {
         }
     }
 
-    /// Routes a shared interrupt to an affinity, or with bit 31 to any vCPU.
+    /// Routes a shared interrupt to an affinity.
     pub fn route(&mut self, cpu: u8, interrupt: IntId, route: u64) {
         self.write(cpu, 0x6000 + u32::from(interrupt.get()) * 8, Width::Double, route);
     }
@@ -231,8 +215,8 @@ impl Machine {
         true
     }
 
-    pub fn send_sgi(&mut self, cpu: u8, value: u64, register: SgiRegister) -> VcpuSet {
-        let notify = self.gic.send_sgi(VcpuId(cpu), value, register);
+    pub fn send_sgi(&mut self, cpu: u8, value: u64) -> VcpuSet {
+        let notify = self.gic.send_sgi(VcpuId(cpu), value);
         Self::check(&self.gic, notify);
         notify
     }

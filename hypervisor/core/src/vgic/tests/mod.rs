@@ -1,4 +1,4 @@
-use super::{SgiRegister, Vmcr};
+use super::Vmcr;
 
 mod cpu_interface;
 mod delivery;

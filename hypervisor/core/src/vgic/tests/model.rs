@@ -9,27 +9,17 @@ use crate::vgic::IntId;
 #[derive(Clone, Copy, Debug)]
 pub struct Interrupt {
     pub enabled: bool,
-    pub group1: bool,
     pub edge: bool,
     pub priority: u8,
     pub latch: bool,
     pub line: bool,
     pub active: bool,
-    pub route: Option<u8>,
+    pub route: u8,
 }
 
 impl Interrupt {
     fn new(edge: bool) -> Self {
-        Self {
-            enabled: false,
-            group1: true,
-            edge,
-            priority: 0,
-            latch: false,
-            line: false,
-            active: false,
-            route: Some(0),
-        }
+        Self { enabled: false, edge, priority: 0, latch: false, line: false, active: false, route: 0 }
     }
 
     pub fn pending(&self) -> bool {
@@ -46,18 +36,12 @@ impl Interrupt {
 pub struct Model {
     private: Vec<Vec<Interrupt>>,
     shared: Vec<Interrupt>,
-    pub asleep: Vec<bool>,
-    pub groups: [bool; 2],
+    pub enabled: bool,
 }
 
 impl Model {
     pub fn new(vcpus: u8, spis: usize) -> Self {
-        Self {
-            private: vec![Self::private(); vcpus.into()],
-            shared: vec![Interrupt::new(false); spis],
-            asleep: vec![false; vcpus.into()],
-            groups: [true; 2],
-        }
+        Self { private: vec![Self::private(); vcpus.into()], shared: vec![Interrupt::new(false); spis], enabled: true }
     }
 
     fn private() -> Vec<Interrupt> {
@@ -77,21 +61,13 @@ impl Model {
         for (old, new) in private.iter_mut().zip(Self::private()) {
             *old = Interrupt { line: old.line, ..new };
         }
-        self.asleep[usize::from(cpu)] = false;
     }
 
     /// What may interrupt a vCPU now.
     pub fn due(&self, cpu: u8) -> Vec<(IntId, Interrupt)> {
-        if self.asleep[usize::from(cpu)] {
-            return vec![];
-        }
-        let any = self.asleep.iter().position(|asleep| !asleep).unwrap_or(0);
-        let to_me = |it: &Interrupt| it.route.map_or(any, usize::from) == usize::from(cpu);
         let private = self.private[usize::from(cpu)].iter().zip(0..);
-        let shared = self.shared.iter().zip(32..).filter(|(it, _)| to_me(it));
-        let due = private
-            .chain(shared)
-            .filter(|(it, _)| it.pending() && it.enabled && self.groups[usize::from(it.group1)] && !it.active);
+        let shared = self.shared.iter().zip(32..).filter(|(it, _)| it.route == cpu);
+        let due = private.chain(shared).filter(|(it, _)| it.pending() && it.enabled && self.enabled && !it.active);
         due.map(|(it, raw)| (super::machine::intid(raw), *it)).collect()
     }
 }

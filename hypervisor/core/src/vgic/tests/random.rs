@@ -5,13 +5,11 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::machine::{
-    CLEAR_ACTIVE, CLEAR_ENABLE, CLEAR_PENDING, GROUP, Machine, SET_ACTIVE, SET_ENABLE, SET_PENDING, SGI_FRAME, intid,
-};
+use super::machine::{CLEAR_ACTIVE, CLEAR_ENABLE, CLEAR_PENDING, Machine, SET_ENABLE, SET_PENDING, SGI_FRAME, intid};
 use super::model::Model;
 use crate::id::VcpuId;
 use crate::mmio::Width;
-use crate::vgic::{IntId, Operation, SgiRegister};
+use crate::vgic::{IntId, Operation};
 
 const VCPUS: u8 = 3;
 const SPIS: u32 = 64;
@@ -27,13 +25,11 @@ enum Op {
     Line(bool),
     Enable(bool),
     Pend(bool),
-    Activate(bool),
+    ClearActive,
     Priority(u8),
-    Group(bool),
     Edge(bool),
-    Route(Option<u8>),
-    Groups(u8),
-    Sleep(bool),
+    Route(u8),
+    Distributor(bool),
     Mask(u8),
     Acknowledge,
     End,
@@ -53,13 +49,11 @@ fn op() -> impl Strategy<Value = Op> {
         4 => any::<bool>().prop_map(Line),
         3 => any::<bool>().prop_map(Enable),
         2 => any::<bool>().prop_map(Pend),
-        1 => any::<bool>().prop_map(Activate),
+        1 => Just(ClearActive),
         2 => level.prop_map(Priority),
-        1 => any::<bool>().prop_map(Group),
         1 => any::<bool>().prop_map(Edge),
-        2 => prop::option::of(0..VCPUS + 1).prop_map(Route),
-        1 => (0_u8..4).prop_map(Groups),
-        1 => any::<bool>().prop_map(Sleep),
+        2 => (0..VCPUS + 1).prop_map(Route),
+        1 => any::<bool>().prop_map(Distributor),
         1 => prop_oneof![Just(0xf8_u8), Just(0x80), Just(0x40)].prop_map(Mask),
         12 => Just(Acknowledge),
         6 => Just(End),
@@ -131,43 +125,28 @@ impl Pair {
                 model.latch = set;
             }
             // A guest that ends what is not active, and with EOImode 0, gets what it deserves.
-            Op::Activate(set) if self.split => {
-                machine.write_bit(by, of, bit(set, SET_ACTIVE, CLEAR_ACTIVE), it);
-                model.active = set;
+            Op::ClearActive if self.split => {
+                machine.write_bit(by, of, CLEAR_ACTIVE, it);
+                model.active = false;
             }
             Op::Priority(priority) if self.split || !model.active => {
                 machine.write_priority(by, of, it, priority);
                 model.priority = priority;
             }
-            Op::Activate(_) | Op::Priority(_) => {}
-            Op::Group(group1) => {
-                let (offset, shift) = (GROUP + u32::from(it.get()) / 32 * 4, it.get() % 32);
-                let change = |word: u64| word & !(1 << shift) | u64::from(group1) << shift;
-                if it.is_private() {
-                    let word = machine.read_private(by, of, SGI_FRAME + offset, Width::Word);
-                    machine.write_private(by, of, SGI_FRAME + offset, Width::Word, change(word));
-                } else {
-                    let word = machine.read(by, offset, Width::Word);
-                    machine.write(by, offset, Width::Word, change(word));
-                }
-                model.group1 = group1;
-            }
+            Op::ClearActive | Op::Priority(_) => {}
             Op::Edge(edge) => {
                 machine.write_edge(by, of, it, edge);
                 model.edge = edge || it.get() < 16;
             }
             Op::Route(route) if !it.is_private() => {
-                machine.route(by, it, route.map_or(1 << 31, u64::from));
-                model.route = route;
+                // One to a vCPU that there is not is ignored.
+                machine.route(by, it, route.into());
+                model.route = if route < VCPUS { route } else { model.route };
             }
             Op::Route(_) => {}
-            Op::Groups(enables) => {
-                machine.write(by, 0, Width::Word, enables.into());
-                self.model.groups = [enables & 1 != 0, enables & 2 != 0];
-            }
-            Op::Sleep(asleep) => {
-                machine.write_private(by, of, 0x14, Width::Word, u64::from(asleep) << 1);
-                self.model.asleep[usize::from(of)] = asleep;
+            Op::Distributor(enabled) => {
+                machine.write(by, 0, Width::Word, u64::from(enabled) << 1);
+                self.model.enabled = enabled;
             }
             Op::Mask(mask) => machine.cpus[usize::from(of)].mask = mask,
             Op::Acknowledge => self.acknowledge(of),
@@ -181,7 +160,7 @@ impl Pair {
             }
             Op::Sgi(targets) => {
                 let value = u64::from(it.get() % 16) << 24 | u64::from(targets);
-                let _ = machine.send_sgi(by, value, SgiRegister::Sgi1r);
+                let _ = machine.send_sgi(by, value);
                 for target in (0..VCPUS).filter(|target| targets >> target & 1 != 0) {
                     self.model.at(target, intid(u32::from(it.get() % 16))).latch = true;
                 }
@@ -251,8 +230,9 @@ impl Pair {
         }
     }
 
-    /// What registers read as is what the model says.
+    /// What registers read as is what the model says, when nothing is in list registers.
     fn inspect(&mut self, by: u8, of: u8, it: IntId) {
+        (0..VCPUS).for_each(|cpu| self.leave(cpu));
         let model = *self.model.at(of, it);
         let pending = self.machine.read_bit(by, of, SET_PENDING, it);
         assert_eq!(pending, model.pending(), "pending {it:?} {model:?}");
@@ -266,8 +246,7 @@ impl Pair {
             let model = *self.model.at(cpu, intid(raw));
             let active = self.machine.cpus[usize::from(cpu)].is_active(raw);
             let held = self.machine.gic.hw_in_flight(VcpuId(cpu), intid(raw));
-            // A shared one that is routed to nobody waits for somebody to release it.
-            assert!(!active || model.latch || model.active || model.route >= Some(VCPUS), "{raw} of {cpu} is stuck");
+            assert!(!active || model.latch || model.active, "{raw} of {cpu} is stuck");
             assert!(!active || held, "{raw} of {cpu} is forgotten");
         }
     }
@@ -389,11 +368,7 @@ fn late_step(pair: &mut Pair, tally: &mut [Tally], step: Step) {
         // A guest that gives what is pending another priority while it may be taking it, and nests
         // deeper than there are list registers, may see the wrong one ended.
         Op::Priority(_) if tally_of(tally, of, it).owed => {}
-        Op::Enable(_) | Op::Priority(_) | Op::Group(_) | Op::Route(_) | Op::Groups(_) => {
-            pair.step(step, it);
-            pair.machine.enter(by);
-        }
-        Op::Sleep(_) | Op::Mask(_) => {
+        Op::Enable(_) | Op::Priority(_) | Op::Route(_) | Op::Distributor(_) | Op::Mask(_) => {
             pair.step(step, it);
             pair.machine.enter(by);
         }
@@ -410,15 +385,13 @@ fn late_step(pair: &mut Pair, tally: &mut [Tally], step: Step) {
     }
 }
 
-/// Everything on, everybody awake: all that is pending is taken.
+/// Everything on: all that is pending is taken.
 fn drain(pair: &mut Pair, tally: &mut [Tally]) {
-    pair.step((0, 0, 0, Op::Groups(3)), intid(0));
+    pair.step((0, 0, 0, Op::Distributor(true)), intid(0));
     for of in 0..VCPUS {
-        for op in [Op::Sleep(false), Op::Mask(0xff)] {
-            pair.step((0, of, 0, op), intid(0));
-        }
+        pair.step((0, of, 0, Op::Mask(0xff)), intid(0));
         for raw in INTERRUPTS {
-            for op in [Op::Enable(true), Op::Route(Some(0))] {
+            for op in [Op::Enable(true), Op::Route(0)] {
                 pair.step((0, of, 0, op), intid(raw));
             }
         }
