@@ -30,6 +30,7 @@ impl VGic {
 
     /// `vcpu`, with its live list registers, accesses the redistributor of `frame`: the offset is
     /// within that vCPU's 128 KiB.
+    #[inline(never)]
     pub fn redistributor_access(
         &mut self,
         vcpu: VcpuId,
@@ -62,14 +63,14 @@ impl VGic {
             (Register::Array(field, first), Operation::Read) => {
                 return Outcome::Value(self.read_array(vcpu, owner, (field, first), access.width, lrs));
             }
-            (_, Operation::Read) => return Outcome::Value(access.part(self.read_register(register, owner))),
+            (_, Operation::Read) => return Outcome::Value(access.part(self.read_register(register, owner, access))),
             (Register::Array(field, first), Operation::Write(value)) => {
                 self.write_array(owner, (field, first), access.width, value);
             }
             (Register::Control, Operation::Write(value)) => self.write_control(value),
             // The high half has Aff3, of which there is none.
-            (Register::Router(intid), Operation::Write(value)) if access.offset.is_multiple_of(8) => {
-                self.write_router(intid, value);
+            (Register::Router, Operation::Write(value)) if access.offset.is_multiple_of(8) => {
+                self.write_router(access, value);
             }
             _ => {}
         }
@@ -78,11 +79,12 @@ impl VGic {
 
     /// All 64 bits of a register that is neither constant nor an array.
     #[inline(never)]
-    fn read_register(&mut self, register: Register, owner: VcpuId) -> u64 {
+    fn read_register(&mut self, register: Register, owner: VcpuId, access: Access) -> u64 {
         match register {
             Register::Control => ctlr::ROUTING_AND_SINGLE_SECURITY | ctlr::ENABLE_GROUP1 & u64::from(self.forwarding),
-            Register::Router(intid) => {
-                self.bank(owner, intid).map_or(0, |bank| Affinity::of(bank.targets[intid.bit()]).0.into())
+            Register::Router => {
+                let target = routed(access).and_then(|it| Some(self.bank(owner, it)?.targets[it.bit()]));
+                target.map_or(0, |target| Affinity::of(target).0.into())
             }
             Register::RedistributorType => {
                 let last = usize::from(owner.0) + 1 == self.cpus.len();
@@ -104,10 +106,10 @@ impl VGic {
 
     /// As on Xen, a route to a vCPU that there is not is ignored.
     #[inline(never)]
-    fn write_router(&mut self, intid: IntId, value: u64) {
+    fn write_router(&mut self, access: Access, value: u64) {
         const AFFINITY: u32 = 0xff_ffff;
-        let target = Affinity(value as u32 & AFFINITY).vcpu();
-        if let Some(target) = target.filter(|&target| self.cpu(target).is_some()) {
+        let target = Affinity(value as u32 & AFFINITY).vcpu().filter(|&target| self.cpu(target).is_some());
+        if let (Some(intid), Some(target)) = (routed(access), target) {
             self.change(target, intid, |bank| bank.targets[intid.bit()] = target);
         }
     }
@@ -145,4 +147,9 @@ impl VGic {
             self.change(owner, IntId::at(first.bank(), bit), |_| {});
         }
     }
+}
+
+/// The interrupt whose `GICD_IROUTER<n>` is accessed: private ones have none.
+fn routed(access: Access) -> Option<IntId> {
+    IntId::new(access.offset % 0x2000 / 8).filter(|intid| !intid.is_private())
 }

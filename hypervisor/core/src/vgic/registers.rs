@@ -68,8 +68,8 @@ pub(super) enum Register {
     Constant(u64),
     /// `GICD_CTLR`.
     Control,
-    /// `GICD_IROUTER<n>` of a shared interrupt.
-    Router(IntId),
+    /// `GICD_IROUTER<n>`.
+    Router,
     /// `GICR_TYPER`.
     RedistributorType,
     /// Part of an array with a field for each interrupt, and the interrupt that the first field belongs to.
@@ -96,7 +96,7 @@ pub(super) fn distributor(offset: u32, banks: u64) -> (Register, Widths) {
         0x8 => (IIDR, WORD),
         // STATUSR.
         0x10 => (ZERO, WORD),
-        0x6000..0x8000 => (existing((offset - 0x6000) / 8, false, Register::Router), WORD_OR_DOUBLE),
+        0x6000..0x8000 => (Register::Router, WORD_OR_DOUBLE),
         0xffe8 => (PIDR2, WORD),
         _ => array(offset, false),
     }
@@ -115,9 +115,8 @@ pub(super) fn redistributor(offset: u32) -> (Register, Widths) {
     }
 }
 
-/// The arrays, which are at the same places in the distributor, for shared interrupts, and in the SGI frame, for private
-/// ones.
-#[inline(never)]
+/// The arrays, which are at the same places in the distributor and in the SGI frame.
+#[inline(always)]
 fn array(offset: u32, private: bool) -> (Register, Widths) {
     let (field, first, widths) = match offset {
         // IGROUPR: all are in group 1.
@@ -132,10 +131,7 @@ fn array(offset: u32, private: bool) -> (Register, Widths) {
         0xc00..0xd00 => (Field::Config, (offset - 0xc00) * 4, WORD),
         _ => return (ZERO, ANY),
     };
-    (existing(first, private, |first| Register::Array(field, first)), widths)
-}
-
-/// The register of an interrupt, if it is one of those that have it here.
-fn existing(intid: u32, private: bool, register: impl Fn(IntId) -> Register) -> Register {
-    IntId::new(intid).filter(|intid| intid.is_private() == private).map_or(ZERO, register)
+    // Private interrupts have theirs in the SGI frame, shared ones in the distributor.
+    let first = IntId::new(first).filter(|first| first.is_private() == private);
+    (first.map_or(ZERO, |first| Register::Array(field, first)), widths)
 }
