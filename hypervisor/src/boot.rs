@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use mote_core::addr::{Pa, PaRange};
 use mote_core::frames::BLOCK_SIZE;
-use mote_core::machine::{self, Conduit, Machine as Description, Modules, Uart};
+use mote_core::machine::{self, Machine as Description, Modules, Uart};
 use mote_core::tree::Tree;
 use mote_platform::{boot_tree, cpu, firmware, gic, heap, image, memory as ram, timer, uart};
 
@@ -74,10 +74,7 @@ fn start_console(tree: &Tree<'_>) -> Option<Uart> {
 }
 
 fn start_platform(description: &Description, heap: PaRange) {
-    firmware::init(match description.conduit {
-        Conduit::Smc => firmware::Conduit::Smc,
-        Conduit::Hvc => firmware::Conduit::Hvc,
-    });
+    firmware::init();
     let banks: Vec<Range<usize>> = description.ram.iter().copied().map(range).collect();
     ram::init(&banks, &range(heap)).expect("all RAM can be mapped");
     let redistributors: Vec<Range<usize>> = description.gic.redistributors.iter().copied().map(range).collect();

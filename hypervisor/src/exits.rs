@@ -12,7 +12,7 @@ use mote_core::esr::{self, Origin, Syndrome};
 use mote_core::sched::Leaving;
 use mote_core::vgic::VcpuSet;
 use mote_platform::guest::{After, CallRegisters, ExitHandler, GuestContext};
-use mote_platform::syndrome::{self, Injection};
+use mote_platform::syndrome;
 
 use crate::domain::{Domain, End};
 use crate::pcpu::Pcpu;
@@ -46,8 +46,8 @@ impl ExitHandler for Session<'_> {
             Syndrome::Data(abort) => self.data_abort(context, abort),
             Syndrome::Instruction(kind) => self.instruction_abort(kind),
             Syndrome::System(access) => self.system_register(context, access),
-            Syndrome::Wait(wait) => self.wait(wait),
-            Syndrome::Smc(_) => self.secure_call(context),
+            Syndrome::Wait { is_event } => self.wait(is_event),
+            Syndrome::Smc => self.secure_call(context),
             Syndrome::Other => self.other_trap(),
         }
     }
@@ -96,7 +96,7 @@ fn origin() -> Origin {
 }
 
 fn take_exception(origin: Origin, esr: u64, far: Option<u64>) -> After {
-    let entry = origin.synchronous();
-    syndrome::inject(Injection { handler: entry.pc, pstate: entry.pstate, esr, far });
+    let (vector, pstate) = origin.synchronous();
+    syndrome::inject(vector, pstate, esr, far);
     After::Resume
 }

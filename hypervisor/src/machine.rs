@@ -221,10 +221,7 @@ impl Machine {
     /// Sets their weight, and the hundredths of a pCPU that they may have together; 0 for no limit.
     pub fn set_parameters(&self, domain: &Domain, weight: u32, cap: u32) {
         let each = cap.div_ceil(domain.vcpus.len() as u32);
-        self.with_vcpus(domain, |scheduler, slot, _| {
-            scheduler.set_weight(slot, weight);
-            scheduler.set_cap(slot, each);
-        });
+        self.with_vcpus(domain, |scheduler, slot, _| scheduler.set_parameters(slot, weight, each));
     }
 
     /// What was set so.

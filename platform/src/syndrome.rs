@@ -51,29 +51,16 @@ pub fn skip_instruction() {
     set_pc(pc().wrapping_add(4));
 }
 
-/// What the guest finds when it takes an exception that EL2 gives it.
-#[derive(Clone, Copy, Debug)]
-pub struct Injection {
-    /// Where its handler is.
-    pub handler: u64,
-    /// PSTATE in the handler.
-    pub pstate: u64,
-    /// `ESR_EL1`.
-    pub esr: u64,
-    /// `FAR_EL1`, for an abort.
-    pub far: Option<u64>,
-}
-
-/// Makes the guest take an exception at the instruction it is at.
-pub fn inject(injection: Injection) {
+/// Makes the guest take an exception at the instruction it is at: its handler is at `vector`, and runs with `handler_pstate`.
+pub fn inject(vector: u64, handler_pstate: u64, esr: u64, far: Option<u64>) {
     ELR_EL1.set(pc());
     SPSR_EL1.set(pstate());
-    ESR_EL1.set(injection.esr);
-    if let Some(far) = injection.far {
+    ESR_EL1.set(esr);
+    if let Some(far) = far {
         FAR_EL1.set(far);
     }
-    ELR_EL2.set(injection.handler);
-    SPSR_EL2.set(injection.pstate);
+    ELR_EL2.set(vector);
+    SPSR_EL2.set(handler_pstate);
 }
 
 /// What the address translation instruction of this name says of an address (`PAR_EL1`, Arm ARM D24.2.137).

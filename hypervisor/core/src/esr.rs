@@ -24,10 +24,13 @@ const EXTERNAL_ABORT: u64 = 0x10;
 /// Why the guest came, as far as EL2 treats reasons apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Syndrome {
-    /// `WFI` or `WFE`.
-    Wait(Wait),
-    /// `SMC` from AArch64 state, with its immediate.
-    Smc(u16),
+    /// `WFI` or `WFE`, also with a time-out.
+    Wait {
+        /// Whether it is `WFE`.
+        is_event: bool,
+    },
+    /// `SMC` from AArch64 state.
+    Smc,
     /// `MSR`, `MRS` or a system instruction.
     System(SystemAccess),
     /// A load or store that stage 2 refused.
@@ -36,15 +39,6 @@ pub enum Syndrome {
     Instruction(FaultKind),
     /// Everything else.
     Other,
-}
-
-/// Which wait instruction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// `WFI`, also with a time-out.
-    Interrupt,
-    /// `WFE`, also with a time-out.
-    Event,
 }
 
 /// A trapped `MSR` or `MRS`, as its ISS tells of it.
@@ -144,9 +138,8 @@ impl DataAbort {
 pub const fn decode(esr: u64) -> Syndrome {
     let iss = (esr & (LONG_INSTRUCTION - 1)) as u32;
     match esr >> CLASS_SHIFT & 0x3f {
-        class::WAIT if iss & 1 == 0 => Syndrome::Wait(Wait::Interrupt),
-        class::WAIT => Syndrome::Wait(Wait::Event),
-        class::SMC64 => Syndrome::Smc(iss as u16),
+        class::WAIT => Syndrome::Wait { is_event: iss & 1 != 0 },
+        class::SMC64 => Syndrome::Smc,
         class::SYSTEM64 => Syndrome::System(SystemAccess(iss)),
         class::DATA_LOWER => Syndrome::Data(DataAbort(iss)),
         class::INSTRUCTION_LOWER => Syndrome::Instruction(FaultKind::from_status(iss)),
@@ -163,15 +156,6 @@ pub struct Origin {
     pub vbar: u64,
     /// `SCTLR_EL1`.
     pub sctlr: u64,
-}
-
-/// What the guest finds as it takes the exception.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// The vector.
-    pub pc: u64,
-    /// PSTATE in it: EL1 with its own stack, exceptions masked, the rest as the architecture has it.
-    pub pstate: u64,
 }
 
 /// `SPSR` fields (Arm ARM C5.2.19).
@@ -191,8 +175,9 @@ const SCTLR_SPAN: u64 = 1 << 23;
 const SCTLR_DSSBS: u64 = 1 << 44;
 
 impl Origin {
-    /// A synchronous exception to EL1 (Arm ARM D1.3.2, R_WTXBY).
-    pub const fn synchronous(self) -> Entry {
+    /// The vector of a synchronous exception to EL1, and PSTATE in it: EL1 with its own stack, exceptions masked, the rest as
+    /// the architecture has it (Arm ARM D1.3.2, R_WTXBY).
+    pub const fn synchronous(self) -> (u64, u64) {
         let offset = match self.pstate {
             from if from & PSTATE_AARCH32 != 0 => 0x600,
             from if from & PSTATE_EL == 0 => 0x400,
@@ -202,7 +187,7 @@ impl Origin {
         let pan = if self.sctlr & SCTLR_SPAN == 0 { PSTATE_PAN } else { 0 };
         let ssbs = if self.sctlr & SCTLR_DSSBS != 0 { PSTATE_SSBS } else { 0 };
         let pstate = PSTATE_EL1H_MASKED | self.pstate & PSTATE_KEPT | pan | ssbs;
-        Entry { pc: self.vbar.wrapping_add(offset), pstate }
+        (self.vbar.wrapping_add(offset), pstate)
     }
 
     const fn is_el1(self) -> bool {
@@ -280,7 +265,7 @@ mod tests {
 
     #[test]
     fn exceptions_enter_by_the_vector_of_where_the_guest_was() {
-        let from = |pstate| Origin { pstate, vbar: 0x8000, sctlr: 0 }.synchronous().pc;
+        let from = |pstate| Origin { pstate, vbar: 0x8000, sctlr: 0 }.synchronous().0;
         assert_eq!(from(0x3c5), 0x8200, "EL1 with its own stack");
         assert_eq!(from(0x3c4), 0x8000, "EL1 with EL0's stack");
         assert_eq!(from(0), 0x8400, "EL0");
@@ -289,7 +274,7 @@ mod tests {
 
     #[test]
     fn an_exception_keeps_and_sets_what_the_architecture_says() {
-        let in_handler = |pstate, sctlr| Origin { pstate, vbar: 0, sctlr }.synchronous().pstate;
+        let in_handler = |pstate, sctlr| Origin { pstate, vbar: 0, sctlr }.synchronous().1;
         assert_eq!(in_handler(u64::MAX, SCTLR_SPAN), PSTATE_EL1H_MASKED | PSTATE_KEPT);
         assert_eq!(in_handler(0, SCTLR_SPAN), PSTATE_EL1H_MASKED);
         assert_eq!(in_handler(0, 0), PSTATE_EL1H_MASKED | PSTATE_PAN);

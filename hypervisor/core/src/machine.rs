@@ -7,15 +7,6 @@ use thiserror::Error;
 use crate::addr::PaRange;
 use crate::tree::{Node, Tree};
 
-/// How the firmware is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Conduit {
-    /// `SMC`.
-    Smc,
-    /// `HVC`.
-    Hvc,
-}
-
 /// A device with one range of registers and one interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Uart {
@@ -56,8 +47,6 @@ pub struct Machine {
     pub reserved: Vec<PaRange>,
     /// The affinities of all CPUs that can be used.
     pub cpus: Vec<u64>,
-    /// How the firmware is called.
-    pub conduit: Conduit,
     /// The interrupt controller.
     pub gic: Gic,
     /// The timers.
@@ -74,7 +63,7 @@ pub enum Unusable {
     #[error("the device tree names no CPUs")]
     Cpus,
     /// No PSCI node with a method.
-    #[error("the device tree names no PSCI firmware (compatible arm,psci-0.2 or later)")]
+    #[error("the device tree names no PSCI firmware (compatible arm,psci-0.2 or later, method smc)")]
     Psci,
     /// No GICv3 with the registers and the maintenance interrupt that a hypervisor needs.
     #[error("the device tree names no GICv3 with a maintenance interrupt")]
@@ -98,11 +87,13 @@ impl Machine {
     /// # Errors
     /// The first thing that is missing.
     pub fn read(tree: &Tree<'_>) -> Result<Self, Unusable> {
+        if !has_firmware(tree) {
+            return Err(Unusable::Psci);
+        }
         Ok(Self {
             ram: any(memory(tree)).ok_or(Unusable::Memory)?,
             reserved: reserved(tree),
             cpus: any(cpus(tree)).ok_or(Unusable::Cpus)?,
-            conduit: conduit(tree).ok_or(Unusable::Psci)?,
             gic: gic(tree)?,
             timers: timers(tree).ok_or(Unusable::Timer)?,
         })
@@ -187,13 +178,10 @@ fn cpus(tree: &Tree<'_>) -> Vec<u64> {
     cpus.filter_map(|cpu| cpu.ranges().first().map(|reg| reg.base().0)).collect()
 }
 
-fn conduit(tree: &Tree<'_>) -> Option<Conduit> {
+/// Whether there is PSCI that EL2 can call, which is by `SMC`.
+fn has_firmware(tree: &Tree<'_>) -> bool {
     let is_psci = |node: &Node<'_>| node.is_compatible("arm,psci-1.0") || node.is_compatible("arm,psci-0.2");
-    match tree.root().children().find(is_psci)?.string("method")? {
-        "smc" => Some(Conduit::Smc),
-        "hvc" => Some(Conduit::Hvc),
-        _ => None,
-    }
+    tree.root().children().find(is_psci).is_some_and(|psci| psci.string("method") == Some("smc"))
 }
 
 fn gic(tree: &Tree<'_>) -> Result<Gic, Unusable> {

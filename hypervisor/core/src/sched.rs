@@ -183,15 +183,10 @@ impl Scheduler {
         }
     }
 
-    /// Sets a vCPU's weight.
-    pub fn set_weight(&mut self, slot: VcpuSlot, weight: u32) {
-        self.vcpus[slot.0].set_weight(weight);
-    }
-
-    /// Lets a vCPU have so many hundredths of a pCPU at most, or as much as it can where that is 0. It holds from its next turn on.
-    pub fn set_cap(&mut self, slot: VcpuSlot, percent: u32) {
-        let slice = self.slice;
-        self.vcpus[slot.0].set_cap(percent, slice);
+    /// Sets a vCPU's weight, and its cap: how many hundredths of a pCPU it may have at most, or as much as it can where that is 0.
+    /// It holds from its next turn on.
+    pub fn set_parameters(&mut self, slot: VcpuSlot, weight: u32, percent: u32) {
+        self.vcpus[slot.0].set_parameters(weight, percent, self.slice);
     }
 
     /// A vCPU's weight and cap.

@@ -2,7 +2,6 @@
 
 use alloc::sync::Arc;
 
-use mote_core::esr::Wait;
 use mote_core::id::VcpuId;
 use mote_core::sched::Leaving;
 use mote_core::timer::{earliest, virtual_deadline};
@@ -115,13 +114,10 @@ impl Session<'_> {
 
     /// `WFI` gives the pCPU up until an interrupt comes, `WFE` until everybody else had a turn.
     #[inline(never)]
-    pub(super) fn wait(&mut self, wait: Wait) -> After {
+    pub(super) fn wait(&mut self, is_event: bool) -> After {
         self.state.exits.count(ExitReason::Wait);
         syndrome::skip_instruction();
-        match wait {
-            Wait::Event => self.yield_pcpu(),
-            Wait::Interrupt => self.wait_for_interrupt(),
-        }
+        if is_event { self.yield_pcpu() } else { self.wait_for_interrupt() }
     }
 
     /// Lets everybody else have a turn, if there is anybody.

@@ -9,7 +9,6 @@ fn everything_that_is_needed_is_found() {
     let machine = Machine::read(&tree).expect("complete");
     assert_eq!(machine.ram.iter().map(|bank| bank.size()).sum::<u64>(), 0x8000_0000);
     assert_eq!(machine.cpus, [0, 1]);
-    assert_eq!(machine.conduit, Conduit::Smc);
     assert_eq!(machine.gic.distributor.base().0, 0x800_0000);
     assert_eq!(machine.gic.redistributors.len(), 1);
     assert_eq!(machine.gic.maintenance, 25);

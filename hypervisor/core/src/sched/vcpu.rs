@@ -61,19 +61,15 @@ impl Vcpu {
         Self { weight: weight.max(1), ..Self::default() }
     }
 
-    /// Sets its weight.
-    pub fn set_weight(&mut self, weight: u32) {
-        self.weight = weight.max(1);
-    }
-
     /// Its weight and its cap.
     pub fn parameters(&self) -> (u32, u32) {
         (self.weight, self.percent)
     }
 
-    /// Lets it have so many hundredths of a pCPU at most, or as much as it can where that is 0; slices are `slice` ticks.
-    pub fn set_cap(&mut self, percent: u32, slice: u64) {
-        self.percent = percent;
+    /// Sets its weight and how many hundredths of a pCPU it may have at most, or as much as it can where that is 0; slices are
+    /// `slice` ticks.
+    pub fn set_parameters(&mut self, weight: u32, percent: u32, slice: u64) {
+        (self.weight, self.percent) = (weight.max(1), percent);
         self.cap = (percent != 0).then(|| (slice * PERIOD * u64::from(percent) / 100).max(1));
     }
 

@@ -11,25 +11,19 @@ impl VcpuSet {
     /// Nobody.
     pub const EMPTY: Self = Self(0);
 
-    /// Adds a vCPU. Numbers of 128 and more are no vCPU's and are left out.
+    /// Nobody but `vcpu`. Numbers of 128 and more are no vCPU's and are left out.
+    pub const fn of(vcpu: VcpuId) -> Self {
+        Self(if vcpu.0 < 128 { 1 << vcpu.0 } else { 0 })
+    }
+
+    /// Adds a vCPU.
     pub const fn insert(&mut self, vcpu: VcpuId) {
-        if vcpu.0 < 128 {
-            self.0 |= 1 << vcpu.0;
-        }
+        self.0 |= Self::of(vcpu).0;
     }
 
     /// Takes a vCPU out.
     pub const fn remove(&mut self, vcpu: VcpuId) {
-        if vcpu.0 < 128 {
-            self.0 &= !(1 << vcpu.0);
-        }
-    }
-
-    /// Nobody but `vcpu`.
-    pub const fn of(vcpu: VcpuId) -> Self {
-        let mut set = Self::EMPTY;
-        set.insert(vcpu);
-        set
+        self.0 &= !Self::of(vcpu).0;
     }
 
     /// Those that are not in the other set.
@@ -39,7 +33,7 @@ impl VcpuSet {
 
     /// Whether `vcpu` is in the set.
     pub const fn contains(self, vcpu: VcpuId) -> bool {
-        vcpu.0 < 128 && self.0 >> vcpu.0 & 1 != 0
+        self.0 & Self::of(vcpu).0 != 0
     }
 
     /// Those in either set.

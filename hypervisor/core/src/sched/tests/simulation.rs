@@ -189,7 +189,7 @@ fn weight_decides_the_share() {
 fn a_cap_holds_whether_others_wait_or_not() {
     for (others, of_the_others) in [(0, 0.0), (1, 0.7), (3, 0.7 / 3.0)] {
         let mut machine = spinning(&[256], 1);
-        machine.scheduler.set_cap(machine.guests[0].slot, 30);
+        machine.scheduler.set_parameters(machine.guests[0].slot, 256, 30);
         for _ in 0..others {
             machine.add(256, Program::Spin);
         }
@@ -202,7 +202,7 @@ fn a_cap_holds_whether_others_wait_or_not() {
     }
     let mut dozing = Simulation::new(1);
     dozing.add(256, Program::Doze(SLICE / 10, SLICE / 20));
-    dozing.scheduler.set_cap(dozing.guests[0].slot, 20);
+    dozing.scheduler.set_parameters(dozing.guests[0].slot, 256, 20);
     dozing.assert_shares(&[0.2]);
 }
 
