@@ -6,7 +6,7 @@ use core::ops::Range;
 use mote_core::addr::{Pa, PaRange};
 use mote_core::frames::BLOCK_SIZE;
 use mote_core::machine::{self, Machine as Description, Modules, Uart};
-use mote_core::tree::Tree;
+use mote_core::tree::{self, Tree};
 use mote_platform::{boot_tree, cpu, firmware, gic, heap, image, memory as ram, timer, uart};
 
 use crate::builder::Control;
@@ -28,16 +28,16 @@ pub fn secondary(_pcpu: usize) -> ! {
 /// Everything up to the point where the CPUs serve domains. What booting alone needs is gone when it returns.
 fn prepare(device_tree: u64, entered: u64) {
     let bytes = boot_tree(device_tree).expect("the boot loader passes a device tree in x0");
-    let tree = Tree::check(&bytes).unwrap_or_else(|error| panic!("the device tree: {error}"));
-    let uart = start_console(&tree);
-    entropy::init(tree.node("/chosen").and_then(|chosen| chosen.bytes("rng-seed")));
-    let description = Description::read(&tree).unwrap_or_else(|missing| panic!("{missing}"));
+    let tree = tree::check(&bytes).unwrap_or_else(|error| panic!("the device tree: {error}"));
+    let uart = start_console(tree);
+    entropy::init(tree.find_node("/chosen").and_then(|chosen| tree::property(chosen, "rng-seed")));
+    let description = Description::read(tree).unwrap_or_else(|missing| panic!("{missing}"));
     let reserved: Vec<PaRange> = description.reserved.iter().copied().chain(own_memory()).collect();
     let is_free = |range: PaRange| {
         description.ram.iter().any(|bank| bank.contains(range))
             && !reserved.iter().any(|reserved| reserved.overlaps(range))
     };
-    let modules = Modules::read(&tree, is_free).unwrap_or_else(|missing| panic!("{missing}"));
+    let modules = Modules::read(tree, is_free).unwrap_or_else(|missing| panic!("{missing}"));
     let machine_tree = PaRange::new(Pa(device_tree), bytes.len() as u64).expect("the device tree is in RAM");
     let control = Control { modules, machine_tree };
     let ram_bytes = description.ram.iter().map(|bank| bank.size()).sum();
@@ -66,7 +66,7 @@ fn prepare(device_tree: u64, entered: u64) {
     machine.build_control(0);
 }
 
-fn start_console(tree: &Tree<'_>) -> Option<Uart> {
+fn start_console(tree: Tree<'_>) -> Option<Uart> {
     let uart = machine::console(tree)?;
     uart::init(range(uart.registers)).ok()?;
     console::log(format_args!("Mote {} at EL2", env!("CARGO_PKG_VERSION")));

@@ -2,10 +2,12 @@
 
 use alloc::vec::Vec;
 
+use dtoolkit::Node as _;
+use dtoolkit::standard::NodeStandard as _;
 use thiserror::Error;
 
-use crate::addr::PaRange;
-use crate::tree::{Node, Tree};
+use crate::addr::{Pa, PaRange};
+use crate::tree::{Node, Tree, interrupts, is_enabled, nodes, property, ranges};
 
 /// A device with one range of registers and one interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +88,7 @@ impl Machine {
     ///
     /// # Errors
     /// The first thing that is missing.
-    pub fn read(tree: &Tree<'_>) -> Result<Self, Unusable> {
+    pub fn read(tree: Tree<'_>) -> Result<Self, Unusable> {
         if !has_firmware(tree) {
             return Err(Unusable::Psci);
         }
@@ -124,35 +126,35 @@ impl Modules {
     ///
     /// # Errors
     /// If the control domain's are missing.
-    pub fn read(tree: &Tree<'_>, is_free: impl Fn(PaRange) -> bool) -> Result<Self, Unusable> {
+    pub fn read(tree: Tree<'_>, is_free: impl Fn(PaRange) -> bool) -> Result<Self, Unusable> {
         let range =
-            |module: Node<'_>| module.ranges().first().copied().filter(|range| !range.is_empty() && is_free(*range));
+            |module: Node<'_>| ranges(module).first().copied().filter(|range| !range.is_empty() && is_free(*range));
         let find = |kind| {
-            let chosen = tree.node("/chosen").ok_or(Unusable::Control)?;
+            let chosen = tree.find_node("/chosen").ok_or(Unusable::Control)?;
             let mut modules = chosen.children().filter(|node| node.is_compatible("multiboot,module"));
             let module = modules.find(|node| node.is_compatible(kind)).ok_or(Unusable::Control)?;
             Ok((module, range(module).ok_or(Unusable::Control)?))
         };
         let ((kernel, image), (_, own_tree)) = (find("multiboot,kernel")?, find("multiboot,device-tree")?);
-        let kib = kernel.words("mote,memory").into_iter().flatten().fold(0, |high, low| high << 32 | u64::from(low));
-        let memory = kib.checked_mul(1024).filter(|&bytes| bytes >= image.size()).ok_or(Unusable::Control)?;
-        let modules = tree.nodes().filter(|node| node.is_compatible("multiboot,module"));
+        let memory = property(kernel, "mote,memory").and_then(|kib: u64| kib.checked_mul(1024));
+        let memory = memory.filter(|&bytes| bytes >= image.size()).ok_or(Unusable::Control)?;
+        let modules = nodes(tree).filter(|node| node.is_compatible("multiboot,module"));
         Ok(Self { image, memory, tree: own_tree, all: modules.filter_map(range).collect() })
     }
 }
 
 /// The console: the PL011 that `/chosen` names, else the first one. Buses that translate addresses are not expected above it.
-pub fn console(tree: &Tree<'_>) -> Option<Uart> {
-    let chosen = tree.node("/chosen").and_then(|chosen| chosen.string("stdout-path"));
-    let path = chosen.and_then(|path| path.split(':').next());
-    let path = path.map(|path| match tree.node("/aliases") {
-        Some(aliases) if !path.starts_with('/') => aliases.string(path).unwrap_or(path),
+pub fn console(tree: Tree<'_>) -> Option<Uart> {
+    let chosen = tree.find_node("/chosen").and_then(|chosen| property(chosen, "stdout-path"));
+    let path = chosen.and_then(|path: &str| path.split(':').next());
+    let path = path.map(|path| match tree.find_node("/aliases") {
+        Some(aliases) if !path.starts_with('/') => property(aliases, path).unwrap_or(path),
         _ => path,
     });
-    let named = path.and_then(|path| tree.node(path)).filter(|node| node.is_compatible("arm,pl011"));
-    let first = || tree.nodes().find(|node| node.is_compatible("arm,pl011") && node.is_enabled());
+    let named = path.and_then(|path| tree.find_node(path)).filter(|node| node.is_compatible("arm,pl011"));
+    let first = || nodes(tree).find(|node| node.is_compatible("arm,pl011") && is_enabled(node));
     let node = named.or_else(first)?;
-    Some(Uart { registers: *node.ranges().first()?, intid: interrupts(node).next() })
+    Some(Uart { registers: *ranges(node).first()?, intid: interrupts(node).next() })
 }
 
 fn any<T>(found: Vec<T>) -> Option<Vec<T>> {
@@ -161,63 +163,50 @@ fn any<T>(found: Vec<T>) -> Option<Vec<T>> {
 
 /// Nodes of a type that are in use.
 fn of_type<'a>(parent: Node<'a>, device_type: &str) -> impl Iterator<Item = Node<'a>> {
-    parent.children().filter(move |node| node.string("device_type") == Some(device_type) && node.is_enabled())
+    parent.children().filter(move |node| property(*node, "device_type") == Some(device_type) && is_enabled(node))
 }
 
-fn memory(tree: &Tree<'_>) -> Vec<PaRange> {
-    of_type(tree.root(), "memory").flat_map(Node::ranges).filter(|range| !range.is_empty()).collect()
+fn memory(tree: Tree<'_>) -> Vec<PaRange> {
+    of_type(tree.root(), "memory").flat_map(ranges).filter(|range| !range.is_empty()).collect()
 }
 
-fn reserved(tree: &Tree<'_>) -> Vec<PaRange> {
-    let children = tree.node("/reserved-memory").into_iter().flat_map(Node::children);
-    children.flat_map(Node::ranges).chain(tree.reservations()).collect()
+fn reserved(tree: Tree<'_>) -> Vec<PaRange> {
+    let children = tree.find_node("/reserved-memory").into_iter().flat_map(|node| node.children());
+    let reservations = tree.memory_reservations();
+    let reservations = reservations.filter_map(|entry| PaRange::new(Pa(entry.address()), entry.size()));
+    children.flat_map(ranges).chain(reservations).collect()
 }
 
-fn cpus(tree: &Tree<'_>) -> Vec<u64> {
-    let cpus = tree.node("/cpus").into_iter().flat_map(|cpus| of_type(cpus, "cpu"));
-    cpus.filter_map(|cpu| cpu.ranges().first().map(|reg| reg.base().0)).collect()
+fn cpus(tree: Tree<'_>) -> Vec<u64> {
+    let cpus = tree.find_node("/cpus").into_iter().flat_map(|cpus| of_type(cpus, "cpu"));
+    cpus.filter_map(|cpu| ranges(cpu).first().map(|reg| reg.base().0)).collect()
 }
 
 /// Whether there is PSCI that EL2 can call, which is by `SMC`.
-fn has_firmware(tree: &Tree<'_>) -> bool {
+fn has_firmware(tree: Tree<'_>) -> bool {
     let is_psci = |node: &Node<'_>| node.is_compatible("arm,psci-1.0") || node.is_compatible("arm,psci-0.2");
-    tree.root().children().find(is_psci).is_some_and(|psci| psci.string("method") == Some("smc"))
+    tree.root().children().find(is_psci).is_some_and(|psci| property(psci, "method") == Some("smc"))
 }
 
-fn gic(tree: &Tree<'_>) -> Result<Gic, Unusable> {
-    let find = |compatible| tree.nodes().find(|node| node.is_compatible(compatible));
+fn gic(tree: Tree<'_>) -> Result<Gic, Unusable> {
+    let find = |compatible| nodes(tree).find(|node| node.is_compatible(compatible));
     let is_v2 = || find("arm,gic-400").or_else(|| find("arm,cortex-a15-gic")).is_some();
     let node = find("arm,gic-v3").ok_or_else(|| if is_v2() { Unusable::GicV2 } else { Unusable::Gic })?;
-    let regions = node.number("#redistributor-regions").unwrap_or(1) as usize;
-    let reg = node.ranges();
+    let regions = property(node, "#redistributor-regions").unwrap_or(1_u32) as usize;
+    let reg = ranges(node);
     Ok(Gic {
         distributor: *reg.first().ok_or(Unusable::Gic)?,
         redistributors: any(reg.iter().copied().skip(1).take(regions).collect()).ok_or(Unusable::Gic)?,
-        all: reg.into_iter().chain(node.children().flat_map(Node::ranges)).collect(),
+        all: reg.into_iter().chain(node.children().flat_map(ranges)).collect(),
         maintenance: interrupts(node).next().ok_or(Unusable::Gic)?,
     })
 }
 
 /// The order of a timer node's interrupts: secure, non-secure, virtual, hypervisor.
-fn timers(tree: &Tree<'_>) -> Option<Timers> {
+fn timers(tree: Tree<'_>) -> Option<Timers> {
     let node = tree.root().children().find(|node| node.is_compatible("arm,armv8-timer"))?;
     let mut all = interrupts(node).skip(2);
     Some(Timers { virtual_timer: all.next()?, hypervisor: all.next()? })
-}
-
-/// The INTIDs of a node's interrupts, in the GIC's three cells: kind, number, flags.
-fn interrupts(node: Node<'_>) -> impl Iterator<Item = u32> {
-    const SHARED: u32 = 0;
-    const PRIVATE: u32 = 1;
-    let mut words = node.words("interrupts").into_iter().flatten();
-    core::iter::from_fn(move || {
-        let (kind, number, _flags) = (words.next()?, words.next()?, words.next()?);
-        match kind {
-            SHARED => number.checked_add(32),
-            PRIVATE if number < 16 => Some(number + 16),
-            _ => None,
-        }
-    })
 }
 
 #[cfg(test)]

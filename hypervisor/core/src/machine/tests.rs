@@ -1,27 +1,28 @@
 use super::*;
 use crate::addr::Pa;
 use crate::testing::machine_tree;
+use crate::tree;
 
 #[test]
 fn everything_that_is_needed_is_found() {
     let bytes = machine_tree(&[]);
-    let tree = Tree::check(&bytes).expect("good");
-    let machine = Machine::read(&tree).expect("complete");
+    let tree = tree::check(&bytes).expect("good");
+    let machine = Machine::read(tree).expect("complete");
     assert_eq!(machine.ram.iter().map(|bank| bank.size()).sum::<u64>(), 0x8000_0000);
     assert_eq!(machine.cpus, [0, 1]);
     assert_eq!(machine.gic.distributor.base().0, 0x800_0000);
     assert_eq!(machine.gic.redistributors.len(), 1);
     assert_eq!(machine.gic.maintenance, 25);
     assert_eq!(machine.timers, Timers { virtual_timer: 27, hypervisor: 26 });
-    let console = console(&tree).expect("a console");
+    let console = console(tree).expect("a console");
     assert_eq!((console.registers.base().0, console.intid), (0x900_0000, Some(33)));
 }
 
 #[test]
 fn memory_and_what_el2_uses_is_no_device() {
     let bytes = machine_tree(&[]);
-    let tree = Tree::check(&bytes).expect("good");
-    let kept = Machine::read(&tree).expect("complete").kept(console(&tree));
+    let tree = tree::check(&bytes).expect("good");
+    let kept = Machine::read(tree).expect("complete").kept(console(tree));
     let is_kept = |base| kept.iter().any(|kept| kept.overlaps(PaRange::new(Pa(base), 0x1000).expect("a page")));
     for base in [0x4000_0000, 0xbfff_f000, 0x800_0000, 0x808_0000, 0x80a_0000, 0x8ff_f000, 0x900_0000] {
         assert!(is_kept(base), "{base:#x}");
@@ -44,7 +45,7 @@ fn what_is_missing_is_named() {
         let mut bytes = good.clone();
         let at = bytes.windows(needle.len()).position(|part| part == needle.as_bytes());
         bytes[at.expect("it is there")] = b'x';
-        let tree = Tree::check(&bytes).expect("as good as before");
-        assert_eq!(Machine::read(&tree).err(), Some(missing), "{node}");
+        let tree = tree::check(&bytes).expect("as good as before");
+        assert_eq!(Machine::read(tree).err(), Some(missing), "{node}");
     }
 }
