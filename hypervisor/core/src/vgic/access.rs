@@ -104,11 +104,13 @@ impl VGic {
         }
     }
 
-    /// As on Xen, a route to a vCPU that there is not is ignored.
+    /// As on Xen, a route to a vCPU that there is not is ignored, and what may go to any vCPU goes to the first.
     #[inline(never)]
     fn write_router(&mut self, access: Access, value: u64) {
         const AFFINITY: u32 = 0xff_ffff;
-        let target = Affinity(value as u32 & AFFINITY).vcpu().filter(|&target| self.cpu(target).is_some());
+        const ANY: u64 = 1 << 31;
+        let affinity = if value & ANY == 0 { value as u32 & AFFINITY } else { 0 };
+        let target = Affinity(affinity).vcpu().filter(|&target| self.cpu(target).is_some());
         if let (Some(intid), Some(target)) = (routed(access), target) {
             self.change(target, intid, |bank| bank.targets[intid.bit()] = target);
         }

@@ -83,9 +83,9 @@ const PIDR2: Register = Register::Constant(0x30);
 /// What is not there, and what there is nothing to say about.
 const ZERO: Register = Register::Constant(0);
 
-/// `GICD_TYPER` (IHI0069 §12.9.38): INTIDs of 10 bits, and none is routed to any vCPU that will take it. There is no more
-/// to say: no LPIs, no message-based SPIs, no extended ranges, Aff0 below 16, Aff3 always 0.
-const TYPER: u64 = (10 - 1) << 19 | 1 << 25;
+/// `GICD_TYPER` (IHI0069 §12.9.38): INTIDs of 10 bits. There is no more to say: no LPIs, no message-based SPIs, no
+/// extended ranges, Aff0 below 16, Aff3 always 0.
+const TYPER: u64 = (10 - 1) << 19;
 
 /// The registers of a distributor with so many banks of shared interrupts (IHI0069 §12.8).
 #[inline]
