@@ -48,8 +48,8 @@ impl Wiring {
     /// What the device tree says.
     pub fn new(machine: &Description, console: Option<u32>) -> Self {
         Self {
-            alarm: machine.timers.hypervisor,
-            virtual_timer: IntId::new(machine.timers.virtual_timer)
+            alarm: machine.hypervisor_timer,
+            virtual_timer: IntId::new(machine.virtual_timer)
                 .expect("the device tree names a PPI for the virtual timer"),
             maintenance: machine.gic.maintenance,
             console,

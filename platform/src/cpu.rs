@@ -3,9 +3,10 @@
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{MPIDR_EL1, Readable, TPIDR_EL2, Writeable};
 use alloc::boxed::Box;
+use smccc::{Smc, psci};
 
 use crate::register::read;
-use crate::{boot, exceptions, firmware, heap, memory, mmu};
+use crate::{boot, exceptions, heap, memory, mmu};
 
 /// Most pCPUs that EL2 drives.
 pub const MAX_PCPUS: usize = 64;
@@ -72,7 +73,7 @@ pub fn start(mpidr: u64, pcpu: usize) -> Result<(), StartError> {
     // That CPU starts with its caches off.
     memory::clean_lines(&raw const *start as usize, size_of_val(start));
     barrier::dsb(barrier::SY);
-    firmware::cpu_on(mpidr, &raw const boot::secondary_entry as u64, &raw const *start as u64)
+    psci::cpu_on::<Smc>(mpidr, &raw const boot::secondary_entry as u64, &raw const *start as u64)
         .map_err(StartError::Firmware)
 }
 
@@ -82,5 +83,5 @@ pub enum StartError {
     /// No memory for its stack.
     OutOfMemory,
     /// The firmware refused.
-    Firmware(smccc::psci::Error),
+    Firmware(psci::Error),
 }

@@ -11,11 +11,6 @@ pub fn init() {
     IS_THERE.store(true, Ordering::Relaxed);
 }
 
-/// Starts a CPU at a physical address with a value in x0.
-pub(crate) fn cpu_on(mpidr: u64, entry: u64, context: u64) -> Result<(), psci::Error> {
-    psci::cpu_on::<Smc>(mpidr, entry, context)
-}
-
 /// Switches the machine off; where the firmware cannot, stops the calling CPU.
 pub fn system_off() -> ! {
     if IS_THERE.load(Ordering::Relaxed) {

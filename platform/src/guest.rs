@@ -40,25 +40,18 @@ impl GuestContext {
         }
     }
 
-    /// All of x0 to x30.
-    pub fn registers(&self) -> &[u64; 31] {
-        &self.x
+    /// x0 to x17, to read and to answer in.
+    pub fn call_registers(&mut self) -> &mut CallRegisters {
+        self.x.first_chunk_mut().expect("there are 31 registers")
     }
 }
 
 /// From here to x29 functions leave registers as they are (AAPCS64 6.1.1).
 const FIRST_PRESERVED: u8 = 19;
 
-/// The registers that a hypercall passes: x0 to x17 (SMCCC 2.6). The others are still in the CPU.
-#[repr(transparent)]
-pub struct CallRegisters(GuestContext);
-
-impl CallRegisters {
-    /// x0 to x17, to read and to answer in.
-    pub fn arguments(&mut self) -> &mut [u64; 18] {
-        self.0.x.first_chunk_mut().expect("there are 31 registers")
-    }
-}
+/// The registers that a hypercall passes: x0 to x17 (SMCCC 2.6), with which a [`GuestContext`] begins. The others are still in
+/// the CPU.
+pub type CallRegisters = [u64; 18];
 
 /// What to do after an exit has been handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! Exception syndromes: why a guest came to EL2, and what EL1 finds when EL2 gives it an exception.
 
 use crate::mmio::Width;
-use crate::sysreg::Encoding;
 
 /// `ESR_ELx.EC` (Arm ARM D24.2.40).
 mod class {
@@ -43,12 +42,12 @@ pub enum Syndrome {
 
 /// A trapped `MSR` or `MRS`, as its ISS tells of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SystemAccess(u32);
+pub struct SystemAccess(pub(crate) u32);
 
 impl SystemAccess {
-    /// The register.
-    pub const fn register(self) -> Encoding {
-        Encoding::of_syndrome(self.0)
+    /// The register's encoding, with its fields where the ISS has them, all else zero.
+    pub(crate) const fn register(self) -> u32 {
+        self.0 & 0x3f_fc1e
     }
 
     /// Whether it is read (`MRS`).
@@ -258,7 +257,7 @@ mod tests {
         let Syndrome::System(access) = decode(class::SYSTEM64 << CLASS_SHIFT | iss) else {
             panic!("not a system access");
         };
-        assert_eq!(meaning(access.register()), Meaning::Timer(TimerRegister::Control));
+        assert_eq!(meaning(access), Meaning::Timer(TimerRegister::Control));
         assert!(access.is_read());
         assert_eq!(access.rt(), 3);
     }

@@ -31,15 +31,6 @@ pub struct Gic {
     pub maintenance: u32,
 }
 
-/// The timers' interrupts, as INTIDs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timers {
-    /// The virtual timer's.
-    pub virtual_timer: u32,
-    /// EL2's own.
-    pub hypervisor: u32,
-}
-
 /// What EL2 must know of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
@@ -51,8 +42,10 @@ pub struct Machine {
     pub cpus: Vec<u64>,
     /// The interrupt controller.
     pub gic: Gic,
-    /// The timers.
-    pub timers: Timers,
+    /// INTID of the virtual timer.
+    pub virtual_timer: u32,
+    /// INTID of EL2's own physical timer.
+    pub hypervisor_timer: u32,
 }
 
 /// What the tree does not say, or what EL2 has no driver for.
@@ -92,12 +85,14 @@ impl Machine {
         if !has_firmware(tree) {
             return Err(Unusable::Psci);
         }
+        let (virtual_timer, hypervisor_timer) = timers(tree).ok_or(Unusable::Timer)?;
         Ok(Self {
             ram: any(memory(tree)).ok_or(Unusable::Memory)?,
             reserved: reserved(tree),
             cpus: any(cpus(tree)).ok_or(Unusable::Cpus)?,
             gic: gic(tree)?,
-            timers: timers(tree).ok_or(Unusable::Timer)?,
+            virtual_timer,
+            hypervisor_timer,
         })
     }
 
@@ -203,10 +198,10 @@ fn gic(tree: Tree<'_>) -> Result<Gic, Unusable> {
 }
 
 /// The order of a timer node's interrupts: secure, non-secure, virtual, hypervisor.
-fn timers(tree: Tree<'_>) -> Option<Timers> {
+fn timers(tree: Tree<'_>) -> Option<(u32, u32)> {
     let node = tree.root().children().find(|node| node.is_compatible("arm,armv8-timer"))?;
     let mut all = interrupts(node).skip(2);
-    Some(Timers { virtual_timer: all.next()?, hypervisor: all.next()? })
+    Some((all.next()?, all.next()?))
 }
 
 #[cfg(test)]

@@ -4,26 +4,16 @@
 //! timer, `ICC_SGI*R_EL1` and all that EL1 has no business with. A register that is not in the table is
 //! undefined for the guest, as the architecture says of one that is not implemented.
 
+use crate::esr::SystemAccess;
 use crate::timer::TimerRegister;
 
-/// A system register's encoding, with its fields as in the ISS of a trapped access (Arm ARM C5.1.2, D24.2.40), all else zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Encoding(u32);
+/// Encoding of the register by which one vCPU interrupts others: as frequent as all the rest together.
+const ICC_SGI1R_EL1: u32 = 3 << 20 | 5 << 17 | 12 << 10 | 11 << 1;
 
-impl Encoding {
-    /// The register by which one vCPU interrupts others: as frequent as all the rest together.
-    const ICC_SGI1R_EL1: Self = Self(3 << 20 | 5 << 17 | 12 << 10 | 11 << 1);
-
-    /// Of a trapped access, by its syndrome.
-    pub(crate) const fn of_syndrome(iss: u32) -> Self {
-        Self(iss & 0x3f_fc1e)
-    }
-
-    /// `(op0, op1, CRn, CRm, op2)`.
-    fn fields(self) -> (u8, u8, u8, u8, u8) {
-        let field = |shift: u32, mask: u32| (self.0 >> shift & mask) as u8;
-        (field(20, 3), field(14, 7), field(10, 15), field(1, 15), field(17, 7))
-    }
+/// `(op0, op1, CRn, CRm, op2)` of a register, from the ISS of an access to it (Arm ARM C5.1.2, D24.2.40).
+fn fields(register: u32) -> (u8, u8, u8, u8, u8) {
+    let field = |shift: u32, mask: u32| (register >> shift & mask) as u8;
+    (field(20, 3), field(14, 7), field(10, 15), field(1, 15), field(17, 7))
 }
 
 /// What an access is to do.
@@ -48,12 +38,12 @@ pub enum Meaning {
 /// `OSLSR_EL1` of a CPU whose OS lock is not locked: `OSLM` says that it is implemented (Arm ARM D24.3.24).
 const OSLSR_UNLOCKED: u64 = 1 << 3;
 
-/// The meaning of an access to `register`.
-pub fn meaning(register: Encoding) -> Meaning {
-    if register == Encoding::ICC_SGI1R_EL1 {
+/// The meaning of an access to its register.
+pub fn meaning(access: SystemAccess) -> Meaning {
+    if access.register() == ICC_SGI1R_EL1 {
         return Meaning::Sgi;
     }
-    match register.fields() {
+    match fields(access.register()) {
         (3, 0, 0, crm @ 1..=7, op2) => Meaning::Identification(crm, op2),
         (3, 0, 12, 11, 1) => Meaning::Deactivate,
         (3, 3, 14, 2, 0) => Meaning::Timer(TimerRegister::TimerValue),
@@ -79,14 +69,14 @@ pub fn meaning(register: Encoding) -> Meaning {
 mod tests {
     use super::*;
 
-    fn encoding(op0: u32, op1: u32, crn: u32, crm: u32, op2: u32) -> Encoding {
-        Encoding(op0 << 20 | op2 << 17 | op1 << 14 | crn << 10 | crm << 1)
+    fn encoding(op0: u32, op1: u32, crn: u32, crm: u32, op2: u32) -> SystemAccess {
+        SystemAccess(op0 << 20 | op2 << 17 | op1 << 14 | crn << 10 | crm << 1)
     }
 
     #[test]
     fn an_encoding_gives_back_its_fields() {
-        assert_eq!(Encoding::ICC_SGI1R_EL1.fields(), (3, 0, 12, 11, 5));
-        assert_eq!(encoding(2, 7, 15, 14, 6).fields(), (2, 7, 15, 14, 6));
+        assert_eq!(fields(ICC_SGI1R_EL1), (3, 0, 12, 11, 5));
+        assert_eq!(fields(encoding(2, 7, 15, 14, 6).register()), (2, 7, 15, 14, 6));
     }
 
     #[test]

@@ -15,8 +15,8 @@ use crate::vcpu::Start;
 impl Session<'_> {
     pub(super) fn call(&mut self, call: &mut CallRegisters) -> After {
         match syndrome::esr() as u16 {
-            0 => self.smccc(call.arguments()),
-            HYPERCALL_TAG => self.xen(call.arguments()),
+            0 => self.smccc(call),
+            HYPERCALL_TAG => self.xen(call),
             _ => {
                 self.state.exits.count(ExitReason::Fault);
                 self.undefined()
@@ -28,16 +28,10 @@ impl Session<'_> {
     #[inline(never)]
     pub(super) fn secure_call(&mut self, context: &mut GuestContext) -> After {
         syndrome::skip_instruction();
-        let mut arguments = [0; 18];
-        arguments.copy_from_slice(&context.registers()[..18]);
-        let after = self.smccc(&mut arguments);
-        for (register, value) in (0..).zip(arguments) {
-            context.set_register(register, value);
-        }
-        after
+        self.smccc(context.call_registers())
     }
 
-    fn smccc(&mut self, x: &mut [u64; 18]) -> After {
+    fn smccc(&mut self, x: &mut CallRegisters) -> After {
         self.state.exits.count(ExitReason::Psci);
         let function = x[0] as u32;
         let action = match psci::immediate(function, x[1]) {

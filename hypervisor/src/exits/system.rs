@@ -14,7 +14,7 @@ impl Session<'_> {
     #[inline(never)]
     pub(super) fn system_register(&mut self, context: &mut GuestContext, access: SystemAccess) -> After {
         self.state.exits.count(ExitReason::SystemRegister);
-        let meaning = sysreg::meaning(access.register());
+        let meaning = sysreg::meaning(access);
         let done = if let (Meaning::Sgi, false) = (meaning, access.is_read()) {
             // First, because it is what guests do most.
             let value = context.register(access.rt());

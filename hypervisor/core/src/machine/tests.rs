@@ -13,7 +13,7 @@ fn everything_that_is_needed_is_found() {
     assert_eq!(machine.gic.distributor.base().0, 0x800_0000);
     assert_eq!(machine.gic.redistributors.len(), 1);
     assert_eq!(machine.gic.maintenance, 25);
-    assert_eq!(machine.timers, Timers { virtual_timer: 27, hypervisor: 26 });
+    assert_eq!((machine.virtual_timer, machine.hypervisor_timer), (27, 26));
     let console = console(tree).expect("a console");
     assert_eq!((console.registers.base().0, console.intid), (0x900_0000, Some(33)));
 }

@@ -74,7 +74,7 @@ impl VGic {
             }
             _ => {}
         }
-        Outcome::Written(self.take_told(None))
+        Outcome::Written(self.take_told())
     }
 
     /// All 64 bits of a register that is neither constant nor an array.

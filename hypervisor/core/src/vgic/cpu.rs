@@ -48,17 +48,6 @@ impl Cpu {
         self.attention = self.attention.max(attention);
     }
 
-    /// Makes private interrupts pending. Whether the vCPU must look.
-    #[inline]
-    pub fn pend(&mut self, mask: u32, forwarding: u32) -> bool {
-        self.bank.latch |= mask;
-        let forwarded = self.bank.enabled & forwarding & mask != 0;
-        if forwarded {
-            self.attend(Attention::New);
-        }
-        forwarded
-    }
-
     /// Notes that list register `n` has an interrupt.
     pub fn hold(&mut self, n: usize, intid: IntId) {
         if let Some(slot) = self.lr.get_mut(n) {

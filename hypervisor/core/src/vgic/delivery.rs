@@ -28,7 +28,7 @@ impl VGic {
     /// was left. Returns which others must look again.
     pub fn sync(&mut self, vcpu: VcpuId, lrs: &mut impl ListRegisters) -> VcpuSet {
         self.recall(vcpu, lrs);
-        self.take_told(Some(vcpu))
+        self.take_told().without(VcpuSet::of(vcpu))
     }
 
     /// `vcpu` wrote `value` to `ICC_DIR_EL1`, which does nothing while the end of an interrupt
@@ -42,7 +42,7 @@ impl VGic {
             self.recall(vcpu, lrs);
             self.change(vcpu, intid, |bank| bank.deactivate(intid.mask()));
         }
-        self.take_told(Some(vcpu))
+        self.take_told().without(VcpuSet::of(vcpu))
     }
 
     /// `vcpu` was switched off: its private interrupts are as after a reset, their lines apart, and
@@ -54,7 +54,7 @@ impl VGic {
         if let Some(cpu) = self.cpu_mut(vcpu) {
             cpu.reset(vcpu);
         }
-        self.take_told(Some(vcpu))
+        self.take_told().without(VcpuSet::of(vcpu))
     }
 
     /// Empties the list registers into software.
@@ -133,7 +133,7 @@ impl VGic {
         while let Some(intid) = self.take_released(vcpu) {
             release(intid);
         }
-        self.take_told(Some(vcpu))
+        self.take_told().without(VcpuSet::of(vcpu))
     }
 
     /// The one of the highest priority of the interrupts that `pick` picks for `vcpu`, of equal ones that of the lowest

@@ -2,6 +2,7 @@
 
 use super::VGic;
 use super::bank::bits;
+use super::cpu::Attention;
 use super::intid::{Affinity, IntId};
 use super::set::VcpuSet;
 use crate::id::VcpuId;
@@ -29,7 +30,7 @@ impl VGic {
             return told;
         }
         self.change(vcpu, intid, |bank| bank.latch |= intid.mask());
-        self.take_told(None)
+        self.take_told()
     }
 
     /// A device drives its interrupt line (`vcpu` does not matter for an SPI). A level-sensitive
@@ -43,7 +44,7 @@ impl VGic {
                 bank.latch |= bank.line & bank.edge & mask;
             });
         }
-        self.take_told(None)
+        self.take_told()
     }
 
     /// The physical PPI `physical` fired for the PPI `intid` of `vcpu`, or the SPI `intid` for the same one of the domain;
@@ -93,7 +94,9 @@ impl VGic {
     fn pend_private(&mut self, vcpu: VcpuId, mask: u32, told: &mut VcpuSet) {
         let forwarding = self.forwarding;
         let Some(cpu) = self.cpu_mut(vcpu) else { return };
-        if cpu.pend(mask, forwarding) {
+        cpu.bank.latch |= mask;
+        if cpu.bank.enabled & forwarding & mask != 0 {
+            cpu.attend(Attention::New);
             told.insert(vcpu);
         }
     }

@@ -148,13 +148,9 @@ impl VGic {
         }
     }
 
-    /// Who must look again, but for one that does so anyway.
-    fn take_told(&mut self, anyway: Option<VcpuId>) -> VcpuSet {
-        let mut told = core::mem::take(&mut self.told);
-        if let Some(vcpu) = anyway {
-            told.remove(vcpu);
-        }
-        told
+    /// Who must look again.
+    fn take_told(&mut self) -> VcpuSet {
+        core::mem::take(&mut self.told)
     }
 }
 
