@@ -84,8 +84,7 @@ impl Session<'_> {
 
     /// Gives the guest the exception of an undefined instruction.
     fn undefined(&mut self) -> After {
-        let origin = origin();
-        take_exception(origin, origin.undefined(), None)
+        take_exception(origin(), esr::UNDEFINED, None)
     }
 }
 

@@ -165,7 +165,6 @@ impl Pcpu {
     /// Takes the pending physical interrupt of highest priority. Only the virtual timer's and devices' are left active.
     pub fn acknowledge(&mut self) -> Option<Cause> {
         let intid = gic::acknowledge()?;
-        gic::drop_priority(intid);
         let cause = self.wiring.cause(intid);
         match cause {
             Cause::VirtualTimer | Cause::Device(_) => return Some(cause),

@@ -122,16 +122,12 @@ pub fn set_shared(intid: u32, enabled: bool, edge: bool) -> Option<()> {
     if enabled { distributor.enable_interrupt(intid, true).ok() } else { Some(()) }
 }
 
-/// Acknowledges the pending interrupt of highest priority and gives its INTID.
+/// Acknowledges the pending interrupt of highest priority and gives its INTID. The running priority is dropped, so that others
+/// may be signalled; this one stays active.
 pub fn acknowledge() -> Option<u32> {
-    GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1).map(u32::from)
-}
-
-/// Drops the running priority: others may be signalled, `intid` itself stays active.
-pub fn drop_priority(intid: u32) {
-    if let Ok(intid) = IntId::try_from(intid) {
-        GicCpuInterface::end_interrupt(intid, InterruptGroup::Group1);
-    }
+    let intid = GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1)?;
+    GicCpuInterface::end_interrupt(intid, InterruptGroup::Group1);
+    Some(intid.into())
 }
 
 /// Deactivates `intid`, which may be signalled again from then on.

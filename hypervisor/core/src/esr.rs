@@ -146,6 +146,9 @@ pub const fn decode(esr: u64) -> Syndrome {
     }
 }
 
+/// `ESR_EL1` of an undefined instruction.
+pub const UNDEFINED: u64 = class::UNKNOWN << CLASS_SHIFT | LONG_INSTRUCTION;
+
 /// Where the guest is when an exception is given to it: what decides how the exception looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -191,11 +194,6 @@ impl Origin {
 
     const fn is_el1(self) -> bool {
         self.pstate & PSTATE_AARCH32 == 0 && self.pstate & PSTATE_EL != 0
-    }
-
-    /// `ESR_EL1` of an undefined instruction.
-    pub const fn undefined(self) -> u64 {
-        class::UNKNOWN << CLASS_SHIFT | LONG_INSTRUCTION
     }
 
     /// `ESR_EL1` of a synchronous external abort of the access that `esr`, from `ESR_EL2`, tells of.

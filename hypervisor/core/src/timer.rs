@@ -83,10 +83,7 @@ pub fn virtual_deadline(control: u64, compare: u64, offset: u64) -> Option<u64> 
 
 /// The earlier of two times that may never come.
 pub fn earliest(one: Option<u64>, other: Option<u64>) -> Option<u64> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        _ => one.or(other),
-    }
+    one.zip(other).map_or(one.or(other), |(one, other)| Some(one.min(other)))
 }
 
 const NANOSECONDS: u64 = 1_000_000_000;

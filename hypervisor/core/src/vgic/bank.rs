@@ -8,6 +8,9 @@ use crate::id::VcpuId;
 /// (IHI0069 §4.8, `ICH_VTR_EL2.PRIbits`).
 pub(super) const PRIORITY_BITS: u8 = 0xf8;
 
+/// Interrupts 0 to 15, the SGIs: always edge-triggered. PPIs are level-sensitive until configured.
+pub(super) const SGIS: u32 = 0xffff;
+
 /// 32 interrupts, shared ones or the private ones of a vCPU.
 ///
 /// While an interrupt is `listed`, a list register of its holder has the truth of whether it is

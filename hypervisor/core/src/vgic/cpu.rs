@@ -1,6 +1,6 @@
 //! What the virtual GIC keeps for one vCPU.
 
-use super::bank::{Bank, bits};
+use super::bank::{Bank, SGIS, bits};
 use super::intid::IntId;
 use super::lr::{Hcr, ListRegisters, MAX_LIST_REGISTERS};
 use crate::id::VcpuId;
@@ -28,12 +28,9 @@ pub(super) struct Cpu {
     pub attention: Attention,
 }
 
-/// SGIs are edge-triggered, PPIs level-sensitive until configured.
-const EDGE_AT_RESET: u32 = 0xffff;
-
 impl Cpu {
     pub fn new(vcpu: VcpuId) -> Self {
-        Self { bank: Bank::new(EDGE_AT_RESET, vcpu), control: Hcr::BASE, attention: Attention::All, ..Self::default() }
+        Self { bank: Bank::new(SGIS, vcpu), control: Hcr::BASE, attention: Attention::All, ..Self::default() }
     }
 
     /// Switched off: as new, but for the devices' lines and for physical interrupts that are in flight, which

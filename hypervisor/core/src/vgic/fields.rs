@@ -1,12 +1,9 @@
 //! The arrays of registers that hold a field for each interrupt, on a bank.
 
-use super::bank::{Bank, PRIORITY_BITS};
+use super::bank::{Bank, PRIORITY_BITS, SGIS};
 use super::intid::IntId;
 use super::registers::Field;
 use crate::mmio::Width;
-
-/// Interrupts 0 to 15, the SGIs: always edge-triggered.
-const SGIS: u32 = 0xffff;
 
 impl Bank {
     /// Reads a register of which the field of the bank's interrupt `bit` is the first.
