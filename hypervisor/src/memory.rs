@@ -31,16 +31,10 @@ struct Tables {
 }
 
 impl TableMemory for Tables {
-    fn allocate(&mut self) -> Option<Pa> {
-        let table = self.take(Content::Stale)?;
-        memory::zero(table.0, PAGE_SIZE as usize).ok()?;
+    fn table(&mut self, from: Option<Pa>) -> Option<Pa> {
+        let (table, size) = (self.take(Content::Stale)?, PAGE_SIZE as usize);
+        from.map_or_else(|| memory::zero(table.0, size), |from| memory::copy(from.0, table.0, size)).ok()?;
         Some(table)
-    }
-
-    fn copy(&mut self, table: Pa) -> Option<Pa> {
-        let copy = self.take(Content::Stale)?;
-        memory::copy(table.0, copy.0, PAGE_SIZE as usize).ok()?;
-        Some(copy)
     }
 
     fn page(&mut self, from: Option<Pa>) -> Option<Pa> {
@@ -175,7 +169,7 @@ impl GuestMemory {
             let is_block = at.is_multiple_of(Order::Block.size()) && end - at >= Order::Block.size();
             let order = if is_block { Order::Block } else { Order::Page };
             let extent = Extent::kept(Pa(at), order);
-            match self.map.map(&mut self.tables, Ipa(at + offset), extent, Access::Full, Content::Ready) {
+            match self.map.map(&mut self.tables, Ipa(at + offset), extent, Content::Ready) {
                 Ok(()) => self.bytes += order.size(),
                 // Modules may share a page.
                 Err((MemoryError::Occupied, _)) => {}
@@ -189,7 +183,7 @@ impl GuestMemory {
     /// Maps new memory; what cannot be mapped goes back to where it came from.
     fn map_new(&mut self, at: Ipa, extent: Extent) -> Result {
         let last = Ipa(at.0 + extent.order().size() - PAGE_SIZE);
-        if let Err((error, extent)) = self.map.map(&mut self.tables, at, extent, Access::Full, Content::Stale) {
+        if let Err((error, extent)) = self.map.map(&mut self.tables, at, extent, Content::Stale) {
             self.tables.forget(&extent);
             give_back(self.tables.owner, extent, Content::Stale);
             return Err(error);
@@ -342,7 +336,7 @@ impl GuestMemory {
     /// # Errors
     /// If it cannot be there, or there is no memory for tables.
     pub fn map_shared(&mut self, ipa: Ipa, page: FrameRef, access: Access) -> Result {
-        self.replace(ipa, page.into_extent(), access, Content::Foreign)
+        self.replace(ipa, page.into_extent(), Content::Foreign(access))
     }
 
     /// Maps the page of a device at `ipa`, in place of what is there. The caller has made sure that it may be passed on. It is
@@ -351,14 +345,14 @@ impl GuestMemory {
     /// # Errors
     /// As above.
     pub fn map_device(&mut self, ipa: Ipa, page: Pa) -> Result {
-        self.replace(ipa, Extent::kept(page, Order::Page), Access::Full, Content::Device)
+        self.replace(ipa, Extent::kept(page, Order::Page), Content::Device)
     }
 
     #[inline(never)]
-    fn replace(&mut self, ipa: Ipa, page: Extent, access: Access, content: Content) -> Result {
+    fn replace(&mut self, ipa: Ipa, page: Extent, content: Content) -> Result {
         let mapped = match self.remove(ipa, Order::Page) {
             _ if !self.tables.note(&page, content) => Err((MemoryError::OutOfMemory, page)),
-            Ok(_) | Err(MemoryError::NotMapped) => self.map.map(&mut self.tables, ipa, page, access, content),
+            Ok(_) | Err(MemoryError::NotMapped) => self.map.map(&mut self.tables, ipa, page, content),
             Err(error) => Err((error, page)),
         };
         self.last = self.last.max(ipa);
@@ -380,7 +374,7 @@ impl GuestMemory {
         let own = content.is_own();
         match content {
             Content::Ready | Content::Stale => self.bytes = self.bytes.saturating_sub(order.size()),
-            Content::Foreign | Content::Device => self.foreign -= 1,
+            Content::Foreign(_) | Content::Device => self.foreign -= 1,
             Content::Shared => {}
         }
         if content != Content::Shared {

@@ -21,10 +21,9 @@ pub const ENTRIES: usize = 512;
 
 /// The tables' memory, and the TLBs that remember what they said. Implemented by the machine, and by a checker in the tests.
 pub trait TableMemory {
-    /// A table of zeroes, charged to the domain; `None` if there is no memory or the domain has its share.
-    fn allocate(&mut self) -> Option<Pa>;
-    /// A table that says what `table` says, charged to the domain; `None` as above.
-    fn copy(&mut self, table: Pa) -> Option<Pa>;
+    /// A table that says what the table `from` says, or of zeroes, charged to the domain; `None` if there is no memory or the domain has
+    /// its share.
+    fn table(&mut self, from: Option<Pa>) -> Option<Pa>;
     /// A page of guests' memory with what is in the page `from`, or zeroed, charged to the domain; `None` as above.
     fn page(&mut self, from: Option<Pa>) -> Option<Pa>;
     /// Takes a table back, or a page, that no translation passes through any more.
@@ -81,8 +80,8 @@ pub enum Content {
     Ready,
     /// What whoever had it before left: it must be scrubbed before the guest sees it.
     Stale,
-    /// What somebody else has in it: the page is not the domain's own, and the map holds a reference to it.
-    Foreign,
+    /// What somebody else has in it: the page is not the domain's own, and the map holds a reference to it for this access.
+    Foreign(Access),
     /// A device's registers: no memory at all.
     Device,
     /// What its template had in it: it is the template's.
@@ -97,21 +96,21 @@ impl Content {
 
     const fn bits(self) -> u64 {
         match self {
-            Self::Ready => MEMORY_NORMAL_WRITE_BACK,
-            Self::Stale => MEMORY_NORMAL_WRITE_BACK | STALE,
+            Self::Ready => MEMORY_NORMAL_WRITE_BACK | Access::Full.bits(),
+            Self::Stale => Self::Ready.bits() | STALE,
             // Touches of these are not counted.
-            Self::Foreign => MEMORY_NORMAL_WRITE_BACK | FOREIGN | ACCESSED,
-            Self::Device => MEMORY_DEVICE_NGNRE | EXECUTE_NEVER | FOREIGN | ACCESSED,
-            Self::Shared => MEMORY_NORMAL_WRITE_BACK | SHARED,
+            Self::Foreign(access) => MEMORY_NORMAL_WRITE_BACK | access.bits() | FOREIGN | ACCESSED,
+            Self::Device => MEMORY_DEVICE_NGNRE | Access::Full.bits() | EXECUTE_NEVER | FOREIGN | ACCESSED,
+            Self::Shared => MEMORY_NORMAL_WRITE_BACK | Access::Read.bits() | SHARED,
         }
     }
 
     const fn of(raw: u64) -> Self {
-        match (raw & MEMORY_NORMAL_WRITE_BACK, raw & FOREIGN != 0, raw & STALE != 0) {
-            (MEMORY_DEVICE_NGNRE, ..) => Self::Device,
-            (_, true, _) => Self::Foreign,
-            (_, false, true) => Self::Stale,
-            (_, false, false) => Self::Ready,
+        match raw & MEMORY_NORMAL_WRITE_BACK {
+            MEMORY_DEVICE_NGNRE => Self::Device,
+            _ if raw & FOREIGN != 0 => Self::Foreign(if raw & WRITE != 0 { Access::Full } else { Access::Read }),
+            _ if raw & STALE != 0 => Self::Stale,
+            _ => Self::Ready,
         }
     }
 }
@@ -166,6 +165,17 @@ impl Entry {
             _ => None,
         }
     }
+
+    /// Puts another descriptor there, and has the TLBs forget the one that was.
+    fn replace(self, memory: &mut impl TableMemory, ipa: Ipa, raw: u64) {
+        if self.is_valid() {
+            memory.write(self.table, self.index, 0);
+            memory.invalidate(ipa);
+        }
+        if raw != 0 {
+            memory.write(self.table, self.index, raw);
+        }
+    }
 }
 
 /// The place of an IPA in a table whose entries describe so much.
@@ -180,6 +190,14 @@ const fn leaf_bits(order: Order) -> u64 {
         Order::Block | Order::Gib => VALID,
     }
 }
+
+/// A leaf's descriptor.
+const fn leaf(base: Pa, order: Order, content: Content) -> u64 {
+    base.0 | INNER_SHAREABLE | content.bits() | leaf_bits(order)
+}
+
+/// What mapping memory comes to; that which could not be mapped comes back.
+type Mapped = core::result::Result<(), (MemoryError, Extent)>;
 
 /// A domain's map. It does not free itself: see [`P2m::clear`].
 #[derive(Debug)]
@@ -213,8 +231,12 @@ impl P2m {
     /// # Errors
     /// If there is no memory for the root table.
     pub fn new(memory: &mut impl TableMemory) -> Result<Self> {
-        let root = memory.allocate().ok_or(MemoryError::OutOfMemory)?;
-        Ok(Self { root, tables: 1, role: Role::Alone, recent: Cell::new(NOWHERE) })
+        Self::with(memory, None, Role::Alone)
+    }
+
+    fn with(memory: &mut impl TableMemory, root: Option<Pa>, role: Role) -> Result<Self> {
+        let root = memory.table(root).ok_or(MemoryError::OutOfMemory)?;
+        Ok(Self { root, tables: 1, role, recent: Cell::new(NOWHERE) })
     }
 
     /// The root table.
@@ -231,19 +253,15 @@ impl P2m {
     ///
     /// # Errors
     /// If it cannot; the memory comes back with the reason, and the map says what it said.
-    pub fn map(
-        &mut self,
-        memory: &mut impl TableMemory,
-        ipa: Ipa,
-        extent: Extent,
-        access: Access,
-        content: Content,
-    ) -> core::result::Result<(), (MemoryError, Extent)> {
-        let (order, base) = (extent.order(), extent.base());
-        let (table, index) = self.make_path(memory, ipa, order).map_err(|error| (error, extent))?;
-        let attributes = INNER_SHAREABLE | access.bits() | content.bits();
-        memory.write(table, index, base.0 | attributes | leaf_bits(order));
-        Ok(())
+    pub fn map(&mut self, memory: &mut impl TableMemory, ipa: Ipa, extent: Extent, content: Content) -> Mapped {
+        match self.path(memory, ipa, extent.order(), true) {
+            Ok(place) if !place.is_valid() => {
+                place.replace(memory, ipa, leaf(extent.base(), extent.order(), content));
+                Ok(())
+            }
+            Ok(_) => Err((MemoryError::Occupied, extent)),
+            Err(error) => Err((error, extent)),
+        }
     }
 
     /// What `ipa` is mapped to.
@@ -293,39 +311,33 @@ impl P2m {
     /// # Errors
     /// If no such thing is mapped there or a block cannot be split; the map says what it said.
     pub fn unmap(&mut self, memory: &mut impl TableMemory, ipa: Ipa, order: Order) -> Result<(Extent, Content)> {
-        if !is_mappable(ipa, order) {
-            return Err(MemoryError::BadAddress);
-        }
-        self.own_path(memory, ipa, order)?;
         loop {
-            let Some(leaf) = self.find_leaf(memory, ipa) else { return Err(MemoryError::NotMapped) };
+            let leaf = self.path(memory, ipa, order, false)?;
+            if leaf.next().is_some() || !leaf.is_valid() {
+                return Err(MemoryError::NotMapped);
+            }
             if leaf.order == order {
-                memory.write(leaf.table, leaf.index, 0);
-                memory.invalidate(ipa);
+                leaf.replace(memory, ipa, 0);
                 let content = if leaf.is_shared() { Content::Shared } else { Content::of(leaf.raw) };
                 return Ok((Extent::kept(leaf.output(), order), content));
             }
-            let below = leaf.order.below().ok_or(MemoryError::NotMapped)?;
-            self.split(memory, ipa, leaf, below)?;
+            self.split(memory, ipa, leaf)?;
         }
     }
 
     /// Makes a block a table of the next smaller leaves that say the same.
-    fn split(&mut self, memory: &mut impl TableMemory, ipa: Ipa, block: Entry, below: Order) -> Result {
-        let new = self.new_table(memory)?;
-        let attributes = block.raw & !ADDRESS | leaf_bits(below);
-        for entry in 0..ENTRIES {
-            let pa = block.output().0 + entry as u64 * below.size();
-            memory.write(new, entry, pa | attributes);
+    fn split(&mut self, memory: &mut impl TableMemory, ipa: Ipa, block: Entry) -> Result {
+        let below = block.order.below().ok_or(MemoryError::NotMapped)?;
+        let table = self.new_table(memory, None)?;
+        for (index, offset) in (0..ENTRIES).zip((0..).step_by(below.size() as usize)) {
+            memory.write(table, index, (block.raw & !TABLE | leaf_bits(below)) + offset);
         }
-        memory.write(block.table, block.index, 0);
-        memory.invalidate(ipa);
-        memory.write(block.table, block.index, new.0 | TABLE);
+        block.replace(memory, ipa, table.0 | TABLE);
         Ok(())
     }
 
-    fn new_table(&mut self, memory: &mut impl TableMemory) -> Result<Pa> {
-        let table = memory.allocate().ok_or(MemoryError::OutOfMemory)?;
+    fn new_table(&mut self, memory: &mut impl TableMemory, from: Option<Pa>) -> Result<Pa> {
+        let table = memory.table(from).ok_or(MemoryError::OutOfMemory)?;
         self.tables += 1;
         Ok(table)
     }
@@ -340,7 +352,21 @@ impl P2m {
         mut reclaim: impl FnMut(Extent, Content),
     ) -> bool {
         self.recent = Cell::new(NOWHERE);
-        clear_table(memory, self.root, Order::Gib, &mut budget, &mut self.tables, &mut reclaim)
+        let cleared: core::result::Result<(), ()> =
+            each(memory, self.root, Order::Gib, Ipa(0), &mut |memory, entry, _| {
+                if let Some((table, _)) = entry.next() {
+                    memory.write(entry.table, entry.index, 0);
+                    memory.free(table);
+                    self.tables -= 1;
+                    return Ok(());
+                }
+                let work = if entry.order == Order::Page { 1 } else { BLOCK_WORK };
+                budget = Some(budget).filter(|&left| left > 0).ok_or(())?.saturating_sub(work);
+                memory.write(entry.table, entry.index, 0);
+                reclaim(Extent::kept(entry.output(), entry.order), Content::of(entry.raw));
+                Ok(())
+            });
+        cleared.is_ok()
     }
 
     fn find_leaf(&self, memory: &impl TableMemory, ipa: Ipa) -> Option<Entry> {
@@ -371,73 +397,59 @@ impl P2m {
         }
     }
 
-    /// The free place for a leaf of `target`'s size, with the tables on the way to it.
-    fn make_path(&mut self, memory: &mut impl TableMemory, ipa: Ipa, target: Order) -> Result<(Pa, usize)> {
-        if !is_mappable(ipa, target) {
+    /// The entry of `target`'s size at `ipa`, or the larger one in whose place there are no tables, unless it is to `make` them. What is on
+    /// the way there may be changed: a clone gets its own of its template's tables.
+    fn path(&mut self, memory: &mut impl TableMemory, ipa: Ipa, target: Order, make: bool) -> Result<Entry> {
+        let is_mappable = ipa.0.is_multiple_of(target.size()) && ipa.0 >> IPA_BITS == 0;
+        if !is_mappable || matches!(self.role, Role::Template | Role::Gone) {
             return Err(MemoryError::BadAddress);
         }
-        self.own_path(memory, ipa, target)?;
-        let (mut table, mut order) = match (target, self.recent_table(ipa)) {
-            (Order::Page, Some(table)) => (table, target),
+        let (mut table, mut order) = match self.recent_table(ipa) {
+            Some(table) if target == Order::Page && self.role == Role::Alone => (table, target),
             _ => (self.root, Order::Gib),
         };
+        // A clone's may be its template's, and replaced now.
+        self.recent.set(NOWHERE);
         while order != target {
             let entry = Entry::read(memory, table, order, index(order, ipa));
             (table, order) = match (entry.next(), order.below()) {
-                (Some(next), _) => next,
-                (None, Some(below)) if !entry.is_valid() => {
-                    let new = self.new_table(memory)?;
-                    memory.write(table, entry.index, new.0 | TABLE);
+                (Some(next), _) if !entry.is_shared() => next,
+                (theirs, Some(below)) if theirs.is_some() || make && !entry.is_valid() => {
+                    let new = self.new_table(memory, theirs.map(|(table, _)| table))?;
+                    entry.replace(memory, ipa, new.0 | TABLE);
                     (new, below)
                 }
-                _ => return Err(MemoryError::Occupied),
+                _ => return Ok(entry),
             };
         }
-        let place = Entry::read(memory, table, target, index(target, ipa));
-        if place.is_valid() { Err(MemoryError::Occupied) } else { Ok((table, place.index)) }
+        if order == Order::Page {
+            self.recent.set((ipa.0 / Order::Block.size(), table));
+        }
+        Ok(Entry::read(memory, table, target, index(target, ipa)))
     }
-}
-
-fn is_mappable(ipa: Ipa, order: Order) -> bool {
-    ipa.0.is_multiple_of(order.size()) && ipa.0 >> IPA_BITS == 0
 }
 
 /// What giving back a block takes, in pages: most of it is scrubbing.
 const BLOCK_WORK: u64 = 256;
 
-/// Empties a table, or as much of it as the budget allows; `true` if it is empty.
-fn clear_table(
-    memory: &mut impl TableMemory,
+/// Passes on a table's valid entries with their addresses, each after those of the table that it leads to, until there is an error.
+fn each<M: TableMemory, E>(
+    memory: &mut M,
     table: Pa,
     order: Order,
-    budget: &mut u64,
-    tables: &mut u64,
-    reclaim: &mut impl FnMut(Extent, Content),
-) -> bool {
+    base: Ipa,
+    pass: &mut impl FnMut(&mut M, Entry, Ipa) -> core::result::Result<(), E>,
+) -> core::result::Result<(), E> {
     for index in 0..ENTRIES {
-        let entry = Entry::read(memory, table, order, index);
-        if !entry.is_valid() {
-            continue;
+        let (entry, ipa) = (Entry::read(memory, table, order, index), Ipa(base.0 + index as u64 * order.size()));
+        if let Some((next, below)) = entry.next() {
+            each(memory, next, below, ipa, pass)?;
         }
-        if *budget == 0 {
-            return false;
-        }
-        let below = entry.next();
-        if let Some((next, below)) = below
-            && !clear_table(memory, next, below, budget, tables, reclaim)
-        {
-            return false;
-        }
-        memory.write(table, index, 0);
-        if let Some((next, _)) = below {
-            memory.free(next);
-            *tables -= 1;
-        } else {
-            *budget = budget.saturating_sub(if order == Order::Page { 1 } else { BLOCK_WORK });
-            reclaim(Extent::kept(entry.output(), order), Content::of(entry.raw));
+        if entry.is_valid() {
+            pass(memory, entry, ipa)?;
         }
     }
-    true
+    Ok(())
 }
 
 #[cfg(test)]
@@ -465,26 +477,20 @@ mod tests {
     }
 
     impl TableMemory for Checker {
-        fn allocate(&mut self) -> Option<Pa> {
+        fn table(&mut self, from: Option<Pa>) -> Option<Pa> {
             match &mut self.budget {
                 Some(0) => return None,
                 Some(left) => *left -= 1,
                 None => {}
             }
             self.next += PAGE_SIZE;
-            self.tables.insert(self.next, std::vec![0; ENTRIES]);
+            let content = from.map_or_else(|| std::vec![0; ENTRIES], |from| self.tables[&from.0].clone());
+            self.tables.insert(self.next, content);
             Some(Pa(self.next))
         }
 
-        fn copy(&mut self, table: Pa) -> Option<Pa> {
-            let content = self.tables[&table.0].clone();
-            let copy = self.allocate()?;
-            self.tables.insert(copy.0, content);
-            Some(copy)
-        }
-
         fn page(&mut self, from: Option<Pa>) -> Option<Pa> {
-            let page = self.allocate()?;
+            let page = self.table(None)?;
             self.tables.remove(&page.0);
             self.pages.insert(page.0, from);
             Some(page)
@@ -539,7 +545,7 @@ mod tests {
         for shift in 0..64 {
             for ipa in [(1_u64 << shift) - 1, 1 << shift, (1 << shift) + 1] {
                 let page = extent(0x5000, Order::Page);
-                let result = p2m.map(memory, Ipa(ipa), page, Access::Full, Content::Ready);
+                let result = p2m.map(memory, Ipa(ipa), page, Content::Ready);
                 let fits = ipa < 1 << IPA_BITS && ipa.is_multiple_of(PAGE_SIZE);
                 let was_new = fits && !matches!(result, Err((MemoryError::Occupied, _)));
                 assert_eq!(result.is_ok(), was_new, "{ipa:#x}");
@@ -558,7 +564,7 @@ mod tests {
         for budget in 0..2 {
             memory.budget = Some(budget);
             let page = extent(0x5000, Order::Page);
-            let failed = p2m.map(memory, Ipa(0x4000_0000), page, Access::Full, Content::Ready);
+            let failed = p2m.map(memory, Ipa(0x4000_0000), page, Content::Ready);
             assert_eq!(failed, Err((MemoryError::OutOfMemory, extent(0x5000, Order::Page))));
             assert_eq!(p2m.lookup(memory, Ipa(0x4000_0000)), None);
         }
@@ -571,7 +577,7 @@ mod tests {
         for (ipa, pa, order, content) in
             [(0, 0x20_0000, Order::Block, Content::Stale), (0x20_0000, 0x1000, Order::Page, Content::Ready)]
         {
-            p2m.map(memory, Ipa(ipa), extent(pa, order), Access::Full, content).expect("room");
+            p2m.map(memory, Ipa(ipa), extent(pa, order), content).expect("room");
         }
         let both = [0, 0x20_0000];
         assert_eq!(touched_bytes(&p2m, memory, &both), 0);
@@ -597,7 +603,7 @@ mod tests {
         let memory = &mut Checker::default();
         let mut p2m = P2m::new(memory).expect("memory");
         let (ipa, page) = (Ipa(0xa00_0000), || extent(0xa00_3000, Order::Page));
-        p2m.map(memory, ipa, page(), Access::Full, Content::Device).expect("room");
+        p2m.map(memory, ipa, page(), Content::Device).expect("room");
         let leaf = p2m.lookup(memory, ipa).expect("mapped");
         assert_eq!((leaf.pa, leaf.writable, leaf.foreign, leaf.touched), (Pa(0xa00_3000), true, true, true));
         let raw = p2m.find_leaf(memory, ipa).expect("mapped").raw;
@@ -605,7 +611,7 @@ mod tests {
         assert_eq!(raw & (EXECUTE_NEVER | ACCESSED), EXECUTE_NEVER | ACCESSED);
         assert_eq!(p2m.make_ready(memory, ipa, true, |_, _| panic!("a device is scrubbed")).map(drop), Ok(()));
         assert_eq!(p2m.unmap(memory, ipa, Order::Page), Ok((page(), Content::Device)));
-        p2m.map(memory, ipa, page(), Access::Full, Content::Device).expect("room");
+        p2m.map(memory, ipa, page(), Content::Device).expect("room");
         assert!(p2m.clear(memory, 9, |extent, content| assert_eq!((extent, content), (page(), Content::Device))));
     }
 
@@ -618,7 +624,7 @@ mod tests {
             (0x20_0000, 0x40_0000, Order::Block),
             (0x1000, 0x7000, Order::Page),
         ] {
-            p2m.map(memory, Ipa(ipa), extent(pa, order), Access::Full, Content::Ready).expect("room");
+            p2m.map(memory, Ipa(ipa), extent(pa, order), Content::Ready).expect("room");
         }
         let page = p2m.unmap(memory, Ipa(0x4000_5000), Order::Page).expect("mapped");
         assert_eq!(page, (extent(0x8000_5000, Order::Page), Content::Ready));
@@ -636,7 +642,7 @@ mod tests {
         assert_eq!((memory.tables.len(), p2m.table_bytes()), (1, PAGE_SIZE), "the root stays");
         assert!((0..ENTRIES).all(|index| memory.read(p2m.root(), index) == 0));
         memory.invalidate(Ipa(0));
-        p2m.map(memory, Ipa(0x4000_0000), extent(0x8000_0000, Order::Gib), Access::Full, Content::Ready).expect("room");
+        p2m.map(memory, Ipa(0x4000_0000), extent(0x8000_0000, Order::Gib), Content::Ready).expect("room");
     }
 
     proptest! {
@@ -667,7 +673,7 @@ mod tests {
                     let (ipa, pa) = (ipa & !(order.size() - 1), pa & ADDRESS & !(order.size() - 1));
                     let pages = || (0..order.size()).step_by(4096);
                     let free = pages().all(|at| !model.contains_key(&(ipa + at)));
-                    let done = p2m.map(memory, Ipa(ipa), extent(pa, order), Access::Full, Content::Ready);
+                    let done = p2m.map(memory, Ipa(ipa), extent(pa, order), Content::Ready);
                     // A block does not replace a table, even one that maps nothing any more.
                     prop_assert!(done.is_ok() <= free && (order == Order::Block || done.is_ok() == free));
                     if done.is_ok() {

@@ -95,7 +95,7 @@ impl Drop for Promise {
 #[inline(never)]
 pub(super) fn give_back(owner: DomainId, extent: Extent, content: Content) {
     match content {
-        Content::Foreign => return drop(FrameRef::kept(extent.base())),
+        Content::Foreign(_) => return drop(FrameRef::kept(extent.base())),
         Content::Device | Content::Shared => return,
         Content::Ready | Content::Stale => {}
     }

@@ -5,8 +5,7 @@
 //! ones). Before anything changes for a clone, the tables on the way there are copied: a copy leads to the same tables and leaves as
 //! before, which are marked as the template's.
 
-use super::{ACCESSED, ENTRIES, Entry, FOREIGN, IPA_BITS, P2m, Role, SHARED, STALE, TABLE, TableMemory, WRITE};
-use super::{Access, Cell, Content, INNER_SHAREABLE, NOWHERE, index, leaf_bits};
+use super::{ACCESSED, Cell, Content, ENTRIES, FOREIGN, NOWHERE, P2m, Role, SHARED, STALE, TableMemory, WRITE, each};
 use crate::addr::{Ipa, PAGE_SIZE, Pa};
 use crate::frames::{MemoryError, Order, Result};
 
@@ -27,34 +26,14 @@ impl P2m {
     /// # Errors
     /// If blocks cannot be made pages or a page cannot be copied; then the domain cannot go on.
     pub fn freeze(&mut self, memory: &mut impl TableMemory, mut inherited: impl FnMut(Ipa, Pa) -> Inherited) -> Result {
-        self.freeze_table(memory, self.root, Order::Gib, Ipa(0), &mut inherited)?;
-        (self.role, self.recent) = (Role::Template, Cell::new(NOWHERE));
-        Ok(())
-    }
-
-    fn freeze_table(
-        &mut self,
-        memory: &mut impl TableMemory,
-        table: Pa,
-        order: Order,
-        base: Ipa,
-        inherited: &mut impl FnMut(Ipa, Pa) -> Inherited,
-    ) -> Result {
-        for index in 0..ENTRIES {
-            let mut entry = Entry::read(memory, table, order, index);
-            let ipa = Ipa(base.0 + index as u64 * order.size());
-            if !entry.is_valid() {
-                continue;
-            }
-            if let (None, Some(below)) = (entry.next(), order.below()) {
-                self.split(memory, ipa, entry, below)?;
-                entry = Entry::read(memory, table, order, index);
-            }
+        each(memory, self.root, Order::Gib, Ipa(0), &mut |memory, entry, ipa| match entry.order {
+            Order::Block if entry.next().is_none() => self.split(memory, ipa, entry),
+            _ => Ok(()),
+        })?;
+        each(memory, self.root, Order::Gib, Ipa(0), &mut |memory, entry, ipa| {
             let frozen = match entry.next() {
-                Some((next, below)) => {
-                    self.freeze_table(memory, next, below, ipa, inherited)?;
-                    entry.raw
-                }
+                Some(_) => entry.raw,
+                None if entry.order != Order::Page => return Err(MemoryError::BadAddress),
                 None if entry.raw & (STALE | FOREIGN) != 0 => entry.raw & !(WRITE | ACCESSED),
                 None => match inherited(ipa, entry.output()) {
                     Inherited::Page => entry.raw & !WRITE | ACCESSED,
@@ -66,8 +45,10 @@ impl P2m {
                     Inherited::Nothing => entry.raw & !(WRITE | ACCESSED),
                 },
             };
-            memory.write(table, index, frozen | SHARED);
-        }
+            memory.write(entry.table, entry.index, frozen | SHARED);
+            Ok(())
+        })?;
+        (self.role, self.recent) = (Role::Template, Cell::new(NOWHERE));
         Ok(())
     }
 
@@ -76,8 +57,7 @@ impl P2m {
     /// # Errors
     /// If there is no memory for its root.
     pub fn clone_of(&self, memory: &mut impl TableMemory) -> Result<Self> {
-        let root = memory.copy(self.root).ok_or(MemoryError::OutOfMemory)?;
-        Ok(Self { root, tables: 1, role: Role::Clone, recent: Cell::new(NOWHERE) })
+        Self::with(memory, Some(self.root), Role::Clone)
     }
 
     /// Whether it is a clone's.
@@ -95,55 +75,16 @@ impl P2m {
     /// # Errors
     /// If there is no memory, or nothing of a template's; `NotOwned` if the hypervisor has a page for that place.
     pub fn own(&mut self, memory: &mut impl TableMemory, ipa: Ipa) -> Result {
-        if ipa.0 >> IPA_BITS != 0 {
-            return Err(MemoryError::BadAddress);
-        }
-        self.own_path(memory, ipa, Order::Page)?;
-        let leaf = self.find_leaf(memory, ipa).ok_or(MemoryError::NotMapped)?;
+        let leaf = self.path(memory, ipa.page(), Order::Page, false)?;
         if !leaf.is_shared() {
-            return Err(MemoryError::Occupied);
+            return Err(if leaf.is_valid() { MemoryError::Occupied } else { MemoryError::NotMapped });
         }
         if leaf.raw & FOREIGN != 0 {
             return Err(MemoryError::NotOwned);
         }
         let content = (leaf.raw & ACCESSED != 0).then(|| leaf.output());
         let page = memory.page(content).ok_or(MemoryError::OutOfMemory)?;
-        let attributes = INNER_SHAREABLE | Access::Full.bits() | Content::Ready.bits() | ACCESSED;
-        memory.write(leaf.table, leaf.index, 0);
-        memory.invalidate(ipa);
-        memory.write(leaf.table, leaf.index, page.0 | attributes | leaf_bits(Order::Page));
-        Ok(())
-    }
-
-    /// Sees to it that the table of an entry of `target`'s size at `ipa`, and those on the way there, may be changed.
-    #[inline]
-    pub(super) fn own_path(&mut self, memory: &mut impl TableMemory, ipa: Ipa, target: Order) -> Result {
-        match self.role {
-            Role::Alone => Ok(()),
-            Role::Template | Role::Gone => Err(MemoryError::BadAddress),
-            Role::Clone => self.copy_path(memory, ipa, target),
-        }
-    }
-
-    #[inline(never)]
-    fn copy_path(&mut self, memory: &mut impl TableMemory, ipa: Ipa, target: Order) -> Result {
-        self.recent = Cell::new(NOWHERE);
-        let (mut table, mut order) = (self.root, Order::Gib);
-        while order != target {
-            let entry = Entry::read(memory, table, order, index(order, ipa));
-            let Some((mut next, below)) = entry.next() else { return Ok(()) };
-            if entry.is_shared() {
-                next = memory.copy(next).ok_or(MemoryError::OutOfMemory)?;
-                self.tables += 1;
-                memory.write(table, entry.index, 0);
-                memory.invalidate(ipa);
-                memory.write(table, entry.index, next.0 | TABLE);
-            }
-            (table, order) = (next, below);
-        }
-        if order == Order::Page {
-            self.recent = Cell::new((ipa.0 / Order::Block.size(), table));
-        }
+        leaf.replace(memory, ipa, super::leaf(page, Order::Page, Content::Ready) | ACCESSED);
         Ok(())
     }
 }
@@ -155,7 +96,7 @@ mod tests {
     use super::super::tests::Checker;
     use super::*;
     use crate::frames::Extent;
-    use crate::p2m::Leaf;
+    use crate::p2m::{Access, Leaf};
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
     use std::vec::Vec;
@@ -172,9 +113,9 @@ mod tests {
             (0x4000_0000, 0x8000_0000, Order::Block, Content::Ready),
             (0x4060_0000, 0x8020_0000, Order::Block, Content::Stale),
             (PRIVATE.0, 0x8040_0000, Order::Page, Content::Ready),
-            (GIVEN.0, 0x8040_1000, Order::Page, Content::Foreign),
+            (GIVEN.0, 0x8040_1000, Order::Page, Content::Foreign(Access::Full)),
         ] {
-            p2m.map(memory, Ipa(ipa), Extent::kept(Pa(pa), order), Access::Full, content).expect("room");
+            p2m.map(memory, Ipa(ipa), Extent::kept(Pa(pa), order), content).expect("room");
         }
         freeze(&mut p2m, memory);
         p2m
@@ -205,13 +146,13 @@ mod tests {
             assert_eq!(p2m.own(memory, ipa), Err(MemoryError::BadAddress));
         }
         let page = Extent::kept(Pa(0x9000_0000), Order::Page);
-        assert!(p2m.map(memory, Ipa(0x5000_0000), page, Access::Full, Content::Ready).is_err());
+        assert!(p2m.map(memory, Ipa(0x5000_0000), page, Content::Ready).is_err());
         memory.frozen.clear();
         let mut back = Vec::new();
         while !p2m.clear(memory, 99, |extent, content| back.push((extent.base(), content))) {}
         assert_eq!(back.len(), 1024 + 2);
         assert!(back.contains(&(Pa(0x8040_0000), Content::Ready)), "what was private is scrubbed");
-        assert!(back.contains(&(Pa(0x8040_1000), Content::Foreign)));
+        assert!(back.contains(&(Pa(0x8040_1000), Content::Foreign(Access::Read))));
         assert!(back.contains(&(Pa(0x8020_0000), Content::Stale)));
     }
 
@@ -239,7 +180,7 @@ mod tests {
         let shared = clone.unmap(memory, GIVEN, Order::Page).expect("mapped").1;
         assert_eq!(shared, Content::Shared);
         let page = Extent::kept(Pa(0x9000_0000), Order::Page);
-        assert_eq!(clone.map(memory, GIVEN, page, Access::Full, Content::Foreign), Ok(()));
+        assert_eq!(clone.map(memory, GIVEN, page, Content::Foreign(Access::Full)), Ok(()));
         assert_eq!(clone.unmap(memory, TEXT, Order::Page).expect("mapped").1, Content::Ready);
         clone.abandon();
         assert!(clone.lookup(memory, UNTOUCHED).is_none() && clone.own(memory, TEXT).is_err());
