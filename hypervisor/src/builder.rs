@@ -25,7 +25,7 @@ use xen_abi::mote::{CloneTemplate, flags};
 
 use crate::domain::{Domain, Extras, Origin};
 use crate::machine::Machine;
-use crate::memory::{FrameRef, GuestMemory, MemoryError, Promise};
+use crate::memory::{FrameRef, GuestMemory, Promise};
 use crate::pcpu::nanoseconds;
 use crate::stats::Milestones;
 use crate::vcpu::{Start, Vcpu, VcpuState};
@@ -72,16 +72,15 @@ struct Parts {
 ///
 /// # Errors
 /// If there is no memory for it; then nothing is left of it.
-pub fn create(machine: &Machine, asked: &Specification) -> Result<Arc<Domain>, MemoryError> {
+pub fn create(machine: &Machine, asked: &Specification) -> Result<Arc<Domain>, Errno> {
     let created = timer::now();
     let tables = asked.grants.heap_bytes() + events::HEAP_BYTES;
     let promise = Promise::new((tables + STRUCTURES + STRUCTURES_OF_VCPU * u64::from(asked.vcpus)) as usize)?;
     let heap_before = heap::used();
     let memory = GuestMemory::new(asked.id)?;
-    let vgic =
-        VGic::new(asked.vcpus, asked.spis.max(MIN_SPIS).next_multiple_of(MIN_SPIS)).ok_or(MemoryError::OutOfMemory)?;
+    let vgic = VGic::new(asked.vcpus, asked.spis.max(MIN_SPIS).next_multiple_of(MIN_SPIS)).ok_or(Errno::ENOMEM)?;
     let events = EventChannels::new(asked.id, asked.vcpus as usize, FrameRef::zeroed()?);
-    let events = events.map_err(|_| MemoryError::OutOfMemory)?;
+    let events = events?;
     let parts = Parts { memory, vgic, events, grants: GrantTable::new(asked.grants) };
     let mut made = assemble(machine, asked, created, promise, parts, |mpidr| VcpuState::new(mpidr, created))?;
     if let Some(domain) = Arc::get_mut(&mut made) {
@@ -150,7 +149,7 @@ fn assemble(
     promise: Promise,
     Parts { memory, vgic, events, grants }: Parts,
     new_state: impl FnMut(u64) -> VcpuState,
-) -> Result<Arc<Domain>, MemoryError> {
+) -> Result<Arc<Domain>, Errno> {
     Ok(Arc::new(Domain {
         id: asked.id,
         serial: machine.serial(),
@@ -196,7 +195,7 @@ impl Control {
     ///
     /// # Errors
     /// If there is no memory for it, or too little of its own.
-    pub fn build(&self, machine: &Machine, before: u8) -> Result<(), MemoryError> {
+    pub fn build(&self, machine: &Machine, before: u8) -> Result<(), Errno> {
         let handle = [before; 16];
         let asked = Specification { id: DomainId::CONTROL, vcpus: 1, spis: MIN_SPIS, grants: CONTROL_GRANTS, handle };
         let domain = create(machine, &asked)?;
@@ -228,14 +227,14 @@ fn make_vcpus(
     machine: &Machine,
     count: u32,
     mut new_state: impl FnMut(u64) -> VcpuState,
-) -> Result<Box<[Vcpu]>, MemoryError> {
+) -> Result<Box<[Vcpu]>, Errno> {
     let mut vcpus = Vec::new();
     // Just so many: to move their states once more takes time.
-    vcpus.try_reserve_exact(count as usize).map_err(|_| MemoryError::OutOfMemory)?;
+    vcpus.try_reserve_exact(count as usize).map_err(|_| Errno::ENOMEM)?;
     for number in 0..count {
         let Some(slot) = machine.reserve_slot(DEFAULT_WEIGHT) else {
             vcpus.iter().for_each(|vcpu: &Vcpu| machine.free_slot(vcpu.slot));
-            return Err(MemoryError::OutOfMemory);
+            return Err(Errno::ENOMEM);
         };
         let id = VcpuId(number as u8);
         let mpidr = MPIDR_RES1 | u64::from(Affinity::of(id).0);

@@ -332,7 +332,7 @@ impl Machine {
     /// Builds the control domain, which was built so often before. Without it there is nothing to do.
     pub fn build_control(&self, before: u8) {
         if let Err(error) = self.control.build(self, before) {
-            panic!("the control domain cannot be built: {error}");
+            panic!("the control domain cannot be built: {error:?}");
         }
     }
 

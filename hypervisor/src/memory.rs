@@ -12,10 +12,10 @@ use mote_platform::memory;
 use mote_platform::stage2::{self, Stage2Root};
 use xen_abi::Zeroed;
 use xen_abi::arch_arm::RAM0;
+use xen_abi::errno::Errno;
 use xen_abi::mote::Usage;
 
 use clones::Owned;
-pub use mote_core::frames::MemoryError;
 pub use pools::{FrameRef, Promise, heap_for, init, pool_bytes};
 use pools::{give_back, with_pools};
 
@@ -75,13 +75,35 @@ impl Tables {
     fn take(&mut self, content: Content) -> Option<Pa> {
         let left = self.left.checked_sub(1)?;
         let frame = with_pools(|pools| pools.frames.allocate(self.owner, Order::Page)).ok()?;
-        if !self.note(&frame, content) {
+        if self.note(&frame, content).is_err() {
             give_back(self.owner, frame, Content::Stale);
             return None;
         }
         self.left = left;
         Some(frame.base())
     }
+}
+
+/// Does something to each block of `size` bytes from `base` on, and where there is none or it fails to each page.
+///
+/// # Errors
+/// What it says of a page, and the bytes that it was done to before.
+pub fn by_blocks(
+    base: Ipa,
+    size: u64,
+    mut f: impl FnMut(Ipa, Order) -> Result,
+) -> core::result::Result<(), (Errno, u64)> {
+    let mut done = 0;
+    while done < size {
+        let ipa = Ipa(base.0.wrapping_add(done));
+        let is_block = ipa.0.is_multiple_of(Order::Block.size()) && size - done >= Order::Block.size();
+        let order = if is_block && f(ipa, Order::Block).is_ok() { Order::Block } else { Order::Page };
+        if order == Order::Page {
+            f(ipa, order).map_err(|error| (error, done))?;
+        }
+        done += order.size();
+    }
+    Ok(())
 }
 
 /// The memory of one domain.
@@ -125,7 +147,7 @@ impl GuestMemory {
     fn with(map: P2m, mut tables: Tables) -> Result<Self> {
         let Some(vmid) = with_pools(|pools| pools.vmids.allocate()) else {
             tables.free(map.root());
-            return Err(MemoryError::OutOfVmids);
+            return Err(Errno::ENOMEM);
         };
         let root = Stage2Root::new(map.root().0, vmid.get());
         tables.root = Some(root);
@@ -164,30 +186,27 @@ impl GuestMemory {
     pub fn adopt(&mut self, range: PaRange, offset: u64) -> Result {
         with_pools(|pools| pools.frames.claim(self.tables.owner, range))?;
         self.allow(self.most + range.size());
-        let (mut at, end) = (range.base().0, range.end().0);
-        while at < end {
-            let is_block = at.is_multiple_of(Order::Block.size()) && end - at >= Order::Block.size();
-            let order = if is_block { Order::Block } else { Order::Page };
-            let extent = Extent::kept(Pa(at), order);
-            match self.map.map(&mut self.tables, Ipa(at + offset), extent, Content::Ready) {
+        let adopted = by_blocks(Ipa(range.base().0 + offset), range.size(), |ipa, order| {
+            let extent = Extent::kept(Pa(ipa.0 - offset), order);
+            match self.map.map(&mut self.tables, ipa, extent, Content::Ready) {
                 Ok(()) => self.bytes += order.size(),
                 // Modules may share a page.
-                Err((MemoryError::Occupied, _)) => {}
+                Err((Errno::EEXIST, _)) if order == Order::Page => {}
                 Err((error, _)) => return Err(error),
             }
-            at += order.size();
-        }
-        Ok(())
+            Ok(())
+        });
+        adopted.map_err(|(error, _)| error)
     }
 
-    /// Maps new memory; what cannot be mapped goes back to where it came from.
-    fn map_new(&mut self, at: Ipa, extent: Extent) -> Result {
-        let last = Ipa(at.0 + extent.order().size() - PAGE_SIZE);
-        if let Err((error, extent)) = self.map.map(&mut self.tables, at, extent, Content::Stale) {
+    /// Maps memory; what cannot be mapped goes back to where it came from.
+    fn put(&mut self, ipa: Ipa, extent: Extent, content: Content) -> Result {
+        let last = Ipa(ipa.0 + extent.order().size() - PAGE_SIZE);
+        self.map.map(&mut self.tables, ipa, extent, content).map_err(|(error, extent)| {
             self.tables.forget(&extent);
-            give_back(self.tables.owner, extent, Content::Stale);
-            return Err(error);
-        }
+            give_back(self.tables.owner, extent, content);
+            error
+        })?;
         self.last = self.last.max(last);
         Ok(())
     }
@@ -200,8 +219,8 @@ impl GuestMemory {
         for done in (0..from.size()).step_by(PAGE_SIZE as usize) {
             let page = self.own_page(Ipa(to.0 + done), Access::Full)?;
             let length = (from.size() - done).min(PAGE_SIZE) as usize;
-            memory::copy(from.base().0 + done, page.0, length).map_err(|_| MemoryError::BadAddress)?;
-            memory::clean(page.0, length).map_err(|_| MemoryError::BadAddress)?;
+            memory::copy(from.base().0 + done, page.0, length).map_err(|_| Errno::EINVAL)?;
+            memory::clean(page.0, length).map_err(|_| Errno::EINVAL)?;
         }
         Ok(())
     }
@@ -210,10 +229,8 @@ impl GuestMemory {
     ///
     /// # Errors
     /// If nothing is mapped there any more.
-    #[inline(never)]
     pub fn touch(&mut self, ipa: Ipa) -> Result {
-        self.touched += self.make_ready(ipa, true)?;
-        Ok(())
+        self.make_ready(ipa, true)
     }
 
     /// Lets EL2 read or `write` in the guest's name what is at `ipa`.
@@ -226,9 +243,11 @@ impl GuestMemory {
         self.touch(ipa)
     }
 
-    fn make_ready(&mut self, ipa: Ipa, touch: bool) -> Result<u64> {
+    #[inline(never)]
+    fn make_ready(&mut self, ipa: Ipa, touch: bool) -> Result {
         let scrub = |base: Pa, order: Order| memory::scrub(base.0, order.size() as usize).expect("frames are in RAM");
-        self.map.make_ready(&mut self.tables, ipa, touch, scrub)
+        self.touched += self.map.make_ready(&mut self.tables, ipa, touch, scrub)?;
+        Ok(())
     }
 
     /// A reference to the page of RAM at `ipa`, for somebody who is not the guest: that it is used does not count as touched.
@@ -236,12 +255,7 @@ impl GuestMemory {
     /// # Errors
     /// If it is not the domain's own.
     pub fn lend(&mut self, ipa: Ipa) -> Result<FrameRef> {
-        let leaf = self.leaf(ipa.page(), true)?;
-        if leaf.foreign || !leaf.writable {
-            return Err(MemoryError::BadAddress);
-        }
-        self.make_ready(ipa, false)?;
-        FrameRef::new(leaf.pa)
+        FrameRef::new(self.find(ipa, Access::Full, false)?)
     }
 
     /// Pages that the domain has, and may have.
@@ -249,60 +263,45 @@ impl GuestMemory {
         (self.bytes / PAGE_SIZE, self.most / PAGE_SIZE)
     }
 
-    /// Gives the domain new memory for `size` bytes from `base` on, in blocks where there are some.
+    /// Gives the domain new memory for `size` bytes from `base` on, where there must be none, in blocks where there are some.
     ///
     /// # Errors
-    /// As [`Self::add`].
+    /// If it has as much as it may have, there is none, or it cannot be there; then it gets none.
     pub fn fill(&mut self, base: Ipa, size: u64) -> Result {
-        let (mut at, end) = (base.0, base.0 + size);
-        while at < end {
-            let fits = at.is_multiple_of(Order::Block.size()) && end - at >= Order::Block.size();
-            let order = if fits && self.add(Ipa(at), Order::Block).is_ok() { Order::Block } else { Order::Page };
-            if order == Order::Page {
-                self.add(Ipa(at), order)?;
-            }
-            at += order.size();
-        }
-        Ok(())
+        by_blocks(base, size, |ipa, order| self.add(Some(ipa), order).map(drop)).map_err(|(error, done)| {
+            // It is there, so it can be taken away.
+            let _ = by_blocks(base, done, |ipa, order| self.remove(ipa, order).map(drop));
+            error
+        })
     }
 
-    /// Gives the domain new memory of `order` at `ipa`, where there must be none.
-    ///
-    /// # Errors
-    /// If it has as much as it may have, there is none, or it cannot be there.
-    pub fn add(&mut self, ipa: Ipa, order: Order) -> Result {
-        self.add_at(Some(ipa), order).map(drop)
-    }
-
-    /// The same at the address that it has in the machine, for a guest that tells it to devices; answers where. It is scrubbed at
-    /// once, because devices touch it unseen.
+    /// Gives the domain a block of new memory at the address that it has in the machine, for a guest that tells it to devices; answers
+    /// where. It is scrubbed at once, because devices touch it unseen.
     ///
     /// # Errors
     /// As above; also if it lies where guests have devices.
-    pub fn add_direct(&mut self, order: Order) -> Result<Ipa> {
-        let ipa = self.add_at(None, order)?;
+    pub fn add_direct(&mut self) -> Result<Ipa> {
+        let ipa = self.add(None, Order::Block)?;
         if ipa.0 < RAM0.base {
-            self.remove(ipa, order)?;
-            return Err(MemoryError::Occupied);
+            self.remove(ipa, Order::Block)?;
+            return Err(Errno::EEXIST);
         }
-        for page in (0..order.size()).step_by(PAGE_SIZE as usize) {
-            self.make_ready(Ipa(ipa.0 + page), false)?;
-        }
+        self.make_ready(ipa, false)?;
         Ok(ipa)
     }
 
     #[inline(never)]
-    fn add_at(&mut self, ipa: Option<Ipa>, order: Order) -> Result<Ipa> {
+    fn add(&mut self, ipa: Option<Ipa>, order: Order) -> Result<Ipa> {
         if self.bytes + order.size() > self.most || self.by_pages && order != Order::Page {
-            return Err(MemoryError::OutOfMemory);
+            return Err(Errno::ENOMEM);
         }
         let extent = match self.tables.owned {
             Some(_) => self.tables.take(Content::Ready).map(|page| Extent::kept(page, order)),
             None => with_pools(|pools| pools.frames.allocate(self.tables.owner, order)).ok(),
         };
-        let extent = extent.ok_or(MemoryError::OutOfMemory)?;
+        let extent = extent.ok_or(Errno::ENOMEM)?;
         let ipa = ipa.unwrap_or(Ipa(extent.base().0));
-        self.map_new(ipa, extent)?;
+        self.put(ipa, extent, Content::Stale)?;
         self.bytes += order.size();
         Ok(ipa)
     }
@@ -321,12 +320,16 @@ impl GuestMemory {
     /// # Errors
     /// As above.
     pub fn own_page(&mut self, ipa: Ipa, access: Access) -> Result<Pa> {
+        self.find(ipa, access, true)
+    }
+
+    fn find(&mut self, ipa: Ipa, access: Access, touch: bool) -> Result<Pa> {
         let leaf = self.leaf(ipa.page(), access == Access::Full)?;
         if leaf.foreign || access == Access::Full && !leaf.writable {
-            return Err(MemoryError::BadAddress);
+            return Err(Errno::EINVAL);
         }
         if !leaf.touched {
-            self.touch(ipa)?;
+            self.make_ready(ipa, touch)?;
         }
         Ok(leaf.pa)
     }
@@ -350,18 +353,17 @@ impl GuestMemory {
 
     #[inline(never)]
     fn replace(&mut self, ipa: Ipa, page: Extent, content: Content) -> Result {
-        let mapped = match self.remove(ipa, Order::Page) {
-            _ if !self.tables.note(&page, content) => Err((MemoryError::OutOfMemory, page)),
-            Ok(_) | Err(MemoryError::NotMapped) => self.map.map(&mut self.tables, ipa, page, content),
-            Err(error) => Err((error, page)),
-        };
-        self.last = self.last.max(ipa);
-        self.foreign += u64::from(mapped.is_ok());
-        mapped.map_err(|(error, page)| {
-            self.tables.forget(&page);
+        let cleared = self
+            .remove(ipa, Order::Page)
+            .map(drop)
+            .or_else(|error| if error == Errno::ENOENT { Ok(()) } else { Err(error) });
+        if let Err(error) = cleared.and_then(|()| self.tables.note(&page, content)) {
             give_back(self.tables.owner, page, content);
-            error
-        })
+            return Err(error);
+        }
+        self.put(ipa, page, content)?;
+        self.foreign += 1;
+        Ok(())
     }
 
     /// Takes away the page or the block that is mapped at `ipa`; whether it was the domain's own.
@@ -396,8 +398,8 @@ impl GuestMemory {
     /// # Errors
     /// If nothing is mapped there.
     pub fn flush(&self, from: Ipa, length: usize) -> Result {
-        let leaf = self.map.lookup(&self.tables, from).ok_or(MemoryError::BadAddress)?;
-        memory::flush(leaf.pa.0, length).map_err(|_| MemoryError::BadAddress)
+        let leaf = self.map.lookup(&self.tables, from).ok_or(Errno::EINVAL)?;
+        memory::flush(leaf.pa.0, length).map_err(|_| Errno::EINVAL)
     }
 
     /// How many pages that are not its own it has mapped.

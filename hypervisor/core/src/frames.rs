@@ -6,7 +6,6 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use thiserror::Error;
 use xen_abi::errno::Errno;
 
 use crate::addr::{PAGE_SIZE, Pa, PaRange};
@@ -84,40 +83,9 @@ impl Extent {
     }
 }
 
-/// Why memory cannot be had, or not be where it is wanted.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum MemoryError {
-    /// There is not enough memory of the kind asked for.
-    #[error("there is not enough free memory")]
-    OutOfMemory,
-    /// The TLBs cannot tell more domains apart.
-    #[error("there are more domains than VMIDs")]
-    OutOfVmids,
-    /// There can be nothing, or not what is wanted.
-    #[error("something lies outside its memory")]
-    BadAddress,
-    /// Something is mapped there already.
-    #[error("something lies where something else is")]
-    Occupied,
-    /// Nothing is mapped there.
-    #[error("something lies outside its memory")]
-    NotMapped,
-    /// The memory is not its giver's.
-    #[error("memory is somebody else's")]
-    NotOwned,
-}
-
-/// What asking for memory comes to.
-pub type Result<T = ()> = core::result::Result<T, MemoryError>;
-
-impl From<MemoryError> for Errno {
-    fn from(error: MemoryError) -> Self {
-        match error {
-            MemoryError::OutOfMemory | MemoryError::OutOfVmids | MemoryError::NotOwned => Self::ENOMEM,
-            MemoryError::BadAddress | MemoryError::Occupied | MemoryError::NotMapped => Self::EINVAL,
-        }
-    }
-}
+/// What asking for memory comes to: `ENOMEM` if there is not enough of the kind asked for, `EINVAL` if nothing can be there, `EEXIST` if
+/// something is, `ENOENT` if nothing is, `EACCES` if it is somebody else's.
+pub type Result<T = ()> = core::result::Result<T, Errno>;
 
 /// Whose a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +116,7 @@ impl Split {
     #[cold]
     fn new(frame: Frame) -> Result<Self> {
         let mut frames = Vec::new();
-        frames.try_reserve_exact(FRAMES_PER_BLOCK).map_err(|_| MemoryError::OutOfMemory)?;
+        frames.try_reserve_exact(FRAMES_PER_BLOCK).map_err(|_| Errno::ENOMEM)?;
         frames.resize(FRAMES_PER_BLOCK, frame);
         Ok(Self { frames, free: if frame == Frame::Free { FRAMES_PER_BLOCK } else { 0 }, next: 0 })
     }
@@ -183,7 +151,7 @@ impl Block {
         }
         match self {
             Self::Split(split) => Ok(split),
-            Self::Whole(_) => Err(MemoryError::OutOfMemory),
+            Self::Whole(_) => Err(Errno::ENOMEM),
         }
     }
 }
@@ -214,7 +182,7 @@ impl FramePool {
         let first = ram.iter().map(|r| r.base().0 / BLOCK_SIZE).min().unwrap_or(0) as usize;
         let last = ram.iter().map(|r| r.end().0.div_ceil(BLOCK_SIZE)).max().unwrap_or(0) as usize;
         let mut blocks = Vec::new();
-        blocks.try_reserve_exact(last - first).map_err(|_| MemoryError::OutOfMemory)?;
+        blocks.try_reserve_exact(last - first).map_err(|_| Errno::ENOMEM)?;
         blocks.resize_with(last - first, || Block::Whole(Frame::Reserved));
         let mut pool = Self { first, blocks, next_block: 0, next_split: 0 };
         for &range in ram {
@@ -296,7 +264,7 @@ impl FramePool {
         let base = match order {
             Order::Page => self.allocate_page(held)?,
             Order::Block => self.allocate_block(held)?,
-            Order::Gib => return Err(MemoryError::OutOfMemory),
+            Order::Gib => return Err(Errno::ENOMEM),
         };
         Ok(Extent { base, order })
     }
@@ -353,8 +321,8 @@ impl FramePool {
     /// Makes of the page at `base` what `f` makes of its owner and its uses, and says what it is now.
     fn change(&mut self, base: Pa, f: impl FnOnce(Option<DomainId>, u16) -> Option<Frame>) -> Result<Frame> {
         let block = self.block(base)?;
-        let Frame::Held(owner, uses) = block.frame(frame_index(base)) else { return Err(MemoryError::NotOwned) };
-        let after = f(owner, uses).ok_or(MemoryError::NotOwned)?;
+        let Frame::Held(owner, uses) = block.frame(frame_index(base)) else { return Err(Errno::EACCES) };
+        let after = f(owner, uses).ok_or(Errno::EACCES)?;
         block.split()?.set(frame_index(base), after);
         Ok(after)
     }
@@ -370,7 +338,7 @@ impl FramePool {
         }
         let block = self.block(extent.base)?;
         if extent.order != Order::Block || !block.is_whole(owned) {
-            return Err(MemoryError::NotOwned);
+            return Err(Errno::EACCES);
         }
         *block = Block::Whole(Frame::Free);
         Ok(())
@@ -379,7 +347,7 @@ impl FramePool {
     fn free_page(&mut self, base: Pa, owned: Frame) -> Result {
         let block = self.block(base)?;
         if block.frame(frame_index(base)) != owned {
-            return Err(MemoryError::NotOwned);
+            return Err(Errno::EACCES);
         }
         let split = block.split()?;
         split.set(frame_index(base), Frame::Free);
@@ -390,11 +358,11 @@ impl FramePool {
     }
 
     fn allocate_page(&mut self, held: Frame) -> Result<Pa> {
-        let index = self.block_with_free_frame().ok_or(MemoryError::OutOfMemory)?;
-        let block = self.blocks.get_mut(index).ok_or(MemoryError::OutOfMemory)?;
+        let index = self.block_with_free_frame().ok_or(Errno::ENOMEM)?;
+        let block = self.blocks.get_mut(index).ok_or(Errno::ENOMEM)?;
         let split = block.split()?;
         let is_free = |place: &usize| split.frames.get(*place) == Some(&Frame::Free);
-        let frame = (split.next..FRAMES_PER_BLOCK).find(is_free).ok_or(MemoryError::OutOfMemory)?;
+        let frame = (split.next..FRAMES_PER_BLOCK).find(is_free).ok_or(Errno::ENOMEM)?;
         split.next = frame + 1;
         split.set(frame, held);
         self.next_split = index;
@@ -410,7 +378,7 @@ impl FramePool {
     }
 
     fn allocate_block(&mut self, held: Frame) -> Result<Pa> {
-        let index = self.free_block().ok_or(MemoryError::OutOfMemory)?;
+        let index = self.free_block().ok_or(Errno::ENOMEM)?;
         self.next_block = index + 1;
         self.blocks.iter_mut().skip(index).take(1).for_each(|block| *block = Block::Whole(held));
         Ok(self.base_of(index))
@@ -431,7 +399,7 @@ impl FramePool {
     }
 
     fn block(&mut self, base: Pa) -> Result<&mut Block> {
-        self.index(base).and_then(|index| self.blocks.get_mut(index)).ok_or(MemoryError::NotOwned)
+        self.index(base).and_then(|index| self.blocks.get_mut(index)).ok_or(Errno::EACCES)
     }
 }
 
@@ -470,7 +438,7 @@ mod tests {
         assert_eq!(free_bytes(&pool), 3 * PAGE_SIZE);
         let pages: Vec<_> = core::iter::from_fn(|| pool.allocate(domain(1), Order::Page).ok()).collect();
         assert_eq!(pages.iter().map(|p| p.base().0).collect::<Vec<_>>(), [0x4000_1000, 0x4000_2000, 0x4000_3000]);
-        assert_eq!(pool.allocate(domain(1), Order::Block), Err(MemoryError::OutOfMemory));
+        assert_eq!(pool.allocate(domain(1), Order::Block), Err(Errno::ENOMEM));
     }
 
     #[test]
@@ -488,7 +456,7 @@ mod tests {
         let mut pool = FramePool::new(&[range(0x4000_0000, 4 << 20)]).expect("a small pool");
         pool.reserve(range(0x4000_0000, 0x20_0001)).expect("room");
         assert_eq!(free_bytes(&pool), BLOCK_SIZE - PAGE_SIZE);
-        assert_eq!(pool.allocate(domain(1), Order::Block), Err(MemoryError::OutOfMemory));
+        assert_eq!(pool.allocate(domain(1), Order::Block), Err(Errno::ENOMEM));
         pool.release(range(0x4020_0000, PAGE_SIZE)).expect("room");
         assert_eq!(free_bytes(&pool), BLOCK_SIZE);
     }
@@ -510,10 +478,10 @@ mod tests {
         let mut pool = FramePool::new(&[range(0x4000_0000, 4 << 20)]).expect("a small pool");
         let block = pool.allocate(domain(1), Order::Block).expect("room");
         let copy = Extent::kept(block.base(), Order::Block);
-        assert_eq!(pool.free(Some(domain(2)), copy), Err(MemoryError::NotOwned));
+        assert_eq!(pool.free(Some(domain(2)), copy), Err(Errno::EACCES));
         assert_eq!(pool.free(Some(domain(1)), block), Ok(()));
-        assert_eq!(pool.free(Some(domain(1)), Extent::kept(Pa(0x4000_0000), Order::Page)), Err(MemoryError::NotOwned));
-        assert_eq!(pool.free(Some(domain(1)), Extent::kept(Pa(0), Order::Gib)), Err(MemoryError::NotOwned));
+        assert_eq!(pool.free(Some(domain(1)), Extent::kept(Pa(0x4000_0000), Order::Page)), Err(Errno::EACCES));
+        assert_eq!(pool.free(Some(domain(1)), Extent::kept(Pa(0), Order::Gib)), Err(Errno::EACCES));
     }
 
     #[test]
@@ -529,15 +497,15 @@ mod tests {
         let left = block.split_into(Order::Page).filter(|page| !pool.leave(domain(1), page)).count();
         assert_eq!(left, 1);
         assert!(!pool.leave(domain(1), &Extent::kept(page, Order::Page)), "left once");
-        assert_eq!(pool.free(Some(domain(1)), Extent::kept(page, Order::Page)), Err(MemoryError::NotOwned));
-        assert_eq!(pool.free(None, Extent::kept(page, Order::Page)), Err(MemoryError::NotOwned));
+        assert_eq!(pool.free(Some(domain(1)), Extent::kept(page, Order::Page)), Err(Errno::EACCES));
+        assert_eq!(pool.free(None, Extent::kept(page, Order::Page)), Err(Errno::EACCES));
         assert!(pool.unshare(page), "the last use ends");
         assert_eq!(
             (pool.free(None, Extent::kept(page, Order::Page)), pool.free(None, Extent::kept(page, Order::Page))),
-            (Ok(()), Err(MemoryError::NotOwned))
+            (Ok(()), Err(Errno::EACCES))
         );
         assert_eq!(free_bytes(&pool), PAGE_SIZE);
-        assert_eq!(pool.share(page), Err(MemoryError::NotOwned));
+        assert_eq!(pool.share(page), Err(Errno::EACCES));
         let own = pool.allocate_left().expect("one is free");
         assert_eq!((own, pool.share(own), pool.unshare(own), pool.unshare(own)), (page, Ok(()), false, true));
         assert!(free_bytes(&pool) < total);

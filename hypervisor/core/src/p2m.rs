@@ -11,8 +11,10 @@ pub use sharing::Inherited;
 
 use core::cell::Cell;
 
+use xen_abi::errno::Errno;
+
 use crate::addr::{Ipa, PAGE_SIZE, Pa};
-use crate::frames::{Extent, MemoryError, Order, Result};
+use crate::frames::{Extent, Order, Result};
 
 /// Bits of an IPA.
 pub const IPA_BITS: u32 = 39;
@@ -197,7 +199,7 @@ const fn leaf(base: Pa, order: Order, content: Content) -> u64 {
 }
 
 /// What mapping memory comes to; that which could not be mapped comes back.
-type Mapped = core::result::Result<(), (MemoryError, Extent)>;
+type Mapped = core::result::Result<(), (Errno, Extent)>;
 
 /// A domain's map. It does not free itself: see [`P2m::clear`].
 #[derive(Debug)]
@@ -235,7 +237,7 @@ impl P2m {
     }
 
     fn with(memory: &mut impl TableMemory, root: Option<Pa>, role: Role) -> Result<Self> {
-        let root = memory.table(root).ok_or(MemoryError::OutOfMemory)?;
+        let root = memory.table(root).ok_or(Errno::ENOMEM)?;
         Ok(Self { root, tables: 1, role, recent: Cell::new(NOWHERE) })
     }
 
@@ -259,7 +261,7 @@ impl P2m {
                 place.replace(memory, ipa, leaf(extent.base(), extent.order(), content));
                 Ok(())
             }
-            Ok(_) => Err((MemoryError::Occupied, extent)),
+            Ok(_) => Err((Errno::EEXIST, extent)),
             Err(error) => Err((error, extent)),
         }
     }
@@ -291,7 +293,7 @@ impl P2m {
         touch: bool,
         scrub: impl FnOnce(Pa, Order),
     ) -> Result<u64> {
-        let Some(leaf) = self.find_leaf(memory, ipa) else { return Err(MemoryError::NotMapped) };
+        let Some(leaf) = self.find_leaf(memory, ipa) else { return Err(Errno::ENOENT) };
         if leaf.is_shared() {
             return Ok(0);
         }
@@ -314,7 +316,7 @@ impl P2m {
         loop {
             let leaf = self.path(memory, ipa, order, false)?;
             if leaf.next().is_some() || !leaf.is_valid() {
-                return Err(MemoryError::NotMapped);
+                return Err(Errno::ENOENT);
             }
             if leaf.order == order {
                 leaf.replace(memory, ipa, 0);
@@ -327,7 +329,7 @@ impl P2m {
 
     /// Makes a block a table of the next smaller leaves that say the same.
     fn split(&mut self, memory: &mut impl TableMemory, ipa: Ipa, block: Entry) -> Result {
-        let below = block.order.below().ok_or(MemoryError::NotMapped)?;
+        let below = block.order.below().ok_or(Errno::ENOENT)?;
         let table = self.new_table(memory, None)?;
         for (index, offset) in (0..ENTRIES).zip((0..).step_by(below.size() as usize)) {
             memory.write(table, index, (block.raw & !TABLE | leaf_bits(below)) + offset);
@@ -337,7 +339,7 @@ impl P2m {
     }
 
     fn new_table(&mut self, memory: &mut impl TableMemory, from: Option<Pa>) -> Result<Pa> {
-        let table = memory.table(from).ok_or(MemoryError::OutOfMemory)?;
+        let table = memory.table(from).ok_or(Errno::ENOMEM)?;
         self.tables += 1;
         Ok(table)
     }
@@ -402,7 +404,7 @@ impl P2m {
     fn path(&mut self, memory: &mut impl TableMemory, ipa: Ipa, target: Order, make: bool) -> Result<Entry> {
         let is_mappable = ipa.0.is_multiple_of(target.size()) && ipa.0 >> IPA_BITS == 0;
         if !is_mappable || matches!(self.role, Role::Template | Role::Gone) {
-            return Err(MemoryError::BadAddress);
+            return Err(Errno::EINVAL);
         }
         let (mut table, mut order) = match self.recent_table(ipa) {
             Some(table) if target == Order::Page && self.role == Role::Alone => (table, target),
@@ -547,7 +549,7 @@ mod tests {
                 let page = extent(0x5000, Order::Page);
                 let result = p2m.map(memory, Ipa(ipa), page, Content::Ready);
                 let fits = ipa < 1 << IPA_BITS && ipa.is_multiple_of(PAGE_SIZE);
-                let was_new = fits && !matches!(result, Err((MemoryError::Occupied, _)));
+                let was_new = fits && !matches!(result, Err((Errno::EEXIST, _)));
                 assert_eq!(result.is_ok(), was_new, "{ipa:#x}");
                 assert_eq!(
                     p2m.lookup(memory, Ipa(ipa)).is_some(),
@@ -565,7 +567,7 @@ mod tests {
             memory.budget = Some(budget);
             let page = extent(0x5000, Order::Page);
             let failed = p2m.map(memory, Ipa(0x4000_0000), page, Content::Ready);
-            assert_eq!(failed, Err((MemoryError::OutOfMemory, extent(0x5000, Order::Page))));
+            assert_eq!(failed, Err((Errno::ENOMEM, extent(0x5000, Order::Page))));
             assert_eq!(p2m.lookup(memory, Ipa(0x4000_0000)), None);
         }
     }
@@ -593,7 +595,7 @@ mod tests {
         );
         assert_eq!(
             p2m.make_ready(memory, Ipa(0x4000_0000), true, |_, _| panic!("nothing is there")),
-            Err(MemoryError::NotMapped)
+            Err(Errno::ENOENT)
         );
         assert_eq!(touched_bytes(&p2m, memory, &both), Order::Block.size());
     }

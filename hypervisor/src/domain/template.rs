@@ -10,7 +10,6 @@ use core::ops::Deref;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use mote_core::addr::Ipa;
-use mote_core::frames::MemoryError;
 use mote_core::id::{DomainId, VcpuId};
 use mote_core::vgic::VcpuSet;
 use mote_platform::timer;
@@ -122,23 +121,22 @@ impl Domain {
     ///
     /// # Errors
     /// If there is no memory, or nothing of a template's.
-    pub fn own(&self, ipa: Ipa) -> Result<(), MemoryError> {
+    pub fn own(&self, ipa: Ipa) -> Result<(), Errno> {
         let owned = self.memory.lock().own(ipa);
         match (owned, &self.origin) {
-            (Err(MemoryError::NotOwned), Some(template)) => self.own_shared(template, ipa.page()),
+            (Err(Errno::EACCES), Some(template)) => self.own_shared(template, ipa.page()),
             (owned, _) => owned,
         }
     }
 
     /// Maps the page that EL2 shares with it where its template had mapped its own.
-    fn own_shared(&self, template: &Self, ipa: Ipa) -> Result<(), MemoryError> {
+    fn own_shared(&self, template: &Self, ipa: Ipa) -> Result<(), Errno> {
         let is_shared_info = *template.pv.shared_ipa.lock() == Some(ipa);
         let frame = template.grants.lock().places().find(|(_, place)| *place == ipa).map(|(index, _)| index);
-        let mapped = match frame {
+        match frame {
             _ if is_shared_info => self.map_shared_info(ipa),
             Some(index) => self.map_grant_frame(index, ipa),
-            None => return Err(MemoryError::NotMapped),
-        };
-        mapped.map_err(|error| if error == Errno::ENOMEM { MemoryError::OutOfMemory } else { MemoryError::NotMapped })
+            None => Err(Errno::ENOENT),
+        }
     }
 }

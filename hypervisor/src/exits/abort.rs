@@ -7,11 +7,11 @@ use mote_core::vgic::{Access, Operation, Outcome, VcpuSet};
 use mote_platform::guest::{After, GuestContext};
 use mote_platform::syndrome;
 use xen_abi::arch_arm::{GICV3_DISTRIBUTOR, GICV3_REDISTRIBUTOR_STRIDE, GICV3_REDISTRIBUTORS, VPL011, Window};
+use xen_abi::errno::Errno;
 
 use super::{Session, origin, take_exception};
 use crate::domain::End;
 use crate::interface::Live;
-use crate::memory::MemoryError;
 use crate::passthrough;
 use crate::stats::ExitReason;
 
@@ -51,14 +51,12 @@ impl Session<'_> {
         let is_there = match kind {
             FaultKind::AccessFlag | FaultKind::Permission if self.domain.origin.is_some() => {
                 match self.domain.own(ipa) {
-                    Err(MemoryError::OutOfMemory) => {
+                    Err(Errno::ENOMEM) => {
                         let why = self.domain.memory.lock().shortage();
                         return self.end(End::crash(why));
                     }
                     // Memory that it got for itself.
-                    Err(MemoryError::Occupied) if kind == FaultKind::AccessFlag => {
-                        self.domain.memory.lock().touch(ipa).is_ok()
-                    }
+                    Err(Errno::EEXIST) if kind == FaultKind::AccessFlag => self.domain.memory.lock().touch(ipa).is_ok(),
                     owned => owned.is_ok(),
                 }
             }

@@ -3,9 +3,10 @@
 use alloc::vec::Vec;
 
 use mote_core::addr::{Ipa, PAGE_SIZE, Pa};
-use mote_core::frames::{Extent, MemoryError, Order, Result};
+use mote_core::frames::{Extent, Order, Result};
 use mote_core::id::DomainId;
 use mote_core::p2m::{Content, Inherited, Leaf};
+use xen_abi::errno::Errno;
 
 use super::{GuestMemory, Promise, Tables, give_back, with_pools};
 
@@ -17,19 +18,17 @@ pub(super) struct Owned {
 }
 
 impl Tables {
-    /// Notes a page that a clone gets; whether it could.
-    pub(super) fn note(&mut self, page: &Extent, content: Content) -> bool {
-        let Some(Owned { frames, promise }) = &mut self.owned else { return true };
+    /// Notes a page that a clone gets.
+    pub(super) fn note(&mut self, page: &Extent, content: Content) -> Result {
+        let Some(Owned { frames, promise }) = &mut self.owned else { return Ok(()) };
         if frames.len() == frames.capacity() {
             // Growing takes the old list and one of twice its size.
             let more = frames.capacity().max(4);
-            let room = promise.extend(2 * more * size_of::<(Pa, Content)>());
-            if room.is_err() || frames.try_reserve_exact(more).is_err() {
-                return false;
-            }
+            promise.extend(2 * more * size_of::<(Pa, Content)>())?;
+            frames.try_reserve_exact(more).map_err(|_| Errno::ENOMEM)?;
         }
         frames.push((page.base(), content));
-        true
+        Ok(())
     }
 
     /// A clone has a page no more.
@@ -93,12 +92,12 @@ impl GuestMemory {
 
     /// What is at `ipa`, where a clone that is to `write` has its own.
     pub(super) fn leaf(&mut self, ipa: Ipa, write: bool) -> Result<Leaf> {
-        let leaf = self.map.lookup(&self.tables, ipa).ok_or(MemoryError::BadAddress)?;
+        let leaf = self.map.lookup(&self.tables, ipa).ok_or(Errno::EINVAL)?;
         if !leaf.shared || leaf.foreign || leaf.touched && !write || !self.map.is_clone() {
             return Ok(leaf);
         }
         self.own(ipa)?;
-        self.map.lookup(&self.tables, ipa).ok_or(MemoryError::BadAddress)
+        self.map.lookup(&self.tables, ipa).ok_or(Errno::EINVAL)
     }
 
     /// Takes a part of what a clone has away; whether that was the last. `None` if it is no clone.

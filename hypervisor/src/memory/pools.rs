@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use mote_core::addr::{PAGE_SIZE, Pa, PaRange};
-use mote_core::frames::{BLOCK_SIZE, Extent, FramePool, MemoryError, Order};
+use mote_core::frames::{BLOCK_SIZE, Extent, FramePool, Order};
 use mote_core::id::DomainId;
 use mote_core::p2m::Content;
 use mote_core::vmid::VmidPool;
@@ -12,6 +12,7 @@ use mote_platform::lock::Mutex;
 use mote_platform::memory::{self, Page};
 use mote_platform::stage2;
 use spin::Once;
+use xen_abi::errno::Errno;
 
 use crate::console;
 
@@ -27,7 +28,7 @@ static POOLS: Once<Mutex<Pools>> = Once::new();
 ///
 /// # Errors
 /// If EL2's heap cannot hold the pool's tables.
-pub fn init(ram: &[PaRange], reserved: impl Iterator<Item = PaRange>, heap: usize) -> Result<(), MemoryError> {
+pub fn init(ram: &[PaRange], reserved: impl Iterator<Item = PaRange>, heap: usize) -> Result<(), Errno> {
     UNPROMISED.store(heap, Ordering::Relaxed);
     let mut frames = FramePool::new(ram)?;
     for range in reserved {
@@ -67,10 +68,10 @@ impl Promise {
     ///
     /// # Errors
     /// If there is not so much.
-    pub fn new(bytes: usize) -> Result<Self, MemoryError> {
+    pub fn new(bytes: usize) -> Result<Self, Errno> {
         let take = |left: usize| left.checked_sub(bytes);
         let taken = UNPROMISED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
-        taken.map(|_| Self(bytes)).map_err(|_| MemoryError::OutOfMemory)
+        taken.map(|_| Self(bytes)).map_err(|_| Errno::ENOMEM)
     }
 }
 
@@ -79,7 +80,7 @@ impl Promise {
     ///
     /// # Errors
     /// If there is not so much.
-    pub fn extend(&mut self, bytes: usize) -> Result<(), MemoryError> {
+    pub fn extend(&mut self, bytes: usize) -> Result<(), Errno> {
         self.0 += core::mem::ManuallyDrop::new(Self::new(bytes)?).0;
         Ok(())
     }
@@ -128,15 +129,15 @@ impl FrameRef {
     /// # Errors
     /// If there is no memory.
     #[inline(never)]
-    pub fn zeroed() -> Result<Self, MemoryError> {
+    pub fn zeroed() -> Result<Self, Errno> {
         let base = with_pools(|pools| pools.frames.allocate_left())?;
-        memory::scrub(base.0, PAGE_SIZE as usize).map_err(|_| MemoryError::OutOfMemory)?;
+        memory::scrub(base.0, PAGE_SIZE as usize).map_err(|_| Errno::ENOMEM)?;
         Ok(Self::kept(base))
     }
 
     /// One more reference to the page at `base`.
     #[inline(never)]
-    pub(super) fn new(base: Pa) -> Result<Self, MemoryError> {
+    pub(super) fn new(base: Pa) -> Result<Self, Errno> {
         with_pools(|pools| pools.frames.share(base))?;
         Ok(Self::kept(base))
     }
@@ -155,9 +156,9 @@ impl FrameRef {
     ///
     /// # Errors
     /// If there is no memory.
-    pub fn copied(&self) -> Result<Self, MemoryError> {
+    pub fn copied(&self) -> Result<Self, Errno> {
         let copy = Self::zeroed()?;
-        memory::copy(self.base().0, copy.base().0, PAGE_SIZE as usize).map_err(|_| MemoryError::BadAddress)?;
+        memory::copy(self.base().0, copy.base().0, PAGE_SIZE as usize).map_err(|_| Errno::EINVAL)?;
         Ok(copy)
     }
 
@@ -170,7 +171,7 @@ impl FrameRef {
     ///
     /// # Errors
     /// If there are too many.
-    pub fn another(&self) -> Result<Self, MemoryError> {
+    pub fn another(&self) -> Result<Self, Errno> {
         Self::new(self.base())
     }
 }

@@ -7,7 +7,8 @@
 
 use super::{ACCESSED, Cell, Content, ENTRIES, FOREIGN, NOWHERE, P2m, Role, SHARED, STALE, TableMemory, WRITE, each};
 use crate::addr::{Ipa, PAGE_SIZE, Pa};
-use crate::frames::{MemoryError, Order, Result};
+use crate::frames::{Order, Result};
+use xen_abi::errno::Errno;
 
 /// What clones find in a page of their template's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +34,12 @@ impl P2m {
         each(memory, self.root, Order::Gib, Ipa(0), &mut |memory, entry, ipa| {
             let frozen = match entry.next() {
                 Some(_) => entry.raw,
-                None if entry.order != Order::Page => return Err(MemoryError::BadAddress),
+                None if entry.order != Order::Page => return Err(Errno::EINVAL),
                 None if entry.raw & (STALE | FOREIGN) != 0 => entry.raw & !(WRITE | ACCESSED),
                 None => match inherited(ipa, entry.output()) {
                     Inherited::Page => entry.raw & !WRITE | ACCESSED,
                     Inherited::Copy => {
-                        let copy = memory.page(Some(entry.output())).ok_or(MemoryError::OutOfMemory)?;
+                        let copy = memory.page(Some(entry.output())).ok_or(Errno::ENOMEM)?;
                         memory.free(entry.output());
                         (entry.raw ^ entry.output().0 ^ copy.0) & !WRITE | ACCESSED
                     }
@@ -77,13 +78,13 @@ impl P2m {
     pub fn own(&mut self, memory: &mut impl TableMemory, ipa: Ipa) -> Result {
         let leaf = self.path(memory, ipa.page(), Order::Page, false)?;
         if !leaf.is_shared() {
-            return Err(if leaf.is_valid() { MemoryError::Occupied } else { MemoryError::NotMapped });
+            return Err(if leaf.is_valid() { Errno::EEXIST } else { Errno::ENOENT });
         }
         if leaf.raw & FOREIGN != 0 {
-            return Err(MemoryError::NotOwned);
+            return Err(Errno::EACCES);
         }
         let content = (leaf.raw & ACCESSED != 0).then(|| leaf.output());
-        let page = memory.page(content).ok_or(MemoryError::OutOfMemory)?;
+        let page = memory.page(content).ok_or(Errno::ENOMEM)?;
         leaf.replace(memory, ipa, super::leaf(page, Order::Page, Content::Ready) | ACCESSED);
         Ok(())
     }
@@ -142,8 +143,8 @@ mod tests {
             assert!((leaf.order, leaf.writable, leaf.shared) == (Order::Page, false, true));
             assert_eq!(leaf.touched, ipa == TEXT);
             assert_eq!(p2m.make_ready(memory, ipa, true, |_, _| panic!("it is shared")), Ok(0));
-            assert_eq!(p2m.unmap(memory, ipa, Order::Page), Err(MemoryError::BadAddress));
-            assert_eq!(p2m.own(memory, ipa), Err(MemoryError::BadAddress));
+            assert_eq!(p2m.unmap(memory, ipa, Order::Page), Err(Errno::EINVAL));
+            assert_eq!(p2m.own(memory, ipa), Err(Errno::EINVAL));
         }
         let page = Extent::kept(Pa(0x9000_0000), Order::Page);
         assert!(p2m.map(memory, Ipa(0x5000_0000), page, Content::Ready).is_err());
@@ -168,15 +169,15 @@ mod tests {
         let own = seen(&clone, memory, TEXT);
         assert_eq!(memory.pages.get(&own.pa.0), Some(&Some(Pa(0x8000_3000))));
         assert_eq!((own.writable, own.shared, own.touched), (true, false, true));
-        assert_eq!(clone.own(memory, TEXT), Err(MemoryError::Occupied), "once");
+        assert_eq!(clone.own(memory, TEXT), Err(Errno::EEXIST), "once");
         assert!(seen(&clone, memory, Ipa(TEXT.0 + PAGE_SIZE)).shared);
         for ipa in [UNTOUCHED, PRIVATE] {
             assert_eq!(clone.own(memory, ipa), Ok(()));
             assert_eq!(memory.pages.get(&seen(&clone, memory, ipa).pa.0), Some(&None), "zeroes");
         }
-        assert_eq!(clone.own(memory, GIVEN), Err(MemoryError::NotOwned));
-        assert_eq!(clone.own(memory, Ipa(0x5000_0000)), Err(MemoryError::NotMapped));
-        assert_eq!(clone.own(memory, Ipa(u64::MAX)), Err(MemoryError::BadAddress));
+        assert_eq!(clone.own(memory, GIVEN), Err(Errno::EACCES));
+        assert_eq!(clone.own(memory, Ipa(0x5000_0000)), Err(Errno::ENOENT));
+        assert_eq!(clone.own(memory, Ipa(u64::MAX)), Err(Errno::EINVAL));
         let shared = clone.unmap(memory, GIVEN, Order::Page).expect("mapped").1;
         assert_eq!(shared, Content::Shared);
         let page = Extent::kept(Pa(0x9000_0000), Order::Page);
@@ -194,7 +195,7 @@ mod tests {
             memory.budget = None;
             let mut clone = template.clone_of(memory).expect("memory");
             memory.budget = Some(budget);
-            assert_eq!(clone.own(memory, TEXT), Err(MemoryError::OutOfMemory), "{budget}");
+            assert_eq!(clone.own(memory, TEXT), Err(Errno::ENOMEM), "{budget}");
             assert!(seen(&clone, memory, TEXT).shared);
         }
         memory.budget = Some(0);

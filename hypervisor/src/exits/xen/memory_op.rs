@@ -7,7 +7,7 @@ use xen_abi::memory::{AddToPhysmap, AddToPhysmapBatch, Exchange, RemoveFromPhysm
 
 use super::{Action, Answer, Arguments, BATCH, Errno, Reply, Session};
 use crate::domain::Domain;
-use crate::memory::MemoryError;
+use crate::memory::by_blocks;
 
 /// Where a call goes on is in the operation's upper bits (`MEMOP_EXTENT_SHIFT`).
 const OP_BITS: u32 = 6;
@@ -23,7 +23,7 @@ const AT_ONCE: [u64; 6] = {
 };
 
 /// Something that is done to each frame number of a list. It may put another in its place.
-type Change = fn(&Domain, &mut u64, u32) -> Result<(), MemoryError>;
+type Change = fn(&Domain, &mut u64, u32) -> Result<(), Errno>;
 
 impl Session<'_> {
     pub(super) fn memory_op(&mut self, arguments: &mut Arguments) -> Answer {
@@ -64,7 +64,8 @@ impl Session<'_> {
             op::REMOVE_FROM_PHYSMAP => {
                 let asked: RemoveFromPhysmap = self.read(at)?;
                 let domain = self.domain_for(Action::ChangeMemory, asked.domid)?;
-                remove(&domain, asked.gpfn).map(|()| Reply::DONE).map_err(|_| Errno::ENOENT)
+                let ipa = Ipa::of_frame(asked.gpfn).ok_or(Errno::ENOENT)?;
+                remove(&domain, ipa, Order::Page).map(|()| Reply::DONE).map_err(|_| Errno::ENOENT)
             }
             op::EXCHANGE => {
                 // Machine addresses mean nothing to a guest whose memory is translated.
@@ -146,7 +147,7 @@ impl Session<'_> {
         let place = |frame| Ipa::of_frame(frame).ok_or(Errno::EINVAL);
         let (from, to) = (place(index)?, place(frame)?);
         let page = other.memory.lock().lend(from)?;
-        Ok(domain.memory.lock().map_shared(to, page, Access::Full)?)
+        domain.memory.lock().map_shared(to, page, Access::Full)
     }
 }
 
@@ -158,7 +159,7 @@ fn go_on(arguments: &mut Arguments, done: u64) -> Answer {
 
 /// Maps a frame that EL2 shares with the domain where the domain wants it.
 fn add_to_physmap(domain: &Domain, space: u16, index: u64, frame: u64) -> Result<(), Errno> {
-    let ipa = Ipa::of_frame(frame).ok_or(MemoryError::BadAddress)?;
+    let ipa = Ipa::of_frame(frame).ok_or(Errno::EINVAL)?;
     match space {
         space::SHARED_INFO if index != 0 => Err(Errno::EINVAL),
         space::SHARED_INFO => domain.map_shared_info(ipa),
@@ -171,46 +172,24 @@ fn add_to_physmap(domain: &Domain, space: u16, index: u64, frame: u64) -> Result
 }
 
 /// Gives the domain an extent of new memory: all of it or nothing.
-fn populate(domain: &Domain, frame: &mut u64, order: u32) -> Result<(), MemoryError> {
-    let (first, size) = (Ipa::of_frame(*frame).ok_or(MemoryError::BadAddress)?, PAGE_SIZE << order);
+fn populate(domain: &Domain, frame: &mut u64, order: u32) -> Result<(), Errno> {
+    let (first, size) = (Ipa::of_frame(*frame).ok_or(Errno::EINVAL)?, PAGE_SIZE << order);
     let mut memory = domain.memory.lock();
     if memory.direct && size == BLOCK_SIZE {
-        *frame = memory.add_direct(Order::Block)?.0 / PAGE_SIZE;
+        *frame = memory.add_direct()?.0 / PAGE_SIZE;
         return Ok(());
     }
-    if size == BLOCK_SIZE && memory.add(first, Order::Block).is_ok() {
-        return Ok(());
-    }
-    let mut done = 0;
-    while done < size {
-        // It cannot overflow: the first is an address.
-        if let Err(error) = memory.add(Ipa(first.0.wrapping_add(done)), Order::Page) {
-            for page in (0..done).step_by(PAGE_SIZE as usize) {
-                memory.remove(Ipa(first.0 + page), Order::Page)?;
-            }
-            return Err(error);
-        }
-        done += PAGE_SIZE;
-    }
-    Ok(())
+    memory.fill(first, size)
 }
 
 /// Takes an extent of memory from the domain.
-fn decrease(domain: &Domain, &mut frame: &mut u64, order: u32) -> Result<(), MemoryError> {
-    let block = Ipa::of_frame(frame).filter(|_| PAGE_SIZE << order == BLOCK_SIZE);
-    if block.is_some_and(|block| domain.memory.lock().remove(block, Order::Block).is_ok()) {
-        return Ok(());
-    }
-    for page in 0..1 << order {
-        // Beyond the last number there would be the first, if that were anybody's; but the last is nobody's.
-        remove(domain, frame.wrapping_add(page))?;
-    }
-    Ok(())
+fn decrease(domain: &Domain, &mut frame: &mut u64, order: u32) -> Result<(), Errno> {
+    let first = Ipa::of_frame(frame).ok_or(Errno::EINVAL)?;
+    by_blocks(first, PAGE_SIZE << order, |ipa, order| remove(domain, ipa, order)).map_err(|(error, _)| error)
 }
 
-fn remove(domain: &Domain, frame: u64) -> Result<(), MemoryError> {
-    let ipa = Ipa::of_frame(frame).ok_or(MemoryError::BadAddress)?;
-    let own = domain.memory.lock().remove(ipa, Order::Page)?;
+fn remove(domain: &Domain, ipa: Ipa, order: Order) -> Result<(), Errno> {
+    let own = domain.memory.lock().remove(ipa, order)?;
     if !own {
         domain.forget_shared(ipa);
     }
