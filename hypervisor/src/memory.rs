@@ -200,6 +200,7 @@ impl GuestMemory {
     }
 
     /// Maps memory; what cannot be mapped goes back to where it came from.
+    #[inline]
     fn put(&mut self, ipa: Ipa, extent: Extent, content: Content) -> Result {
         let last = Ipa(ipa.0 + extent.order().size() - PAGE_SIZE);
         self.map.map(&mut self.tables, ipa, extent, content).map_err(|(error, extent)| {
@@ -323,6 +324,7 @@ impl GuestMemory {
         self.find(ipa, access, true)
     }
 
+    #[inline]
     fn find(&mut self, ipa: Ipa, access: Access, touch: bool) -> Result<Pa> {
         let leaf = self.leaf(ipa.page(), access == Access::Full)?;
         if leaf.foreign || access == Access::Full && !leaf.writable {

@@ -169,6 +169,7 @@ impl Entry {
     }
 
     /// Puts another descriptor there, and has the TLBs forget the one that was.
+    #[inline]
     fn replace(self, memory: &mut impl TableMemory, ipa: Ipa, raw: u64) {
         if self.is_valid() {
             memory.write(self.table, self.index, 0);
@@ -401,17 +402,27 @@ impl P2m {
 
     /// The entry of `target`'s size at `ipa`, or the larger one in whose place there are no tables, unless it is to `make` them. What is on
     /// the way there may be changed: a clone gets its own of its template's tables.
+    #[inline]
     fn path(&mut self, memory: &mut impl TableMemory, ipa: Ipa, target: Order, make: bool) -> Result<Entry> {
-        let is_mappable = ipa.0.is_multiple_of(target.size()) && ipa.0 >> IPA_BITS == 0;
-        if !is_mappable || matches!(self.role, Role::Template | Role::Gone) {
+        if !ipa.0.is_multiple_of(target.size()) {
             return Err(Errno::EINVAL);
         }
-        let (mut table, mut order) = match self.recent_table(ipa) {
-            Some(table) if target == Order::Page && self.role == Role::Alone => (table, target),
-            _ => (self.root, Order::Gib),
-        };
+        match self.recent_table(ipa) {
+            Some(table) if target == Order::Page && self.role == Role::Alone => {
+                Ok(Entry::read(memory, table, target, index(target, ipa)))
+            }
+            _ => self.long_path(memory, ipa, target, make),
+        }
+    }
+
+    #[inline(never)]
+    fn long_path(&mut self, memory: &mut impl TableMemory, ipa: Ipa, target: Order, make: bool) -> Result<Entry> {
+        if ipa.0 >> IPA_BITS != 0 || matches!(self.role, Role::Template | Role::Gone) {
+            return Err(Errno::EINVAL);
+        }
         // A clone's may be its template's, and replaced now.
         self.recent.set(NOWHERE);
+        let (mut table, mut order) = (self.root, Order::Gib);
         while order != target {
             let entry = Entry::read(memory, table, order, index(order, ipa));
             (table, order) = match (entry.next(), order.below()) {
