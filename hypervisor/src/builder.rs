@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize
 
 use mote_core::addr::{Ipa, PAGE_SIZE, PaRange};
 use mote_core::console::Ready;
-use mote_core::events::{self, EventChannels};
+use mote_core::events::{self, EventChannels, FEW_PORTS, MAX_PORT};
 use mote_core::grants::{GrantTable, Limits};
 use mote_core::id::{DomainId, VcpuId};
 use mote_core::machine::Modules;
@@ -79,8 +79,7 @@ pub fn create(machine: &Machine, asked: &Specification) -> Result<Arc<Domain>, E
     let heap_before = heap::used();
     let memory = GuestMemory::new(asked.id)?;
     let vgic = VGic::new(asked.vcpus, asked.spis.max(MIN_SPIS).next_multiple_of(MIN_SPIS)).ok_or(Errno::ENOMEM)?;
-    let events = EventChannels::new(asked.id, asked.vcpus as usize, FrameRef::zeroed()?);
-    let events = events?;
+    let events = EventChannels::new(asked.id, asked.vcpus as usize, MAX_PORT, FrameRef::zeroed()?)?;
     let parts = Parts { memory, vgic, events, grants: GrantTable::new(asked.grants) };
     let mut made = assemble(machine, asked, created, promise, parts, |mpidr| VcpuState::new(mpidr, created))?;
     if let Some(domain) = Arc::get_mut(&mut made) {
@@ -114,7 +113,7 @@ pub fn clone_of(
     let mut parts = Parts {
         memory: origin.memory.lock().clone_of(id, pages.into())?,
         vgic: origin.vgic.lock().clone(),
-        events: EventChannels::few(id, 1, FrameRef::zeroed()?)?,
+        events: EventChannels::new(id, 1, FEW_PORTS, FrameRef::zeroed()?)?,
         grants: GrantTable::new(grants),
     };
     if let Some((caller, port)) = link {

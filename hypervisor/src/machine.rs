@@ -51,7 +51,7 @@ pub struct Machine {
     over: Once<u64>,
     domains: Mutex<Numbered<Arc<Domain>>>,
     /// Ephemeral domains that ended, for the control domain to read. An innermost lock.
-    pub ends: Mutex<Ledger<mote::End>>,
+    pub ends: Mutex<Ledger<mote::End, ENDS>>,
     /// Bytes of its RAM.
     pub ram_bytes: u64,
     entered: u64,
@@ -125,7 +125,7 @@ impl Machine {
             last_number: Mutex::new(0),
             over: Once::new(),
             domains: Mutex::new(Numbered(Vec::new())),
-            ends: Mutex::new(Ledger::new(ENDS)),
+            ends: Mutex::new(Ledger::default()),
             ram_bytes,
             entered,
         })

@@ -74,7 +74,7 @@ impl Tables {
     /// A frame, if the domain may have one more.
     fn take(&mut self, content: Content) -> Option<Pa> {
         let left = self.left.checked_sub(1)?;
-        let frame = with_pools(|pools| pools.frames.allocate(self.owner, Order::Page)).ok()?;
+        let frame = with_pools(|pools| pools.frames.allocate(Some(self.owner), Order::Page)).ok()?;
         if self.note(&frame, content).is_err() {
             give_back(self.owner, frame, Content::Stale);
             return None;
@@ -199,15 +199,27 @@ impl GuestMemory {
         adopted.map_err(|(error, _)| error)
     }
 
-    /// Maps memory; what cannot be mapped goes back to where it came from.
-    #[inline]
+    /// Maps memory: what is the domain's own where nothing is, and what is not also in place of what is there. What cannot be mapped goes
+    /// back to where it came from.
     fn put(&mut self, ipa: Ipa, extent: Extent, content: Content) -> Result {
-        let last = Ipa(ipa.0 + extent.order().size() - PAGE_SIZE);
-        self.map.map(&mut self.tables, ipa, extent, content).map_err(|(error, extent)| {
+        let (is_own, last) = (content.is_own(), Ipa(ipa.0 + extent.order().size() - PAGE_SIZE));
+        if !is_own && let Err(error) = self.tables.note(&extent, content) {
+            give_back(self.tables.owner, extent, content);
+            return Err(error);
+        }
+        let mut mapped = self.map.map(&mut self.tables, ipa, extent, content);
+        if !is_own && let Err((Errno::EEXIST, extent)) = mapped {
+            mapped = match self.remove(ipa, extent.order()) {
+                Ok(_) => self.map.map(&mut self.tables, ipa, extent, content),
+                Err(error) => Err((error, extent)),
+            };
+        }
+        if let Err((error, extent)) = mapped {
             self.tables.forget(&extent);
             give_back(self.tables.owner, extent, content);
-            error
-        })?;
+            return Err(error);
+        }
+        self.foreign += u64::from(!is_own);
         self.last = self.last.max(last);
         Ok(())
     }
@@ -298,7 +310,7 @@ impl GuestMemory {
         }
         let extent = match self.tables.owned {
             Some(_) => self.tables.take(Content::Ready).map(|page| Extent::kept(page, order)),
-            None => with_pools(|pools| pools.frames.allocate(self.tables.owner, order)).ok(),
+            None => with_pools(|pools| pools.frames.allocate(Some(self.tables.owner), order)).ok(),
         };
         let extent = extent.ok_or(Errno::ENOMEM)?;
         let ipa = ipa.unwrap_or(Ipa(extent.base().0));
@@ -341,7 +353,7 @@ impl GuestMemory {
     /// # Errors
     /// If it cannot be there, or there is no memory for tables.
     pub fn map_shared(&mut self, ipa: Ipa, page: FrameRef, access: Access) -> Result {
-        self.replace(ipa, page.into_extent(), Content::Foreign(access))
+        self.put(ipa, page.into_extent(), Content::Foreign(access))
     }
 
     /// Maps the page of a device at `ipa`, in place of what is there. The caller has made sure that it may be passed on. It is
@@ -350,22 +362,7 @@ impl GuestMemory {
     /// # Errors
     /// As above.
     pub fn map_device(&mut self, ipa: Ipa, page: Pa) -> Result {
-        self.replace(ipa, Extent::kept(page, Order::Page), Content::Device)
-    }
-
-    #[inline(never)]
-    fn replace(&mut self, ipa: Ipa, page: Extent, content: Content) -> Result {
-        let cleared = self
-            .remove(ipa, Order::Page)
-            .map(drop)
-            .or_else(|error| if error == Errno::ENOENT { Ok(()) } else { Err(error) });
-        if let Err(error) = cleared.and_then(|()| self.tables.note(&page, content)) {
-            give_back(self.tables.owner, page, content);
-            return Err(error);
-        }
-        self.put(ipa, page, content)?;
-        self.foreign += 1;
-        Ok(())
+        self.put(ipa, Extent::kept(page, Order::Page), Content::Device)
     }
 
     /// Takes away the page or the block that is mapped at `ipa`; whether it was the domain's own.

@@ -54,6 +54,7 @@ pub struct VcpuState {
 }
 
 /// The part of a vCPU's state that its exits may change while the general registers are lent to the guest.
+#[derive(Clone)]
 pub struct MachineState {
     /// System registers, valid while it does not run.
     pub system: SystemRegisters,
@@ -149,19 +150,11 @@ impl VcpuState {
 
     /// A clone's: it goes on where this one is, and finds in its registers who it is.
     pub fn fork(&self, identity: &Identity, now: u64) -> Self {
-        let MachineState { system, floating_point, interface, timer, .. } = &self.machine;
         let mut context = self.context.clone();
         let values = [1, identity.domain.into()].into_iter().chain(identity.seed).chain(identity.argument);
         (0..).zip(values).for_each(|(register, value)| context.set_register(register, value));
-        let machine = MachineState {
-            system: system.clone(),
-            floating_point: floating_point.clone(),
-            interface: interface.clone(),
-            timer: *timer,
-            runstate: Runstate::new(now),
-            exits: Exits::default(),
-        };
-        Self { context, machine }
+        let (runstate, exits) = (Runstate::new(now), Exits::default());
+        Self { context, machine: MachineState { runstate, exits, ..self.machine.clone() } }
     }
 
     /// Puts it at the beginning of `start`, everything else as after a reset.

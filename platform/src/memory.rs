@@ -182,7 +182,7 @@ pub fn copy(from: u64, to: u64, length: usize) -> Result<(), NotRam> {
 pub fn read(base: u64, into: &mut [u8]) -> Result<(), NotRam> {
     let source = check(base, into.len())?;
     // SAFETY: RAM outside EL2's own, so it does not overlap `into`.
-    unsafe { copy_few(source, into.as_mut_ptr() as usize, into.len()) };
+    unsafe { core::ptr::copy_nonoverlapping(source as *const u8, into.as_mut_ptr(), into.len()) };
     Ok(())
 }
 
@@ -193,30 +193,8 @@ pub fn read(base: u64, into: &mut [u8]) -> Result<(), NotRam> {
 pub fn write(base: u64, bytes: &[u8]) -> Result<(), NotRam> {
     let target = check(base, bytes.len())?;
     // SAFETY: RAM outside EL2's own, where no reference points, so it does not overlap `bytes`.
-    unsafe { copy_few(bytes.as_ptr() as usize, target, bytes.len()) };
+    unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), target as *mut u8, bytes.len()) };
     Ok(())
-}
-
-/// Copies the bytes of a structure or two: with less ado than the `memcpy` for all sizes.
-///
-/// # Safety
-/// `from` may be read and `to` be written, and they do not overlap.
-#[inline]
-unsafe fn copy_few(from: usize, to: usize, length: usize) {
-    // SAFETY: the caller's to say.
-    unsafe {
-        asm!(
-            "subs {left}, {left}, #8", "b.lo 2f",
-            "1: ldr {bytes}, [{from}], #8", "str {bytes}, [{to}], #8",
-            "subs {left}, {left}, #8", "b.hs 1b",
-            "2: adds {left}, {left}, #8", "b.eq 4f",
-            "3: ldrb {bytes:w}, [{from}], #1", "strb {bytes:w}, [{to}], #1",
-            "subs {left}, {left}, #1", "b.ne 3b",
-            "4:",
-            bytes = out(reg) _, left = inout(reg) length => _,
-            from = inout(reg) from => _, to = inout(reg) to => _, options(nostack)
-        );
-    }
 }
 
 /// Makes what was written here visible to a guest that runs with its caches off, and to instruction fetch.

@@ -255,26 +255,18 @@ impl FramePool {
         Ok(())
     }
 
-    /// Gives `owner` memory, whatever its content.
+    /// Gives `owner` memory, whatever its content; without an owner it is used once.
     ///
     /// # Errors
     /// If there is no such memory.
-    pub fn allocate(&mut self, owner: DomainId, order: Order) -> Result<Extent> {
-        let held = Frame::Held(Some(owner), 0);
+    pub fn allocate(&mut self, owner: Option<DomainId>, order: Order) -> Result<Extent> {
+        let held = Frame::Held(owner, owner.is_none().into());
         let base = match order {
             Order::Page => self.allocate_page(held)?,
             Order::Block => self.allocate_block(held)?,
             Order::Gib => return Err(Errno::ENOMEM),
         };
         Ok(Extent { base, order })
-    }
-
-    /// A page that is no domain's, with one reference to it.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub fn allocate_left(&mut self) -> Result<Pa> {
-        self.allocate_page(Frame::Held(None, 1))
     }
 
     /// Takes a reference to the page at `base`, which stays what it is until the last is dropped.
@@ -289,21 +281,14 @@ impl FramePool {
         shared.map(drop)
     }
 
-    /// Drops a reference. `true` if the page is nobody's now: it must be scrubbed and freed.
-    pub fn unshare(&mut self, base: Pa) -> bool {
-        let changed = self.change(base, |owner, uses| Some(Frame::Held(owner, uses.checked_sub(1)?)));
-        changed == Ok(Frame::Held(None, 0))
-    }
-
-    /// `owner` gives a page up. `true` if nobody uses it: it must be scrubbed and freed.
-    pub fn leave(&mut self, owner: DomainId, page: &Extent) -> bool {
-        let is_free =
-            self.block(page.base).is_ok_and(|it| it.frame(frame_index(page.base)) == Frame::Held(Some(owner), 0));
-        if !is_free {
-            // If it is not the owner's, it stays what it is.
-            let _ = self.change(page.base, |it, uses| (it == Some(owner)).then_some(Frame::Held(None, uses)));
-        }
-        is_free
+    /// `owner` gives a page up, or without an owner one use of it ends. `true` if nobody uses it: it must be scrubbed and freed.
+    pub fn leave(&mut self, owner: Option<DomainId>, page: &Extent) -> bool {
+        let of_owner = |it, uses| (it == owner).then_some(Frame::Held(if uses == 0 { owner } else { None }, uses));
+        let left = match owner {
+            Some(_) => self.change(page.base, of_owner),
+            None => self.change(page.base, |it, uses| Some(Frame::Held(it, uses.checked_sub(1)?))),
+        };
+        left == Ok(Frame::Held(owner, 0))
     }
 
     /// Whether somebody besides its owner uses the page at `base`.
@@ -312,18 +297,20 @@ impl FramePool {
         matches!(frame, Ok(Frame::Held(_, 1..)))
     }
 
-    /// Whether all pages of an extent are its owner's alone, and freed at once.
-    pub fn is_whole(&self, extent: &Extent) -> bool {
-        let block = || self.index(extent.base).and_then(|index| self.blocks.get(index));
-        extent.order == Order::Block && matches!(block(), Some(Block::Whole(_)))
+    /// Whether all pages of a block are its owner's alone, and freed at once.
+    pub fn is_whole(&mut self, extent: &Extent) -> bool {
+        matches!(self.block(extent.base), Ok(Block::Whole(_)))
     }
 
     /// Makes of the page at `base` what `f` makes of its owner and its uses, and says what it is now.
     fn change(&mut self, base: Pa, f: impl FnOnce(Option<DomainId>, u16) -> Option<Frame>) -> Result<Frame> {
         let block = self.block(base)?;
-        let Frame::Held(owner, uses) = block.frame(frame_index(base)) else { return Err(Errno::EACCES) };
+        let before = block.frame(frame_index(base));
+        let Frame::Held(owner, uses) = before else { return Err(Errno::EACCES) };
         let after = f(owner, uses).ok_or(Errno::EACCES)?;
-        block.split()?.set(frame_index(base), after);
+        if after != before {
+            block.split()?.set(frame_index(base), after);
+        }
         Ok(after)
     }
 
@@ -333,26 +320,17 @@ impl FramePool {
     /// If not all of it is, or it is used; then nothing changes and the memory stays as it is.
     pub fn free(&mut self, owner: Option<DomainId>, extent: Extent) -> Result {
         let owned = Frame::Held(owner, 0);
-        if extent.order == Order::Page {
-            return self.free_page(extent.base, owned);
-        }
         let block = self.block(extent.base)?;
-        if extent.order != Order::Block || !block.is_whole(owned) {
-            return Err(Errno::EACCES);
-        }
-        *block = Block::Whole(Frame::Free);
-        Ok(())
-    }
-
-    fn free_page(&mut self, base: Pa, owned: Frame) -> Result {
-        let block = self.block(base)?;
-        if block.frame(frame_index(base)) != owned {
-            return Err(Errno::EACCES);
-        }
-        let split = block.split()?;
-        split.set(frame_index(base), Frame::Free);
-        if split.free == FRAMES_PER_BLOCK {
-            *block = Block::Whole(Frame::Free);
+        match extent.order {
+            Order::Block if block.is_whole(owned) => *block = Block::Whole(Frame::Free),
+            Order::Page if block.frame(frame_index(extent.base)) == owned => {
+                let split = block.split()?;
+                split.set(frame_index(extent.base), Frame::Free);
+                if split.free == FRAMES_PER_BLOCK {
+                    *block = Block::Whole(Frame::Free);
+                }
+            }
+            _ => return Err(Errno::EACCES),
         }
         Ok(())
     }
@@ -394,12 +372,9 @@ impl FramePool {
         Pa((self.first + index) as u64 * BLOCK_SIZE)
     }
 
-    fn index(&self, base: Pa) -> Option<usize> {
-        ((base.0 / BLOCK_SIZE) as usize).checked_sub(self.first)
-    }
-
     fn block(&mut self, base: Pa) -> Result<&mut Block> {
-        self.index(base).and_then(|index| self.blocks.get_mut(index)).ok_or(Errno::EACCES)
+        let index = ((base.0 / BLOCK_SIZE) as usize).checked_sub(self.first);
+        index.and_then(|index| self.blocks.get_mut(index)).ok_or(Errno::EACCES)
     }
 }
 
@@ -421,6 +396,10 @@ mod tests {
         DomainId::new(number).expect("a small number")
     }
 
+    fn unshare(pool: &mut FramePool, page: Pa) -> bool {
+        pool.leave(None, &Extent::kept(page, Order::Page))
+    }
+
     fn free_bytes(pool: &FramePool) -> u64 {
         let free = |block: &Block| match block {
             Block::Whole(frame) => usize::from(*frame == Frame::Free) * FRAMES_PER_BLOCK,
@@ -436,9 +415,9 @@ mod tests {
     fn ragged_ram_gives_its_whole_pages() {
         let mut pool = FramePool::new(&[range(0x4000_0800, 0x3800)]).expect("a small pool");
         assert_eq!(free_bytes(&pool), 3 * PAGE_SIZE);
-        let pages: Vec<_> = core::iter::from_fn(|| pool.allocate(domain(1), Order::Page).ok()).collect();
+        let pages: Vec<_> = core::iter::from_fn(|| pool.allocate(Some(domain(1)), Order::Page).ok()).collect();
         assert_eq!(pages.iter().map(|p| p.base().0).collect::<Vec<_>>(), [0x4000_1000, 0x4000_2000, 0x4000_3000]);
-        assert_eq!(pool.allocate(domain(1), Order::Block), Err(Errno::ENOMEM));
+        assert_eq!(pool.allocate(Some(domain(1)), Order::Block), Err(Errno::ENOMEM));
     }
 
     #[test]
@@ -456,7 +435,7 @@ mod tests {
         let mut pool = FramePool::new(&[range(0x4000_0000, 4 << 20)]).expect("a small pool");
         pool.reserve(range(0x4000_0000, 0x20_0001)).expect("room");
         assert_eq!(free_bytes(&pool), BLOCK_SIZE - PAGE_SIZE);
-        assert_eq!(pool.allocate(domain(1), Order::Block), Err(Errno::ENOMEM));
+        assert_eq!(pool.allocate(Some(domain(1)), Order::Block), Err(Errno::ENOMEM));
         pool.release(range(0x4020_0000, PAGE_SIZE)).expect("room");
         assert_eq!(free_bytes(&pool), BLOCK_SIZE);
     }
@@ -467,16 +446,16 @@ mod tests {
         let module = range(0x4000_0000, BLOCK_SIZE + PAGE_SIZE);
         pool.reserve(module).expect("room");
         pool.release(module).expect("room");
-        let all: Vec<_> = core::iter::from_fn(|| pool.allocate(domain(1), Order::Page).ok()).collect();
+        let all: Vec<_> = core::iter::from_fn(|| pool.allocate(Some(domain(1)), Order::Page).ok()).collect();
         pool.release(module).expect("room");
         assert_eq!(all.len() as u64, (4 << 20) / PAGE_SIZE);
-        assert!(pool.allocate(domain(2), Order::Page).is_err(), "it is the first domain's");
+        assert!(pool.allocate(Some(domain(2)), Order::Page).is_err(), "it is the first domain's");
     }
 
     #[test]
     fn another_owner_cannot_free() {
         let mut pool = FramePool::new(&[range(0x4000_0000, 4 << 20)]).expect("a small pool");
-        let block = pool.allocate(domain(1), Order::Block).expect("room");
+        let block = pool.allocate(Some(domain(1)), Order::Block).expect("room");
         let copy = Extent::kept(block.base(), Order::Block);
         assert_eq!(pool.free(Some(domain(2)), copy), Err(Errno::EACCES));
         assert_eq!(pool.free(Some(domain(1)), block), Ok(()));
@@ -487,39 +466,42 @@ mod tests {
     #[test]
     fn a_page_outlives_its_owner_while_it_is_used() {
         let mut pool = FramePool::new(&[range(0x4000_0000, 2 << 20)]).expect("a small pool");
-        let block = pool.allocate(domain(1), Order::Block).expect("room");
+        let block = pool.allocate(Some(domain(1)), Order::Block).expect("room");
         let (total, page) = (2 << 20, Pa(0x4000_3000));
         assert!(pool.is_whole(&block));
         assert!(!pool.is_used(page));
         assert_eq!((pool.share(page), pool.share(page)), (Ok(()), Ok(())));
         assert!(pool.is_used(page) && !pool.is_used(Pa(0x4000_4000)) && !pool.is_used(Pa(0)));
-        assert!(!pool.is_whole(&block) && !pool.unshare(page));
-        let left = block.split_into(Order::Page).filter(|page| !pool.leave(domain(1), page)).count();
+        assert!(!pool.is_whole(&block) && !unshare(&mut pool, page));
+        let left = block.split_into(Order::Page).filter(|page| !pool.leave(Some(domain(1)), page)).count();
         assert_eq!(left, 1);
-        assert!(!pool.leave(domain(1), &Extent::kept(page, Order::Page)), "left once");
+        assert!(!pool.leave(Some(domain(1)), &Extent::kept(page, Order::Page)), "left once");
         assert_eq!(pool.free(Some(domain(1)), Extent::kept(page, Order::Page)), Err(Errno::EACCES));
         assert_eq!(pool.free(None, Extent::kept(page, Order::Page)), Err(Errno::EACCES));
-        assert!(pool.unshare(page), "the last use ends");
+        assert!(unshare(&mut pool, page), "the last use ends");
         assert_eq!(
             (pool.free(None, Extent::kept(page, Order::Page)), pool.free(None, Extent::kept(page, Order::Page))),
             (Ok(()), Err(Errno::EACCES))
         );
         assert_eq!(free_bytes(&pool), PAGE_SIZE);
         assert_eq!(pool.share(page), Err(Errno::EACCES));
-        let own = pool.allocate_left().expect("one is free");
-        assert_eq!((own, pool.share(own), pool.unshare(own), pool.unshare(own)), (page, Ok(()), false, true));
+        let own = pool.allocate(None, Order::Page).expect("one is free").base();
+        assert_eq!(
+            (own, pool.share(own), unshare(&mut pool, own), unshare(&mut pool, own)),
+            (page, Ok(()), false, true)
+        );
         assert!(free_bytes(&pool) < total);
     }
 
     #[test]
     fn a_block_freed_by_pages_is_a_block_again() {
         let mut pool = FramePool::new(&[range(0x4000_0000, 2 << 20)]).expect("a small pool");
-        let block = pool.allocate(domain(1), Order::Block).expect("room");
+        let block = pool.allocate(Some(domain(1)), Order::Block).expect("room");
         for page in 0..FRAMES_PER_BLOCK as u64 {
             let page = Extent::kept(Pa(block.base().0 + page * PAGE_SIZE), Order::Page);
             pool.free(Some(domain(1)), page).expect("owned");
         }
-        assert!(pool.allocate(domain(2), Order::Block).is_ok());
+        assert!(pool.allocate(Some(domain(2)), Order::Block).is_ok());
     }
 
     proptest! {
@@ -536,7 +518,7 @@ mod tests {
             for (action, owner, pick) in steps {
                 if action < 3 {
                     let order = if action == 0 { Order::Block } else { Order::Page };
-                    if let Ok(extent) = pool.allocate(domain(owner), order) {
+                    if let Ok(extent) = pool.allocate(Some(domain(owner)), order) {
                         for page in 0..order.size() / PAGE_SIZE {
                             let at = extent.base().0 + page * PAGE_SIZE;
                             prop_assert!(ram.iter().any(|r| r.contains(range(at, PAGE_SIZE))));

@@ -142,11 +142,6 @@ impl<P: Page> GrantTable<P> {
         (0..).zip(&self.frames).filter_map(|(index, frame)| Some((index, frame.ipa?)))
     }
 
-    /// Whether it uses others' grants.
-    pub fn has_mappings(&self) -> bool {
-        self.slots.iter().any(|slot| !matches!(slot, Slot::Free(_)))
-    }
-
     /// The guest took away what was at `ipa`.
     pub fn forget_ipa(&mut self, ipa: Ipa) {
         for frame in &mut self.frames {

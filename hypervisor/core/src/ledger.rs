@@ -1,24 +1,24 @@
-//! What the control domain is to read when it has time: kept in order, in bounded room.
+//! What somebody is to read when there is time: kept in order, in bounded room.
 
 use alloc::collections::VecDeque;
 
-/// Notes that were not read yet.
+/// Notes that were not read yet, at most `ROOM` of them.
 #[derive(Debug)]
-pub struct Ledger<T> {
+pub struct Ledger<T, const ROOM: usize> {
     notes: VecDeque<T>,
-    room: usize,
     lost: u64,
 }
 
-impl<T> Ledger<T> {
-    /// Room for so many.
-    pub const fn new(room: usize) -> Self {
-        Self { notes: VecDeque::new(), room, lost: 0 }
+impl<T, const ROOM: usize> Default for Ledger<T, ROOM> {
+    fn default() -> Self {
+        Self { notes: VecDeque::new(), lost: 0 }
     }
+}
 
+impl<T, const ROOM: usize> Ledger<T, ROOM> {
     /// Adds one; whether it is the only one, so that the reader is to be told. Without room for it, it is lost.
     pub fn add(&mut self, note: T) -> bool {
-        if self.notes.len() >= self.room || self.notes.try_reserve(1).is_err() {
+        if self.notes.len() >= ROOM || self.notes.try_reserve(1).is_err() {
             self.lost += 1;
             return false;
         }
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_counted_and_the_first_is_told_of() {
-        let mut ledger = Ledger::new(3);
+        let mut ledger = Ledger::<u32, 3>::default();
         let told: std::vec::Vec<bool> = (0..5).map(|note| ledger.add(note)).collect();
         assert_eq!((told.as_slice(), ledger.lost()), ([true, false, false, false, false].as_slice(), 2));
         assert_eq!([ledger.take(), ledger.take()], [Some(0), Some(1)]);

@@ -15,7 +15,6 @@ extern crate alloc;
 extern crate std;
 
 pub mod addr;
-pub mod backlog;
 pub mod console;
 pub mod esr;
 pub mod events;

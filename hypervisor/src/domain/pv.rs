@@ -4,9 +4,9 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mote_core::addr::Ipa;
-use mote_core::backlog::Backlog;
 use mote_core::events::{Pair, Raised};
 use mote_core::id::{DomainId, VcpuId};
+use mote_core::ledger::Ledger;
 use mote_core::p2m::Access;
 use mote_core::policy::Relation;
 use mote_core::timer::earliest;
@@ -39,8 +39,8 @@ pub struct Extras {
     rings: [AtomicU64; 4],
     /// Whether it has ever written to its console's ring, so that it reads there.
     pub prints_by_ring: AtomicBool,
-    /// Typed for it while it had no other place for it.
-    typed: Mutex<Backlog>,
+    /// Typed for it while it had no other place for it: as much as a console ring holds.
+    typed: Mutex<Ledger<u8, 1024>>,
     /// Why it says that it will end; the first reason counts.
     reason: Once<u32>,
     watchdogs: Mutex<Watchdogs>,
@@ -240,7 +240,7 @@ impl Domain {
 
     /// Keeps a byte for a guest that reads by `CONSOLEIO_read`, or whose console ring the control domain serves, and tells both.
     pub(super) fn keep_typed(&self, byte: u8) {
-        self.pv.typed.lock().push(byte);
+        self.pv.typed.lock().add(byte);
         let raised = self.events.lock().raise_virq(virq::CONSOLE, VcpuId(0));
         self.announce(raised);
         machine().tell_control(virq::CONSOLE);
@@ -248,7 +248,8 @@ impl Domain {
 
     /// Takes what was kept.
     pub fn take_typed(&self, into: &mut [u8]) -> usize {
-        self.pv.typed.lock().take(into)
+        let mut typed = self.pv.typed.lock();
+        into.iter_mut().map_while(|place| typed.take().map(|byte| *place = byte)).count()
     }
 
     /// How a guest that gives this reason ends, unless it gave another before.

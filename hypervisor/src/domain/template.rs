@@ -88,12 +88,9 @@ impl Domain {
 
     fn is_alone(&self) -> Result<(), Errno> {
         let others_are_on = self.power.lock().on != VcpuSet::of(VcpuId(0));
-        let grants = self.grants.lock();
-        let (uses_others, mapped) = (grants.has_mappings(), grants.places().count() as u64);
-        drop(grants);
-        let mapped = mapped + u64::from(self.pv.shared_ipa.lock().is_some());
+        let its = u64::from(self.pv.shared_ipa.lock().is_some()) + self.grants.lock().places().count() as u64;
         let memory = self.memory.lock();
-        let is_alone = !others_are_on && !uses_others && !memory.direct && memory.foreign() == mapped;
+        let is_alone = !others_are_on && !memory.direct && memory.foreign() == its;
         if is_alone { Ok(()) } else { Err(Errno::EBUSY) }
     }
 

@@ -18,6 +18,7 @@ mod vcpu_op;
 mod version;
 
 use alloc::sync::Arc;
+use core::ops::Range;
 
 use mote_core::addr::{Ipa, PAGE_SIZE};
 use mote_core::id::DomainId;
@@ -25,7 +26,8 @@ use mote_core::p2m::Access;
 use mote_core::policy::{Action, allows};
 use mote_core::sched::Leaving;
 use mote_platform::guest::After;
-use mote_platform::{cpu, memory, syndrome};
+use mote_platform::memory::{self, NotRam};
+use mote_platform::{cpu, syndrome};
 use xen_abi::Wire;
 use xen_abi::errno::Errno;
 use xen_abi::mote::call;
@@ -205,27 +207,31 @@ impl Session<'_> {
     }
 
     #[inline(never)]
-    fn read_bytes(&self, mut at: u64, mut into: &mut [u8]) -> Result<(), Errno> {
-        let mut domain_memory = self.domain.memory.lock();
-        while !into.is_empty() {
-            let (part, rest) = into.split_at_mut(into.len().min(room(at)));
-            let pa = locate(&mut domain_memory, at, false)?;
-            memory::read(pa, part).map_err(|_| Errno::EFAULT)?;
-            at = at.wrapping_add(part.len() as u64);
-            into = rest;
-        }
-        Ok(())
+    fn read_bytes(&self, from: u64, into: &mut [u8]) -> Result<(), Errno> {
+        self.each_page(from, into.len(), false, |pa, part| memory::read(pa, &mut into[part]))
     }
 
     #[inline(never)]
-    fn write_bytes(&self, mut at: u64, mut bytes: &[u8]) -> Result<(), Errno> {
+    fn write_bytes(&self, to: u64, bytes: &[u8]) -> Result<(), Errno> {
+        self.each_page(to, bytes.len(), true, |pa, part| memory::write(pa, &bytes[part]))
+    }
+
+    /// Copies `length` bytes at the guest's virtual address `at`, page by page: `copy` gets the physical address of a part, and which part.
+    #[inline]
+    fn each_page(
+        &self,
+        at: u64,
+        length: usize,
+        write: bool,
+        mut copy: impl FnMut(u64, Range<usize>) -> Result<(), NotRam>,
+    ) -> Result<(), Errno> {
         let mut domain_memory = self.domain.memory.lock();
-        while !bytes.is_empty() {
-            let (part, rest) = bytes.split_at(bytes.len().min(room(at)));
-            let pa = locate(&mut domain_memory, at, true)?;
-            memory::write(pa, part).map_err(|_| Errno::EFAULT)?;
-            at = at.wrapping_add(part.len() as u64);
-            bytes = rest;
+        let mut done = 0;
+        while done < length {
+            let place = at.wrapping_add(done as u64);
+            let end = length.min(done + room(place));
+            copy(locate(&mut domain_memory, place, write)?, done..end).map_err(|_| Errno::EFAULT)?;
+            done = end;
         }
         Ok(())
     }

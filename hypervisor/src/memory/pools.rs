@@ -73,9 +73,7 @@ impl Promise {
         let taken = UNPROMISED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
         taken.map(|_| Self(bytes)).map_err(|_| Errno::ENOMEM)
     }
-}
 
-impl Promise {
     /// Keeps more free.
     ///
     /// # Errors
@@ -93,30 +91,30 @@ impl Drop for Promise {
 }
 
 /// Takes what a domain no longer has: what it saw of it is scrubbed, and what others use stays until they do not.
-#[inline(never)]
+#[inline]
 pub(super) fn give_back(owner: DomainId, extent: Extent, content: Content) {
     match content {
-        Content::Foreign(_) => return drop(FrameRef::kept(extent.base())),
-        Content::Device | Content::Shared => return,
-        Content::Ready | Content::Stale => {}
-    }
-    if with_pools(|pools| pools.frames.is_whole(&extent)) {
-        return scrub_and_free(Some(owner), extent, content);
-    }
-    for page in extent.split_into(Order::Page) {
-        if with_pools(|pools| pools.frames.leave(owner, &page)) {
-            scrub_and_free(Some(owner), page, content);
-        }
+        Content::Foreign(_) => end_use(None, extent, Content::Ready),
+        Content::Device | Content::Shared => {}
+        Content::Ready | Content::Stale => end_use(Some(owner), extent, content),
     }
 }
 
-fn scrub_and_free(owner: Option<DomainId>, extent: Extent, content: Content) {
-    let (base, size) = (extent.base().0, extent.order().size());
-    if content == Content::Ready {
-        memory::zero(base, size as usize).expect("frames are in RAM");
-    }
-    if with_pools(|pools| pools.frames.free(owner, extent)).is_err() {
-        console::log(format_args!("{size} bytes at {base:#x} are lost: no room to note that they are free"));
+/// The owner gives memory up, or without an owner one use of it ends.
+#[inline(never)]
+fn end_use(owner: Option<DomainId>, extent: Extent, content: Content) {
+    let is_whole = extent.order() == Order::Block && with_pools(|pools| pools.frames.is_whole(&extent));
+    for part in extent.split_into(if is_whole { Order::Block } else { Order::Page }) {
+        if !is_whole && !with_pools(|pools| pools.frames.leave(owner, &part)) {
+            continue;
+        }
+        let (base, size) = (part.base().0, part.order().size());
+        if content == Content::Ready {
+            memory::zero(base, size as usize).expect("frames are in RAM");
+        }
+        if with_pools(|pools| pools.frames.free(owner, part)).is_err() {
+            console::log(format_args!("{size} bytes at {base:#x} are lost: no room to note that they are free"));
+        }
     }
 }
 
@@ -130,7 +128,7 @@ impl FrameRef {
     /// If there is no memory.
     #[inline(never)]
     pub fn zeroed() -> Result<Self, Errno> {
-        let base = with_pools(|pools| pools.frames.allocate_left())?;
+        let base = with_pools(|pools| pools.frames.allocate(None, Order::Page))?.base();
         memory::scrub(base.0, PAGE_SIZE as usize).map_err(|_| Errno::ENOMEM)?;
         Ok(Self::kept(base))
     }
@@ -179,10 +177,7 @@ impl FrameRef {
 impl Drop for FrameRef {
     #[inline(never)]
     fn drop(&mut self) {
-        let base = self.base();
-        if with_pools(|pools| pools.frames.unshare(base)) {
-            scrub_and_free(None, Extent::kept(base, Order::Page), Content::Ready);
-        }
+        end_use(None, Extent::kept(self.base(), Order::Page), Content::Ready);
     }
 }
 

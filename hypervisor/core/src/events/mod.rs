@@ -32,8 +32,10 @@ pub trait Page {
     fn double(&self, offset: usize) -> &AtomicU64;
 }
 
-/// Greatest port number, as of a domain that Xen's dom0less builds.
+/// Greatest port number, as of a domain that Xen's dom0less builds, and of one that needs few.
 pub const MAX_PORT: u32 = 1023;
+/// The same of one that needs few.
+pub const FEW_PORTS: u32 = BUCKET as u32 - 1;
 
 /// Bytes of heap that a domain's ports take, while their table grows as well.
 pub const HEAP_BYTES: u64 = 2 * ((MAX_PORT as usize + 1) * size_of::<Channel>()).next_power_of_two() as u64;
@@ -123,36 +125,23 @@ pub struct EventChannels<P> {
     ports: Vec<Channel>,
     targets: Vec<Target<P>>,
     fifo: Option<Fifo<P>>,
-    // Greatest port number, and one below which none is free.
+    // Greatest port number, 0 if there are to be no more, and one below which none is free.
     most: u32,
     first_free: u32,
     // How many vCPUs poll.
     polling: u32,
-    closed: bool,
 }
 
 impl<P: Page> EventChannels<P> {
-    /// No ports, and 2-level events in `shared`, for domain `me`.
+    /// No ports, of which `most` is the greatest that there can be, and 2-level events in `shared`, for domain `me`.
     ///
     /// # Errors
     /// If there is no memory.
-    pub fn new(me: DomainId, vcpus: usize, shared: P) -> Result<Self, Errno> {
-        let mut events = Self::few(me, vcpus, shared)?;
-        events.most = MAX_PORT;
-        events.grow_to(0)?;
-        Ok(events)
-    }
-
-    /// The same with room for the first few ports alone, which come to be with the first that is used.
-    ///
-    /// # Errors
-    /// If there is no memory.
-    pub fn few(me: DomainId, vcpus: usize, shared: P) -> Result<Self, Errno> {
+    pub fn new(me: DomainId, vcpus: usize, most: u32, shared: P) -> Result<Self, Errno> {
         let mut targets = Vec::new();
         targets.try_reserve_exact(vcpus).map_err(|_| Errno::ENOMEM)?;
         targets.resize_with(vcpus, || Target { info: None, polling: Polling::Nothing });
-        let most = BUCKET as u32 - 1;
-        Ok(Self { me, shared, ports: Vec::new(), targets, fifo: None, most, first_free: 1, polling: 0, closed: false })
+        Ok(Self { me, shared, ports: Vec::new(), targets, fifo: None, most, first_free: 1, polling: 0 })
     }
 
     /// Leaves the pages of the guest's that it has registered, because the guest will not run again.
@@ -288,19 +277,12 @@ impl<P: Page> EventChannels<P> {
     /// # Errors
     /// If there is no such port or priority, or events are not in queues.
     pub fn set_priority(&mut self, port: u32, priority: u32) -> Result<(), Errno> {
-        let has_queues = self.fifo.is_some();
-        let channel = self.channel_mut(port)?;
-        if !has_queues {
-            return Err(Errno::ENOSYS);
+        match self.channel(port)?.end {
+            _ if self.fifo.is_none() => Err(Errno::ENOSYS),
+            End::Free => Err(Errno::EACCES),
+            _ if priority as usize >= fifo_abi::QUEUES => Err(Errno::EINVAL),
+            _ => self.channel_mut(port).map(|channel| channel.queue.priority = priority as u8),
         }
-        if channel.end == End::Free {
-            return Err(Errno::EACCES);
-        }
-        if priority as usize >= fifo_abi::QUEUES {
-            return Err(Errno::EINVAL);
-        }
-        channel.queue.priority = priority as u8;
-        Ok(())
     }
 
     /// Registers where a vCPU's `vcpu_info` is. Everything counts as pending then, so that nothing is lost.
@@ -322,11 +304,7 @@ impl<P: Page> EventChannels<P> {
 
     /// The interrupt that told a vCPU of its events is lost: it is to be told again, if there are any.
     pub fn announce_again(&self, vcpu: VcpuId) -> Raised {
-        let mut upcalls = VcpuSet::EMPTY;
-        if self.is_told(vcpu) {
-            upcalls.insert(vcpu);
-        }
-        Raised::upcalls(upcalls)
+        Raised::upcalls(if self.is_told(vcpu) { VcpuSet::of(vcpu) } else { VcpuSet::EMPTY })
     }
 
     /// Whether a vCPU knows of an event that it has not looked at.
@@ -405,7 +383,7 @@ impl<P: Page> EventChannels<P> {
 
     /// Refuses new ports from now on, because the domain ends.
     pub fn shut(&mut self) {
-        self.closed = true;
+        self.most = 0;
     }
 
     /// The first port in use that is the guest's to close.
@@ -439,7 +417,7 @@ impl<P: Page> EventChannels<P> {
 
     /// Xen's table grows by 64 ports, and what is free but has its place is a port (`EVTCHNS_PER_BUCKET`).
     fn grow_to(&mut self, port: u32) -> Result<(), Errno> {
-        if self.closed || port > self.most {
+        if port > self.most {
             return Err(Errno::ENOSPC);
         }
         let wanted = (port as usize + 1).next_multiple_of(BUCKET).max(self.ports.len());
@@ -449,7 +427,12 @@ impl<P: Page> EventChannels<P> {
     }
 
     fn channel(&self, port: u32) -> Result<Channel, Errno> {
-        self.ports.get(port as usize).copied().ok_or(Errno::EINVAL)
+        match self.ports.get(port as usize) {
+            Some(channel) => Ok(*channel),
+            // The first come to be with the first that is used.
+            None if port <= FEW_PORTS => Ok(Channel::FREE),
+            None => Err(Errno::EINVAL),
+        }
     }
 
     fn channel_mut(&mut self, port: u32) -> Result<&mut Channel, Errno> {
@@ -504,13 +487,9 @@ impl<P: Page> EventChannels<P> {
 
     /// Tells a vCPU that there is something to look at; it is to be interrupted if it did not know.
     fn mark(&self, vcpu: VcpuId) -> VcpuSet {
-        let mut upcalls = VcpuSet::EMPTY;
-        if let Some((page, at)) = self.info(vcpu)
-            && page.word(at).fetch_or(UPCALL_PENDING, Ordering::AcqRel) & UPCALL_PENDING == 0
-        {
-            upcalls.insert(vcpu);
-        }
-        upcalls
+        let is_news =
+            |(page, at): (&P, usize)| page.word(at).fetch_or(UPCALL_PENDING, Ordering::AcqRel) & UPCALL_PENDING == 0;
+        if self.info(vcpu).is_some_and(is_news) { VcpuSet::of(vcpu) } else { VcpuSet::EMPTY }
     }
 
     /// Where the `vcpu_info` of a vCPU is.
@@ -530,13 +509,10 @@ impl<P: Page> EventChannels<P> {
     }
 
     fn pollers(&self, port: u32) -> VcpuSet {
-        let mut pollers = VcpuSet::EMPTY;
-        for (vcpu, target) in (0..).map(VcpuId).zip(&self.targets) {
-            if target.polling == Polling::Several || target.polling == Polling::Port(port) {
-                pollers.insert(vcpu);
-            }
-        }
-        pollers
+        let polls = |polling| polling == Polling::Several || polling == Polling::Port(port);
+        let targets = (0..).map(VcpuId).zip(&self.targets);
+        let pollers = targets.filter(|(_, target)| polls(target.polling)).map(|(vcpu, _)| VcpuSet::of(vcpu));
+        pollers.fold(VcpuSet::EMPTY, VcpuSet::union)
     }
 }
 

@@ -51,7 +51,7 @@ impl<P: Page> Pair<'_, P> {
             End::Free => return Err(Errno::EINVAL),
             _ => return Err(Errno::EAGAIN),
         };
-        let is_over = self.local.closed;
+        let is_over = self.local.most == 0;
         self.local.free(port);
         match self.remote().channel_mut(remote_port) {
             Ok(channel) if channel.end == End::Interdomain(me, port) => channel.end = End::Unbound(me),

@@ -81,7 +81,7 @@ struct Guest {
 impl Guest {
     fn new(number: u16, queues: bool) -> Self {
         let shared = Shared::new();
-        let mut events = EventChannels::new(domain(number), VCPUS, shared.clone()).expect("memory");
+        let mut events = EventChannels::new(domain(number), VCPUS, MAX_PORT, shared.clone()).expect("memory");
         let info = Shared::new();
         let _ = events.register_vcpu_info(VcpuId(1), info.clone(), 64).expect("none yet");
         info.double(64 + SEL).store(0, Ordering::Relaxed);
@@ -310,7 +310,7 @@ proptest! {
 }
 
 fn one() -> EventChannels<Shared> {
-    EventChannels::new(domain(1), VCPUS, Shared::new()).expect("memory")
+    EventChannels::new(domain(1), VCPUS, MAX_PORT, Shared::new()).expect("memory")
 }
 
 #[test]
@@ -402,7 +402,7 @@ fn a_guest_that_spoils_its_queues_loses_its_own_events_alone() {
 #[test]
 fn a_domain_s_pages_are_let_go_with_its_channels() {
     let (shared, info) = (Shared::new(), Shared::new());
-    let mut events = EventChannels::new(domain(1), VCPUS, shared.clone()).expect("memory");
+    let mut events = EventChannels::new(domain(1), VCPUS, MAX_PORT, shared.clone()).expect("memory");
     assert!(events.register_vcpu_info(VcpuId(0), info.clone(), 0).is_ok());
     assert_eq!(events.register_vcpu_info(VcpuId(0), info.clone(), 0), Err(Errno::EBUSY));
     assert!(events.is_told(VcpuId(0)), "everything counts as pending");

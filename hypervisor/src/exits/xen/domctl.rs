@@ -40,8 +40,6 @@ const MAX_SPIS: u32 = 960;
 /// Longest name and text of readiness, in bytes.
 const MAX_NAME: u32 = 31;
 const MAX_READY: u32 = 127;
-/// Bytes of a console that are passed at once.
-const MAX_TEXT: usize = 128;
 
 impl Session<'_> {
     #[inline(never)]
@@ -88,10 +86,15 @@ impl Session<'_> {
             mote::op::DESCRIBE => self.describe(&domain, &part(&call.u))?,
             mote::op::JOIN => domain.join(&*self.domain_for(Action::Control, part::<Join>(&call.u).other)?)?,
             mote::op::CONNECT => self.connect(&domain, &part(&call.u))?,
-            mote::op::PRINT => self.print(&domain, &part(&call.u))?,
+            mote::op::PRINT => {
+                let asked: Text = part(&call.u);
+                domain.pv.prints_by_ring.store(true, Ordering::Relaxed);
+                self.say(&domain, asked.at, asked.length as usize)?;
+            }
             mote::op::TYPED => {
-                let typed = self.typed(&domain, part(&call.u))?;
-                put(&mut call.u, &typed);
+                let asked: Text = part(&call.u);
+                let length = self.hear(&domain, asked.at, asked.length as usize)? as u32;
+                put(&mut call.u, &Text { length, ..asked });
             }
             mote::op::ENDED => {
                 let ended = self.ended(&part(&call.u))?;
@@ -177,25 +180,6 @@ impl Session<'_> {
         let raised = other.events.lock().receive(asked.other_port, domain.id, asked.port);
         other.announce(raised);
         Ok(())
-    }
-
-    /// Writes to the machine's console in a domain's name.
-    fn print(&self, domain: &Domain, asked: &Text) -> Result<(), Errno> {
-        let mut text = [0; MAX_TEXT];
-        let text = text.get_mut(..asked.length as usize).ok_or(Errno::E2BIG)?;
-        self.read_bytes(asked.at, text)?;
-        domain.pv.prints_by_ring.store(true, Ordering::Relaxed);
-        text.iter().for_each(|&byte| domain.send(byte));
-        Ok(())
-    }
-
-    /// Takes what was typed for a domain.
-    fn typed(&self, domain: &Domain, asked: Text) -> Result<Text, Errno> {
-        let mut text = [0; MAX_TEXT];
-        let room = (asked.length as usize).min(MAX_TEXT);
-        let typed = domain.take_typed(&mut text[..room]);
-        self.write_bytes(asked.at, &text[..typed])?;
-        Ok(Text { length: typed as u32, ..asked })
     }
 
     /// Sets the registers of a vCPU that does not run, and switches it on if it is to be online.
