@@ -201,23 +201,19 @@ impl GuestMemory {
 
     /// Maps memory: what is the domain's own where nothing is, and what is not also in place of what is there. What cannot be mapped goes
     /// back to where it came from.
-    fn put(&mut self, ipa: Ipa, extent: Extent, content: Content) -> Result {
+    fn put(&mut self, ipa: Ipa, mut extent: Extent, content: Content) -> Result {
         let (is_own, last) = (content.is_own(), Ipa(ipa.0 + extent.order().size() - PAGE_SIZE));
         if !is_own && let Err(error) = self.tables.note(&extent, content) {
             give_back(self.tables.owner, extent, content);
             return Err(error);
         }
-        let mut mapped = self.map.map(&mut self.tables, ipa, extent, content);
-        if !is_own && let Err((Errno::EEXIST, extent)) = mapped {
-            mapped = match self.remove(ipa, extent.order()) {
-                Ok(_) => self.map.map(&mut self.tables, ipa, extent, content),
-                Err(error) => Err((error, extent)),
-            };
-        }
-        if let Err((error, extent)) = mapped {
-            self.tables.forget(&extent);
-            give_back(self.tables.owner, extent, content);
-            return Err(error);
+        while let Err((error, back)) = self.map.map(&mut self.tables, ipa, extent, content) {
+            extent = back;
+            if is_own || error != Errno::EEXIST || self.remove(ipa, extent.order()).is_err() {
+                self.tables.forget(&extent);
+                give_back(self.tables.owner, extent, content);
+                return Err(error);
+            }
         }
         self.foreign += u64::from(!is_own);
         self.last = self.last.max(last);

@@ -256,6 +256,7 @@ impl P2m {
     ///
     /// # Errors
     /// If it cannot; the memory comes back with the reason, and the map says what it said.
+    #[inline]
     pub fn map(&mut self, memory: &mut impl TableMemory, ipa: Ipa, extent: Extent, content: Content) -> Mapped {
         match self.path(memory, ipa, extent.order(), true) {
             Ok(place) if !place.is_valid() => {
