@@ -195,6 +195,13 @@ impl Session<'_> {
         self.write_bytes(to, value.as_bytes())
     }
 
+    /// Has `f` answer a structure at the guest's virtual address `at`.
+    fn update<T: Wire>(&mut self, at: u64, f: impl FnOnce(&mut Self, &mut T) -> Result<(), Errno>) -> Answer {
+        let mut value = self.read(at)?;
+        f(self, &mut value)?;
+        self.write(at, &value).map(|()| Reply::DONE)
+    }
+
     /// Copies an aligned number of 4 bytes in, which a page holds whole.
     #[inline]
     fn read_word(&self, from: u64) -> Result<u32, Errno> {
@@ -239,9 +246,7 @@ impl Session<'_> {
 
 /// A structure at the beginning of a union.
 fn part<T: Wire>(union: &[u8; 128]) -> T {
-    let mut value = T::new_zeroed();
-    value.as_mut_bytes().iter_mut().zip(union).for_each(|(to, from)| *to = *from);
-    value
+    T::read_from_prefix(union).map_or_else(|_| T::new_zeroed(), |(value, _)| value)
 }
 
 fn put<T: Wire>(union: &mut [u8; 128], value: &T) {

@@ -5,7 +5,6 @@
 
 use alloc::sync::Arc;
 use core::mem::offset_of;
-use core::ops::Range;
 
 use mote_core::addr::{Ipa, PAGE_SIZE, Pa};
 use mote_core::grants::Mapping;
@@ -48,51 +47,41 @@ impl Session<'_> {
             return Err(Errno::EINVAL);
         }
         match op {
-            op::MAP => self.each(arguments, |this, map: &mut Map| map.status = status(this.map_grant(map))),
-            op::UNMAP => self.each(arguments, |this, unmap: &mut Unmap| {
-                unmap.status = status(this.unmap_grant(unmap.handle, unmap.host_addr));
-            }),
+            op::MAP => self.each(arguments, offset_of!(Map, status), Self::map_grant),
+            op::UNMAP => self.each(arguments, offset_of!(Unmap, status), Self::unmap_grant),
             op::UNMAP_AND_REPLACE => {
-                self.each(arguments, |this, unmap: &mut UnmapAndReplace| {
+                self.each(arguments, offset_of!(UnmapAndReplace, status), |this, unmap: &mut UnmapAndReplace| {
                     // As on Xen where a guest's memory is translated: nothing can take its place.
-                    let mapped = this.domain.grants.lock().mapping(unmap.handle);
-                    unmap.status = status(mapped.and(Err(GrantStatus::GeneralError)));
+                    this.domain.grants.lock().mapping(unmap.handle).and(Err(GrantStatus::GeneralError))
                 })
             }
-            op::SETUP_TABLE => self.each(arguments, |this, setup: &mut SetupTable| {
-                setup.status = status(this.setup_table(setup));
-            }),
-            op::QUERY_SIZE => self.each(arguments, |this, query: &mut QuerySize| {
+            op::COPY => {
+                // Consecutive copies often have an end in common.
+                let mut held = [None, None];
+                self.each(arguments, offset_of!(Copy, status), |this, copy| this.copy_grant(copy, &mut held))
+            }
+            op::SWAP_GRANT_REF => {
+                let swap =
+                    |this: &mut Self, swap: &mut SwapGrantRef| this.domain.grants.lock().swap(swap.ref_a, swap.ref_b);
+                self.each(arguments, offset_of!(SwapGrantRef, status), swap)
+            }
+            op::CACHE_FLUSH => {
+                let mut flushed = Ok(());
+                let answer = self.each(arguments, size_of::<CacheFlush>(), |this, flush| {
+                    flushed = flushed.and_then(|()| this.flush_cache(flush));
+                    Ok(())
+                });
+                flushed.and(answer)
+            }
+            op::SETUP_TABLE => self.each(arguments, offset_of!(SetupTable, status), Self::setup_table),
+            op::QUERY_SIZE => self.update(at, |this, query: &mut QuerySize| {
                 query.status = status(this.granter(Action::Manage, query.dom).map(|domain| {
                     let grants = domain.grants.lock();
                     (query.nr_frames, query.max_nr_frames) = (grants.frames(), grants.max_frames());
                 }));
+                Ok(())
             }),
-            op::GET_STATUS_FRAMES => {
-                self.each(arguments, |this, get: &mut GetStatusFrames| {
-                    // Version 1 has none.
-                    let none = |_| if get.nr_frames == 0 { Ok(()) } else { Err(GrantStatus::GeneralError) };
-                    get.status = status(this.granter(Action::Manage, get.dom).and_then(none));
-                })
-            }
-            op::COPY => {
-                let written = offset_of!(Copy, status)..offset_of!(Copy, status) + size_of::<i16>();
-                // Consecutive copies often have an end in common.
-                let mut held = [None, None];
-                self.each_part(arguments, written, |this, copy: &mut Copy| {
-                    copy.status = status(this.copy_grant(copy, &mut held));
-                })
-            }
-            op::SWAP_GRANT_REF => self.each(arguments, |this, swap: &mut SwapGrantRef| {
-                swap.status = status(this.domain.grants.lock().swap(swap.ref_a, swap.ref_b));
-            }),
-            op::CACHE_FLUSH => {
-                let mut flushed = Ok(());
-                let answer = self.each_part(arguments, 0..0, |this, flush: &mut CacheFlush| {
-                    flushed = flushed.and_then(|()| this.flush_cache(flush));
-                });
-                flushed.and(answer)
-            }
+            op::GET_STATUS_FRAMES => self.each(arguments, offset_of!(GetStatusFrames, status), Self::get_status_frames),
             op::TRANSFER => Err(Errno::EOPNOTSUPP),
             op::SET_VERSION => {
                 let SetVersion { version } = self.read(at)?;
@@ -104,27 +93,21 @@ impl Session<'_> {
                     _ => Err(Errno::EINVAL),
                 }
             }
-            op::GET_VERSION => {
-                let asked: GetVersion = self.read(at)?;
-                self.domain_for(Action::Manage, asked.dom)?;
-                self.write(at, &GetVersion { version: 1, ..asked }).map(|()| Reply::DONE)
-            }
+            op::GET_VERSION => self.update(at, |this, get: &mut GetVersion| {
+                get.version = 1;
+                this.domain_for(Action::Manage, get.dom).map(drop)
+            }),
             _ => Err(Errno::ENOSYS),
         }
     }
 
-    /// Does an operation to each structure of the guest's list, which gets it back.
-    fn each<T: Wire>(&mut self, arguments: &mut Arguments, operation: impl FnMut(&mut Self, &mut T)) -> Answer {
-        self.each_part(arguments, 0..size_of::<T>(), operation)
-    }
-
-    /// Does an operation to each structure of the guest's list, some at a time. The guest gets the bytes `written` of
-    /// each back.
-    fn each_part<T: Wire>(
+    /// Does an operation to each structure of the guest's list, some at a time. The guest gets back what it comes to, at `status`, and what
+    /// is behind that.
+    fn each<T: Wire>(
         &mut self,
         arguments: &mut Arguments,
-        written: Range<usize>,
-        mut operation: impl FnMut(&mut Self, &mut T),
+        at_status: usize,
+        mut operation: impl FnMut(&mut Self, &mut T) -> Granted,
     ) -> Answer {
         let [op, mut at, count, ..] = *arguments;
         let mut left = u64::from(count as u32);
@@ -136,9 +119,10 @@ impl Session<'_> {
             let read = elements.get_mut(..few).unwrap_or_default();
             self.read_bytes(at, read.as_mut_bytes())?;
             for element in read {
-                operation(self, element);
-                let answered = element.as_bytes().get(written.clone()).unwrap_or_default();
-                self.write_bytes(at.wrapping_add(written.start as u64), answered)?;
+                let result = status(operation(self, element)).to_ne_bytes();
+                let answered = element.as_mut_bytes().get_mut(at_status..).unwrap_or_default();
+                answered.iter_mut().zip(result).for_each(|(to, from)| *to = from);
+                self.write_bytes(at.wrapping_add(at_status as u64), answered)?;
                 at = at.wrapping_add(size_of::<T>() as u64);
             }
             now -= few;
@@ -156,7 +140,13 @@ impl Session<'_> {
         })
     }
 
-    fn setup_table(&mut self, asked: &SetupTable) -> Granted {
+    /// Version 1 has none.
+    fn get_status_frames(&mut self, asked: &mut GetStatusFrames) -> Granted {
+        let domain = self.granter(Action::Manage, asked.dom);
+        domain.and(if asked.nr_frames == 0 { Ok(()) } else { Err(GrantStatus::GeneralError) })
+    }
+
+    fn setup_table(&mut self, asked: &mut SetupTable) -> Granted {
         let domain = self.granter(Action::Manage, asked.dom)?;
         domain.grow_grants(asked.nr_frames).map_err(|_| GrantStatus::GeneralError)?;
         for index in 0..asked.nr_frames {
@@ -208,7 +198,7 @@ impl Session<'_> {
         mapped
     }
 
-    fn unmap_grant(&mut self, handle: u32, host_addr: u64) -> Granted {
+    fn unmap_grant(&mut self, &mut Unmap { handle, host_addr, .. }: &mut Unmap) -> Granted {
         let mapping = self.domain.grants.lock().take_mapping(handle)?;
         let removed = host_addr != 0
             && page_of(host_addr) == mapping.ipa
