@@ -204,14 +204,15 @@ impl Control {
         let machine_tree = self.machine_tree.in_pages();
         let mut memory = domain.memory.lock();
         memory.allow(bytes + machine_tree.size());
+        // Before it gets other memory, which might be theirs.
+        let others = all.iter().filter(|module| before == 0 && !self.kept().contains(module));
+        others.into_iter().try_for_each(|module| memory.adopt(module.in_pages(), MODULES))?;
         memory.fill(Ipa(ram), bytes)?;
         memory.copy_in(image, Ipa(ram))?;
         memory.copy_in(tree, own_tree)?;
         let place = Ipa(MODULES + machine_tree.base().0);
         memory.fill(place, machine_tree.size())?;
         memory.copy_in(machine_tree, place)?;
-        let others = all.iter().filter(|module| before == 0 && !self.kept().contains(module));
-        others.into_iter().try_for_each(|module| memory.adopt(module.in_pages(), MODULES))?;
         drop(memory);
         domain.uart.call_once(|| None);
         console::lock().attach(domain.id, "control", Ready::FirstLine);

@@ -80,7 +80,7 @@ impl Tables {
             return None;
         }
         self.left = left;
-        Some(frame.base())
+        Some(frame.base)
     }
 }
 
@@ -122,7 +122,7 @@ pub struct GuestMemory {
     /// Whether its blocks are where the machine has them.
     pub direct: bool,
     /// How many pages that are not its own it has mapped.
-    foreign: u64,
+    pub foreign: u64,
     /// The last page that anything was ever mapped at.
     last: Ipa,
 }
@@ -203,14 +203,14 @@ impl GuestMemory {
     /// back to where it came from.
     #[inline]
     fn put(&mut self, ipa: Ipa, mut extent: Extent, content: Content) -> Result {
-        let (is_own, last) = (content.is_own(), Ipa(ipa.0 + extent.order().size() - PAGE_SIZE));
+        let (is_own, last) = (content.is_own(), Ipa(ipa.0 + extent.order.size() - PAGE_SIZE));
         if !is_own && let Err(error) = self.tables.note(&extent, content) {
             give_back(self.tables.owner, extent, content);
             return Err(error);
         }
         while let Err((error, back)) = self.map.map(&mut self.tables, ipa, extent, content) {
             extent = back;
-            if is_own || error != Errno::EEXIST || self.remove(ipa, extent.order()).is_err() {
+            if is_own || error != Errno::EEXIST || self.remove(ipa, extent.order).is_err() {
                 self.tables.forget(&extent);
                 give_back(self.tables.owner, extent, content);
                 return Err(error);
@@ -310,7 +310,7 @@ impl GuestMemory {
             None => with_pools(|pools| pools.frames.allocate(Some(self.tables.owner), order)).ok(),
         };
         let extent = extent.ok_or(Errno::ENOMEM)?;
-        let ipa = ipa.unwrap_or(Ipa(extent.base().0));
+        let ipa = ipa.unwrap_or(Ipa(extent.base.0));
         self.put(ipa, extent, Content::Stale)?;
         self.bytes += order.size();
         Ok(ipa)
@@ -396,11 +396,6 @@ impl GuestMemory {
     pub fn flush(&self, from: Ipa, length: usize) -> Result {
         let leaf = self.map.lookup(&self.tables, from).ok_or(Errno::EINVAL)?;
         memory::flush(leaf.pa.0, length).map_err(|_| Errno::EINVAL)
-    }
-
-    /// How many pages that are not its own it has mapped.
-    pub const fn foreign(&self) -> u64 {
-        self.foreign
     }
 
     /// The last frame that anything was ever mapped at.

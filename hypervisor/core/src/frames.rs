@@ -55,9 +55,10 @@ impl Order {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "memory that is dropped is lost: give it back to its pool"]
 pub struct Extent {
-    // Aligned to the order's size. Made by the pool, or by whoever an extent was given to keep.
-    base: Pa,
-    order: Order,
+    /// First byte, aligned to the order's size.
+    pub base: Pa,
+    /// Its size as an order.
+    pub order: Order,
 }
 
 impl Extent {
@@ -70,16 +71,6 @@ impl Extent {
     pub fn split_into(self, order: Order) -> impl Iterator<Item = Self> {
         let parts = self.order.size() / order.size();
         (0..parts).map(move |part| Self::kept(Pa(self.base.0 + part * order.size()), order))
-    }
-
-    /// First byte.
-    pub const fn base(&self) -> Pa {
-        self.base
-    }
-
-    /// Its size as an order.
-    pub const fn order(&self) -> Order {
-        self.order
     }
 }
 
@@ -416,7 +407,7 @@ mod tests {
         let mut pool = FramePool::new(&[range(0x4000_0800, 0x3800)]).expect("a small pool");
         assert_eq!(free_bytes(&pool), 3 * PAGE_SIZE);
         let pages: Vec<_> = core::iter::from_fn(|| pool.allocate(Some(domain(1)), Order::Page).ok()).collect();
-        assert_eq!(pages.iter().map(|p| p.base().0).collect::<Vec<_>>(), [0x4000_1000, 0x4000_2000, 0x4000_3000]);
+        assert_eq!(pages.iter().map(|p| p.base.0).collect::<Vec<_>>(), [0x4000_1000, 0x4000_2000, 0x4000_3000]);
         assert_eq!(pool.allocate(Some(domain(1)), Order::Block), Err(Errno::ENOMEM));
     }
 
@@ -456,7 +447,7 @@ mod tests {
     fn another_owner_cannot_free() {
         let mut pool = FramePool::new(&[range(0x4000_0000, 4 << 20)]).expect("a small pool");
         let block = pool.allocate(Some(domain(1)), Order::Block).expect("room");
-        let copy = Extent::kept(block.base(), Order::Block);
+        let copy = Extent::kept(block.base, Order::Block);
         assert_eq!(pool.free(Some(domain(2)), copy), Err(Errno::EACCES));
         assert_eq!(pool.free(Some(domain(1)), block), Ok(()));
         assert_eq!(pool.free(Some(domain(1)), Extent::kept(Pa(0x4000_0000), Order::Page)), Err(Errno::EACCES));
@@ -485,7 +476,7 @@ mod tests {
         );
         assert_eq!(free_bytes(&pool), PAGE_SIZE);
         assert_eq!(pool.share(page), Err(Errno::EACCES));
-        let own = pool.allocate(None, Order::Page).expect("one is free").base();
+        let own = pool.allocate(None, Order::Page).expect("one is free").base;
         assert_eq!(
             (own, pool.share(own), unshare(&mut pool, own), unshare(&mut pool, own)),
             (page, Ok(()), false, true)
@@ -498,7 +489,7 @@ mod tests {
         let mut pool = FramePool::new(&[range(0x4000_0000, 2 << 20)]).expect("a small pool");
         let block = pool.allocate(Some(domain(1)), Order::Block).expect("room");
         for page in 0..FRAMES_PER_BLOCK as u64 {
-            let page = Extent::kept(Pa(block.base().0 + page * PAGE_SIZE), Order::Page);
+            let page = Extent::kept(Pa(block.base.0 + page * PAGE_SIZE), Order::Page);
             pool.free(Some(domain(1)), page).expect("owned");
         }
         assert!(pool.allocate(Some(domain(2)), Order::Block).is_ok());
@@ -520,7 +511,7 @@ mod tests {
                     let order = if action == 0 { Order::Block } else { Order::Page };
                     if let Ok(extent) = pool.allocate(Some(domain(owner)), order) {
                         for page in 0..order.size() / PAGE_SIZE {
-                            let at = extent.base().0 + page * PAGE_SIZE;
+                            let at = extent.base.0 + page * PAGE_SIZE;
                             prop_assert!(ram.iter().any(|r| r.contains(range(at, PAGE_SIZE))));
                             prop_assert!(model.insert(at, owner).is_none(), "given twice");
                         }
@@ -528,8 +519,8 @@ mod tests {
                     }
                 } else if !held.is_empty() {
                     let (owner, extent) = held.swap_remove(pick % held.len());
-                    for page in 0..extent.order().size() / PAGE_SIZE {
-                        model.remove(&(extent.base().0 + page * PAGE_SIZE));
+                    for page in 0..extent.order.size() / PAGE_SIZE {
+                        model.remove(&(extent.base.0 + page * PAGE_SIZE));
                     }
                     prop_assert_eq!(pool.free(Some(domain(owner)), extent), Ok(()));
                 }

@@ -86,7 +86,8 @@ pub struct GrantTable<P> {
     pins: Vec<Pins>,
     slots: Vec<Slot>,
     free: u32,
-    limits: Limits,
+    /// How far it may grow.
+    pub limits: Limits,
 }
 
 /// The end of the list of free handles.
@@ -103,11 +104,6 @@ impl<P: Page> GrantTable<P> {
     /// Frames there are.
     pub fn frames(&self) -> u32 {
         self.frames.len() as u32
-    }
-
-    /// Frames there can be.
-    pub const fn max_frames(&self) -> u32 {
-        self.limits.frames
     }
 
     /// Adds a frame, zeroed.

@@ -6,7 +6,8 @@ use alloc::collections::VecDeque;
 #[derive(Debug)]
 pub struct Ledger<T, const ROOM: usize> {
     notes: VecDeque<T>,
-    lost: u64,
+    /// How many were lost.
+    pub lost: u64,
 }
 
 impl<T, const ROOM: usize> Default for Ledger<T, ROOM> {
@@ -30,11 +31,6 @@ impl<T, const ROOM: usize> Ledger<T, ROOM> {
     pub fn take(&mut self) -> Option<T> {
         self.notes.pop_front()
     }
-
-    /// How many were lost.
-    pub const fn lost(&self) -> u64 {
-        self.lost
-    }
 }
 
 #[cfg(test)]
@@ -45,7 +41,7 @@ mod tests {
     fn what_does_not_fit_is_counted_and_the_first_is_told_of() {
         let mut ledger = Ledger::<u32, 3>::default();
         let told: std::vec::Vec<bool> = (0..5).map(|note| ledger.add(note)).collect();
-        assert_eq!((told.as_slice(), ledger.lost()), ([true, false, false, false, false].as_slice(), 2));
+        assert_eq!((told.as_slice(), ledger.lost), ([true, false, false, false, false].as_slice(), 2));
         assert_eq!([ledger.take(), ledger.take()], [Some(0), Some(1)]);
         assert!(!ledger.add(7), "one is still there");
         assert_eq!([ledger.take(), ledger.take(), ledger.take()], [Some(2), Some(7), None]);

@@ -258,9 +258,9 @@ impl P2m {
     /// If it cannot; the memory comes back with the reason, and the map says what it said.
     #[inline]
     pub fn map(&mut self, memory: &mut impl TableMemory, ipa: Ipa, extent: Extent, content: Content) -> Mapped {
-        match self.path(memory, ipa, extent.order(), true) {
+        match self.path(memory, ipa, extent.order, true) {
             Ok(place) if !place.is_valid() => {
-                place.replace(memory, ipa, leaf(extent.base(), extent.order(), content));
+                place.replace(memory, ipa, leaf(extent.base, extent.order, content));
                 Ok(())
             }
             Ok(_) => Err((Errno::EEXIST, extent)),
@@ -648,7 +648,7 @@ mod tests {
         );
         assert_eq!(p2m.unmap(memory, Ipa(0x1000), Order::Page).expect("mapped").0, extent(0x7000, Order::Page));
         let (mut bytes, mut turns) = (0, 1);
-        while !p2m.clear(memory, 10, |extent, _| bytes += extent.order().size()) {
+        while !p2m.clear(memory, 10, |extent, _| bytes += extent.order.size()) {
             turns += 1;
         }
         assert_eq!(bytes, Order::Gib.size() - PAGE_SIZE);
@@ -675,7 +675,7 @@ mod tests {
                     let expected = model.remove(&ipa);
                     touched.remove(&ipa);
                     let unmapped = p2m.unmap(memory, Ipa(ipa), Order::Page);
-                    prop_assert_eq!(unmapped.ok().map(|(e, _)| e.base().0), expected);
+                    prop_assert_eq!(unmapped.ok().map(|(e, _)| e.base.0), expected);
                 } else if action == 4 {
                     let leaf = p2m.lookup(memory, Ipa(ipa)).map(|leaf| leaf.order.size());
                     let ready = p2m.make_ready(memory, Ipa(ipa), true, |_, _| panic!("nothing is stale"));
@@ -700,7 +700,7 @@ mod tests {
                 prop_assert_eq!(leaf.is_some_and(|leaf| leaf.touched), touched.contains(&probe));
             }
             let mut left = model.len() as u64 * PAGE_SIZE;
-            while !p2m.clear(memory, 1, |extent, _| left -= extent.order().size()) {}
+            while !p2m.clear(memory, 1, |extent, _| left -= extent.order.size()) {}
             prop_assert_eq!(left, 0);
             prop_assert_eq!(memory.tables.len(), 1);
         }

@@ -35,7 +35,7 @@ const CALLBACK: u64 = CALLBACK_PPI | 2 << 8 | EVENT_CHANNEL_INTID as u64;
 pub struct Extras {
     /// Where the guest has mapped the shared page.
     pub(super) shared_ipa: Mutex<Option<Ipa>>,
-    /// Where its console's and its xenstore's rings are, as frame numbers and ports: what [`ring_parameter`] numbers.
+    /// Where its console's and its xenstore's rings are, as frame numbers and ports: see [`Domain::ring_parameter`].
     rings: [AtomicU64; 4],
     /// Whether it has ever written to its console's ring, so that it reads there.
     pub prints_by_ring: AtomicBool,
@@ -178,7 +178,7 @@ impl Domain {
         if place.is_some() {
             return Err(Errno::EBUSY);
         }
-        let page = self.events.lock().shared().another()?;
+        let page = self.events.lock().shared.another()?;
         self.memory.lock().map_shared(ipa, page, Access::Full)?;
         *place = Some(ipa);
         Ok(())
@@ -205,7 +205,7 @@ impl Domain {
     /// # Errors
     /// If it may not have so many, or there is no memory.
     pub fn grow_grants(&self, frames: u32) -> Result<(), Errno> {
-        if frames > self.grants.lock().max_frames() {
+        if frames > self.grants.lock().limits.frames {
             return Err(Errno::EINVAL);
         }
         while self.grants.lock().frames() < frames {
@@ -222,20 +222,16 @@ impl Domain {
 
     /// A parameter that guests may read. Without console or xenstore their frames and ports are 0.
     pub fn parameter(&self, index: u32) -> Option<u64> {
-        match index {
-            param::CALLBACK_IRQ => Some(CALLBACK),
-            _ => ring_parameter(index).map(|place| self.pv.rings[place].load(Ordering::Relaxed)),
+        if index == param::CALLBACK_IRQ {
+            return Some(CALLBACK);
         }
+        self.ring_parameter(index).map(|value| value.load(Ordering::Relaxed))
     }
 
-    /// Sets a parameter, as whoever builds the domain may.
-    ///
-    /// # Errors
-    /// If it is not one that can be set.
-    pub fn set_parameter(&self, index: u32, value: u64) -> Result<(), Errno> {
-        let place = ring_parameter(index).ok_or(Errno::EINVAL)?;
-        self.pv.rings[place].store(value, Ordering::Relaxed);
-        Ok(())
+    /// A parameter that whoever builds the domain may set: a ring's frame or port.
+    pub fn ring_parameter(&self, index: u32) -> Option<&AtomicU64> {
+        const RINGS: [u32; 4] = [param::CONSOLE_PFN, param::CONSOLE_EVTCHN, param::STORE_PFN, param::STORE_EVTCHN];
+        RINGS.into_iter().zip(&self.pv.rings).find_map(|(ring, value)| (ring == index).then_some(value))
     }
 
     /// Keeps a byte for a guest that reads by `CONSOLEIO_read`, or whose console ring the control domain serves, and tells both.
@@ -293,17 +289,6 @@ impl Domain {
             self.end(End { code: reason::WATCHDOG, why });
         }
         bites
-    }
-}
-
-/// The place of a ring's frame or port among a domain's.
-const fn ring_parameter(index: u32) -> Option<usize> {
-    match index {
-        param::CONSOLE_PFN => Some(0),
-        param::CONSOLE_EVTCHN => Some(1),
-        param::STORE_PFN => Some(2),
-        param::STORE_EVTCHN => Some(3),
-        _ => None,
     }
 }
 

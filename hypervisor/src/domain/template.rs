@@ -90,7 +90,7 @@ impl Domain {
         let others_are_on = self.power.lock().on != VcpuSet::of(VcpuId(0));
         let its = u64::from(self.pv.shared_ipa.lock().is_some()) + self.grants.lock().places().count() as u64;
         let memory = self.memory.lock();
-        let is_alone = !others_are_on && !memory.direct && memory.foreign() == its;
+        let is_alone = !others_are_on && !memory.direct && memory.foreign == its;
         if is_alone { Ok(()) } else { Err(Errno::EBUSY) }
     }
 

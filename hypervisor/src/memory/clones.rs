@@ -27,14 +27,14 @@ impl Tables {
             promise.extend(2 * more * size_of::<(Pa, Content)>())?;
             frames.try_reserve_exact(more).map_err(|_| Errno::ENOMEM)?;
         }
-        frames.push((page.base(), content));
+        frames.push((page.base, content));
         Ok(())
     }
 
     /// A clone has a page no more.
     pub(super) fn forget(&mut self, page: &Extent) {
         let Some(Owned { frames, .. }) = &mut self.owned else { return };
-        if let Some(at) = frames.iter().rposition(|(base, _)| *base == page.base()) {
+        if let Some(at) = frames.iter().rposition(|(base, _)| *base == page.base) {
             let (_, content) = frames.swap_remove(at);
             self.left += u64::from(content.is_own());
         }
@@ -93,7 +93,7 @@ impl GuestMemory {
     /// What is at `ipa`, where a clone that is to `write` has its own.
     pub(super) fn leaf(&mut self, ipa: Ipa, write: bool) -> Result<Leaf> {
         let leaf = self.map.lookup(&self.tables, ipa).ok_or(Errno::EINVAL)?;
-        if !leaf.shared || leaf.foreign || leaf.touched && !write || !self.map.is_clone() {
+        if !leaf.shared || leaf.foreign || leaf.touched && !write || self.tables.owned.is_none() {
             return Ok(leaf);
         }
         self.own(ipa)?;

@@ -120,7 +120,8 @@ struct Target<P> {
 /// The event channels of one domain.
 pub struct EventChannels<P> {
     me: DomainId,
-    shared: P,
+    /// The shared page.
+    pub shared: P,
     // By number; 0 is no port.
     ports: Vec<Channel>,
     targets: Vec<Target<P>>,
@@ -148,11 +149,6 @@ impl<P: Page> EventChannels<P> {
     pub fn forget_areas(&mut self) {
         self.fifo = None;
         self.targets.iter_mut().for_each(|target| target.info = None);
-    }
-
-    /// The shared page.
-    pub const fn shared(&self) -> &P {
-        &self.shared
     }
 
     /// Makes a port for `remote` to connect to.

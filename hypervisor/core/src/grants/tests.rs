@@ -163,7 +163,7 @@ fn references_past_the_table_are_refused() {
         assert_eq!(world.table.swap(0, reference), Err(GrantStatus::BadGrantReference));
         world.table.unpin(reference, Access::Full);
     }
-    assert_eq!((world.table.frames(), world.table.max_frames()), (2, 2));
+    assert_eq!((world.table.frames(), world.table.limits.frames), (2, 2));
 }
 
 #[test]

@@ -61,11 +61,6 @@ impl P2m {
         Self::with(memory, Some(self.root), Role::Clone)
     }
 
-    /// Whether it is a clone's.
-    pub fn is_clone(&self) -> bool {
-        self.role == Role::Clone
-    }
-
     /// The clone has ended and its tables may be another's: nothing is mapped any more.
     pub fn abandon(&mut self) {
         (self.role, self.recent) = (Role::Gone, Cell::new(NOWHERE));
@@ -150,7 +145,7 @@ mod tests {
         assert!(p2m.map(memory, Ipa(0x5000_0000), page, Content::Ready).is_err());
         memory.frozen.clear();
         let mut back = Vec::new();
-        while !p2m.clear(memory, 99, |extent, content| back.push((extent.base(), content))) {}
+        while !p2m.clear(memory, 99, |extent, content| back.push((extent.base, content))) {}
         assert_eq!(back.len(), 1024 + 2);
         assert!(back.contains(&(Pa(0x8040_0000), Content::Ready)), "what was private is scrubbed");
         assert!(back.contains(&(Pa(0x8040_1000), Content::Foreign(Access::Read))));
@@ -219,7 +214,7 @@ mod tests {
                 let in_template = template.lookup(memory, ipa).filter(|_| !gone.contains(&place));
                 let clone = &mut clones[who];
                 if action == 0 {
-                    let had = clone.unmap(memory, ipa, Order::Page).ok().map(|(extent, content)| (extent.base(), content));
+                    let had = clone.unmap(memory, ipa, Order::Page).ok().map(|(extent, content)| (extent.base, content));
                     let expected = owned.remove(&place).map(|page| (Pa(page), Content::Ready));
                     prop_assert_eq!(had, expected.or(in_template.map(|leaf| (leaf.pa, Content::Shared))));
                     gone.insert(place);

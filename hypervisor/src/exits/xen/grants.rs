@@ -77,7 +77,7 @@ impl Session<'_> {
             op::QUERY_SIZE => self.update(at, |this, query: &mut QuerySize| {
                 query.status = status(this.granter(Action::Manage, query.dom).map(|domain| {
                     let grants = domain.grants.lock();
-                    (query.nr_frames, query.max_nr_frames) = (grants.frames(), grants.max_frames());
+                    (query.nr_frames, query.max_nr_frames) = (grants.frames(), grants.limits.frames);
                 }));
                 Ok(())
             }),

@@ -1,5 +1,7 @@
 //! `hvm_op`: the parameters by which a guest finds its console and its xenstore.
 
+use core::sync::atomic::Ordering;
+
 use xen_abi::hvm::{GET_PARAM, Param, REQUEST_VM_EVENT, SET_PARAM, param};
 
 use super::{Action, Answer, Arguments, Errno, Reply, Session};
@@ -22,7 +24,8 @@ impl Session<'_> {
         if op == SET_PARAM {
             // Whoever builds a domain sets them.
             self.domain_for(Action::Control, asked.domid)?;
-            return domain.set_parameter(asked.index, asked.value).map(|()| Reply::DONE);
+            domain.ring_parameter(asked.index).ok_or(Errno::EINVAL)?.store(asked.value, Ordering::Relaxed);
+            return Ok(Reply::DONE);
         }
         self.write(at, &Param { value, ..asked })?;
         Ok(Reply::DONE)

@@ -16,12 +16,6 @@ const MAX_ORDER: u32 = 9;
 /// Most extents whose number can be passed on (`UINT_MAX >> MEMOP_EXTENT_SHIFT`).
 const MAX_EXTENTS: u64 = (u32::MAX >> OP_BITS) as u64;
 
-/// What is done at once, and so never goes on from somewhere.
-const AT_ONCE: [u64; 6] = {
-    use op::*;
-    [MAXIMUM_RAM_PAGE, CURRENT_RESERVATION, MAXIMUM_RESERVATION, MAXIMUM_GPFN, REMOVE_FROM_PHYSMAP, EXCHANGE]
-};
-
 /// Something that is done to each frame number of a list. It may put another in its place.
 type Change = fn(&Domain, &mut u64, u32) -> Result<(), Errno>;
 
@@ -30,12 +24,17 @@ impl Session<'_> {
         let &mut [command, at, ..] = arguments;
         let (op, start) = (command & ((1 << OP_BITS) - 1), command >> OP_BITS);
         match op {
-            _ if start != 0 && AT_ONCE.contains(&op) => Err(Errno::EINVAL),
             op::POPULATE_PHYSMAP => self.reserve(arguments, populate),
             op::DECREASE_RESERVATION => self.reserve(arguments, decrease),
             // Where a guest's memory is translated there is no place for memory without an address.
+            op::ADD_TO_PHYSMAP_BATCH => self.add_batch(arguments),
             op::INCREASE_RESERVATION => Ok(Reply::Value(start)),
             op::GET_SHARING_SHARED_PAGES | op::GET_SHARING_FREED_PAGES => Ok(Reply::Value(0)),
+            // What is done at once never goes on from somewhere.
+            op::MAXIMUM_RAM_PAGE | op::CURRENT_RESERVATION | op::MAXIMUM_RESERVATION if start != 0 => {
+                Err(Errno::EINVAL)
+            }
+            op::MAXIMUM_GPFN | op::REMOVE_FROM_PHYSMAP | op::EXCHANGE if start != 0 => Err(Errno::EINVAL),
             op::MAXIMUM_RAM_PAGE => Ok(Reply::Value(self.domain.memory.lock().last_frame())),
             op::CURRENT_RESERVATION | op::MAXIMUM_RESERVATION | op::MAXIMUM_GPFN => {
                 let number: u16 = self.read(at)?;
@@ -50,17 +49,11 @@ impl Session<'_> {
             }
             op::ADD_TO_PHYSMAP => {
                 let asked: AddToPhysmap = self.read(at)?;
-                if asked.space == u32::from(space::GMFN_FOREIGN) {
-                    return Err(Errno::ENOSYS);
-                }
+                let space = u16::try_from(asked.space).ok().filter(|space| *space != space::GMFN_FOREIGN);
+                let space = space.ok_or(Errno::ENOSYS)?;
                 let domain = self.domain_for(Action::ChangeMemory, asked.domid)?;
-                if asked.space == u32::from(space::DEV_MMIO) {
-                    return Err(Errno::EACCES);
-                }
-                let space = u16::try_from(asked.space).map_err(|_| Errno::ENOSYS)?;
                 add_to_physmap(&domain, space, asked.idx, asked.gpfn).map(|()| Reply::DONE)
             }
-            op::ADD_TO_PHYSMAP_BATCH => self.add_batch(arguments),
             op::REMOVE_FROM_PHYSMAP => {
                 let asked: RemoveFromPhysmap = self.read(at)?;
                 let domain = self.domain_for(Action::ChangeMemory, asked.domid)?;
@@ -161,6 +154,7 @@ fn go_on(arguments: &mut Arguments, done: u64) -> Answer {
 fn add_to_physmap(domain: &Domain, space: u16, index: u64, frame: u64) -> Result<(), Errno> {
     let ipa = Ipa::of_frame(frame).ok_or(Errno::EINVAL)?;
     match space {
+        space::DEV_MMIO => Err(Errno::EACCES),
         space::SHARED_INFO if index != 0 => Err(Errno::EINVAL),
         space::SHARED_INFO => domain.map_shared_info(ipa),
         space::GRANT_TABLE => {

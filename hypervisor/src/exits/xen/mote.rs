@@ -67,6 +67,6 @@ impl Session<'_> {
             self.write(asked.ends.wrapping_add(u64::from(count) * size_of_val(&end) as u64), &end)?;
             count += 1;
         }
-        Ok(Ended { count, lost: machine().ends.lock().lost(), ..*asked })
+        Ok(Ended { count, lost: machine().ends.lock().lost, ..*asked })
     }
 }

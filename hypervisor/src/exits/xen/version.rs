@@ -40,7 +40,12 @@ impl Session<'_> {
             op::CAPABILITIES => self.write(to, &text::<1024>(CAPABILITIES))?,
             op::CHANGESET => self.write(to, &text::<64>(CHANGESET))?,
             op::PLATFORM_PARAMETERS => self.write(to, &0_u64)?,
-            op::GET_FEATURES => self.features(to)?,
+            op::GET_FEATURES => {
+                return self.update(to, |_, info: &mut FeatureInfo| {
+                    info.submap = FEATURES;
+                    if info.submap_idx == 0 { Ok(()) } else { Err(Errno::EINVAL) }
+                });
+            }
             op::PAGESIZE if to != 0 => return Err(Errno::EINVAL),
             op::PAGESIZE => return Ok(Reply::Value(mote_core::addr::PAGE_SIZE)),
             op::GUEST_HANDLE => self.write(to, &[0_u8; 16])?,
@@ -51,14 +56,6 @@ impl Session<'_> {
             _ => return Err(Errno::ENOSYS),
         }
         Ok(Reply::DONE)
-    }
-
-    fn features(&self, at: u64) -> Result<(), Errno> {
-        let info: FeatureInfo = self.read(at)?;
-        if info.submap_idx != 0 {
-            return Err(Errno::EINVAL);
-        }
-        self.write(at, &FeatureInfo { submap: FEATURES, ..info })
     }
 
     /// A text of any length; without a place to put it, its length.
