@@ -133,7 +133,7 @@ pub fn clone_of(
         domain.pauses = AtomicU32::new(u32::from(asked.flags & flags::PAUSED != 0));
         domain.milestones.built = AtomicU64::new(timer::now());
         if asked.ticks != 0 {
-            domain.pv.limit_life(created.saturating_add(asked.ticks));
+            domain.pv.last_tick = AtomicU64::new(created.saturating_add(asked.ticks));
         }
         domain.origin = Some(origin);
         domain.structure_bytes = heap::used().saturating_sub(heap_before) as u64;

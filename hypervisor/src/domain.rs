@@ -12,7 +12,7 @@ use mote_core::events::EventChannels;
 use mote_core::grants::GrantTable;
 use mote_core::id::{DomainId, VcpuId};
 use mote_core::psci::Power;
-use mote_core::sched::VcpuSlot;
+use mote_core::sched::{Scheduler, VcpuSlot};
 use mote_core::vgic::{IntId, VGic, VcpuSet};
 use mote_core::vpl011::Vpl011;
 use mote_platform::lock::Mutex;
@@ -121,7 +121,7 @@ impl Domain {
     /// Has its vCPUs leave their pCPUs until it is unpaused as often. As on Xen none of them runs any more when this returns.
     pub fn pause(&self) {
         if self.pauses.fetch_add(1, Ordering::AcqRel) == 0 {
-            machine().pause(self);
+            machine().with_vcpus(self, |scheduler, slot, _| scheduler.pause(slot));
         }
         // Whoever has one on its pCPU holds this.
         self.vcpus.iter().for_each(|vcpu| drop(vcpu.state.lock()));
@@ -134,7 +134,7 @@ impl Domain {
             let never = crate::stats::MILESTONE_NEVER;
             let built = &self.milestones.built;
             let _ = built.compare_exchange(never, timer::now(), Ordering::Relaxed, Ordering::Relaxed);
-            machine().resume(self);
+            machine().with_vcpus(self, Scheduler::resume);
         }
     }
 

@@ -198,7 +198,7 @@ impl Machine {
     }
 
     /// Does something to each vCPU of a domain that is still there.
-    fn with_vcpus(&self, domain: &Domain, mut f: impl FnMut(&mut Scheduler, VcpuSlot, u64)) {
+    pub fn with_vcpus(&self, domain: &Domain, mut f: impl FnMut(&mut Scheduler, VcpuSlot, u64)) {
         self.with_schedule(|schedule, now| {
             for vcpu in &domain.vcpus {
                 if schedule.is_of(vcpu.slot, domain) {
@@ -206,32 +206,6 @@ impl Machine {
                 }
             }
         });
-    }
-
-    /// Keeps a domain's vCPUs from running.
-    pub fn pause(&self, domain: &Domain) {
-        self.with_vcpus(domain, |scheduler, slot, _| scheduler.pause(slot));
-    }
-
-    /// Lets them run again.
-    pub fn resume(&self, domain: &Domain) {
-        self.with_vcpus(domain, Scheduler::resume);
-    }
-
-    /// Sets their weight, and the hundredths of a pCPU that they may have together; 0 for no limit.
-    pub fn set_parameters(&self, domain: &Domain, weight: u32, cap: u32) {
-        let each = cap.div_ceil(domain.vcpus.len() as u32);
-        self.with_vcpus(domain, |scheduler, slot, _| scheduler.set_parameters(slot, weight, each));
-    }
-
-    /// What was set so.
-    pub fn parameters(&self, domain: &Domain) -> (u32, u32) {
-        let (mut weight, mut cap) = (0, 0);
-        self.with_vcpus(domain, |scheduler, slot, _| {
-            let of_vcpu = scheduler.parameters(slot);
-            (weight, cap) = (of_vcpu.0, cap + of_vcpu.1);
-        });
-        (weight, cap)
     }
 
     /// What a domain's vCPUs are doing, each, and for how many ticks they ran in all.

@@ -40,25 +40,18 @@ pub struct Extras {
     /// Whether it has ever written to its console's ring, so that it reads there.
     pub prints_by_ring: AtomicBool,
     /// Typed for it while it had no other place for it: as much as a console ring holds.
-    typed: Mutex<Ledger<u8, 1024>>,
+    pub typed: Mutex<Ledger<u8, 1024>>,
     /// Why it says that it will end; the first reason counts.
-    reason: Once<u32>,
+    pub reason: Once<u32>,
     watchdogs: Mutex<Watchdogs>,
     /// When the first of them runs out, so that most vCPUs need not lock; 0 if none runs.
     first_watchdog: AtomicU64,
     /// When it is to end in any case; 0 if it may live on.
-    last_tick: AtomicU64,
+    pub last_tick: AtomicU64,
     /// Whether it serves others.
     pub is_driver: AtomicBool,
     /// Whether runstate records are marked while they are written.
     pub marks_updates: AtomicBool,
-}
-
-impl Extras {
-    /// Has the domain end at this tick.
-    pub fn limit_life(&self, last: u64) {
-        self.last_tick.store(last, Ordering::Relaxed);
-    }
 }
 
 impl Domain {
@@ -242,12 +235,6 @@ impl Domain {
         machine().tell_control(virq::CONSOLE);
     }
 
-    /// Takes what was kept.
-    pub fn take_typed(&self, into: &mut [u8]) -> usize {
-        let mut typed = self.pv.typed.lock();
-        into.iter_mut().map_while(|place| typed.take().map(|byte| *place = byte)).count()
-    }
-
     /// How a guest that gives this reason ends, unless it gave another before.
     pub fn ending(&self, code: u32) -> End {
         match self.pv.reason.get().copied().unwrap_or(code & 0xff) {
@@ -255,11 +242,6 @@ impl Domain {
             reason::REBOOT => End::REBOOT,
             code => End { code, why: meaning(code) },
         }
-    }
-
-    /// The guest says why it will end; the first reason counts.
-    pub fn announce_ending(&self, code: u32) {
-        self.pv.reason.call_once(|| code & 0xff);
     }
 
     /// Sets or stops a watchdog: see [`Watchdogs::set`].

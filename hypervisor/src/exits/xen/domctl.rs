@@ -240,17 +240,19 @@ pub(super) fn domain_info(domain: &Domain) -> GetDomainInfo {
     }
 }
 
-/// credit2's parameters. A weight of 0 leaves it as it is.
+/// credit2's parameters: a weight, which 0 leaves as it is, and the hundredths of a pCPU that all vCPUs may have together, 0 for no limit.
 fn schedule(domain: &Domain, asked: SchedulerOp) -> Result<SchedulerOp, Errno> {
-    if asked.sched_id != sched::CREDIT2 {
+    if asked.sched_id != sched::CREDIT2 || !matches!(asked.cmd, sched::GETINFO | sched::PUTINFO) {
         return Err(Errno::EINVAL);
     }
-    let (weight, cap) = machine().parameters(domain);
-    match asked.cmd {
-        sched::GETINFO => return Ok(SchedulerOp { weight: weight as u16, cap: cap as u16, ..asked }),
-        sched::PUTINFO if asked.weight != 0 => machine().set_parameters(domain, asked.weight.into(), asked.cap.into()),
-        sched::PUTINFO => machine().set_parameters(domain, weight, asked.cap.into()),
-        _ => return Err(Errno::EINVAL),
-    }
-    Ok(asked)
+    let mut now = SchedulerOp { weight: 0, cap: 0, ..asked };
+    machine().with_vcpus(domain, |scheduler, slot, _| {
+        let (weight, cap) = scheduler.parameters(slot);
+        if asked.cmd == sched::PUTINFO {
+            let weight = if asked.weight == 0 { weight } else { asked.weight.into() };
+            scheduler.set_parameters(slot, weight, u32::from(asked.cap).div_ceil(domain.vcpus.len() as u32));
+        }
+        (now.weight, now.cap) = (weight as u16, now.cap.saturating_add(cap as u16));
+    });
+    Ok(if asked.cmd == sched::GETINFO { now } else { asked })
 }

@@ -27,7 +27,7 @@ impl Session<'_> {
             op::SHUTDOWN => self.read(at).map(|Shutdown { reason }| Reply::End(self.domain.ending(reason))),
             op::SHUTDOWN_CODE => {
                 let Shutdown { reason } = self.read(at)?;
-                self.domain.announce_ending(reason);
+                self.domain.pv.reason.call_once(|| reason & 0xff);
                 Ok(Reply::DONE)
             }
             op::POLL => self.poll(at),
