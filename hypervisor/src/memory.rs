@@ -3,6 +3,8 @@
 mod clones;
 mod pools;
 
+use core::mem::ManuallyDrop;
+
 use mote_core::addr::{Ipa, PAGE_SIZE, Pa, PaRange};
 use mote_core::frames::{Extent, Order, Result};
 use mote_core::id::DomainId;
@@ -350,7 +352,9 @@ impl GuestMemory {
     /// # Errors
     /// If it cannot be there, or there is no memory for tables.
     pub fn map_shared(&mut self, ipa: Ipa, page: FrameRef, access: Access) -> Result {
-        self.put(ipa, page.into_extent(), Content::Foreign(access))
+        // The map keeps the reference as an address.
+        let page = ManuallyDrop::new(page).base();
+        self.put(ipa, Extent::kept(page, Order::Page), Content::Foreign(access))
     }
 
     /// Maps the page of a device at `ipa`, in place of what is there. The caller has made sure that it may be passed on. It is

@@ -1,7 +1,8 @@
 //! Where the linker put the hypervisor, and what of its last 2 MiB block is left for the heap.
 
 use core::ops::Range;
-use core::sync::atomic::{AtomicUsize, Ordering};
+
+use spin::Once;
 
 /// Size of the blocks in which RAM is divided between EL2 and the frame pool, in bytes.
 pub const BLOCK_SIZE: usize = 2 << 20;
@@ -17,8 +18,8 @@ unsafe extern "C" {
     static __image_end: u8;
 }
 
-/// Where the heap's memory elsewhere begins and ends.
-static EXTENSION: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+/// Where the heap's memory elsewhere is.
+static EXTENSION: Once<Range<usize>> = Once::new();
 
 /// The image's parts: code, constants, statics, and the boot CPU's stack, below which a page is a guard.
 pub(crate) fn parts() -> [Range<usize>; 4] {
@@ -38,14 +39,12 @@ pub(crate) fn heap() -> Range<usize> {
 
 /// Memory elsewhere that is EL2's own as well: the heap's, for what guests can make it need.
 pub fn extension() -> Range<usize> {
-    let [start, end] = EXTENSION.each_ref().map(|bound| bound.load(Ordering::Relaxed));
-    start..end
+    EXTENSION.get().cloned().unwrap_or_default()
 }
 
 /// Sets where that is. Before anybody else uses it.
 pub(crate) fn extend(range: &Range<usize>) {
-    EXTENSION[0].store(range.start, Ordering::Relaxed);
-    EXTENSION[1].store(range.end, Ordering::Relaxed);
+    EXTENSION.call_once(|| range.clone());
 }
 
 /// Memory that is EL2's own from the start, in whole 2 MiB blocks.

@@ -252,12 +252,13 @@ impl FramePool {
     /// If there is no such memory.
     pub fn allocate(&mut self, owner: Option<DomainId>, order: Order) -> Result<Extent> {
         let held = Frame::Held(owner, owner.is_none().into());
-        let base = match order {
-            Order::Page => self.allocate_page(held)?,
-            Order::Block => self.allocate_block(held)?,
-            Order::Gib => return Err(Errno::ENOMEM),
-        };
-        Ok(Extent { base, order })
+        if order == Order::Page {
+            return Ok(Extent { base: self.allocate_page(held)?, order });
+        }
+        let index = self.free_block().filter(|_| order == Order::Block).ok_or(Errno::ENOMEM)?;
+        self.next_block = index + 1;
+        self.blocks.iter_mut().skip(index).take(1).for_each(|block| *block = Block::Whole(held));
+        Ok(Extent { base: self.base_of(index), order })
     }
 
     /// Takes a reference to the page at `base`, which stays what it is until the last is dropped.
@@ -344,13 +345,6 @@ impl FramePool {
         let mut around = (0..count).map(|i| (self.next_split + i) % count);
         let has_free = |index: &usize| matches!(&self.blocks[*index], Block::Split(s) if s.free > 0);
         around.find(has_free).or_else(|| self.free_block())
-    }
-
-    fn allocate_block(&mut self, held: Frame) -> Result<Pa> {
-        let index = self.free_block().ok_or(Errno::ENOMEM)?;
-        self.next_block = index + 1;
-        self.blocks.iter_mut().skip(index).take(1).for_each(|block| *block = Block::Whole(held));
-        Ok(self.base_of(index))
     }
 
     fn free_block(&self) -> Option<usize> {

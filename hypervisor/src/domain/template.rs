@@ -120,20 +120,13 @@ impl Domain {
     /// If there is no memory, or nothing of a template's.
     pub fn own(&self, ipa: Ipa) -> Result<(), Errno> {
         let owned = self.memory.lock().own(ipa);
-        match (owned, &self.origin) {
-            (Err(Errno::EACCES), Some(template)) => self.own_shared(template, ipa.page()),
-            (owned, _) => owned,
+        let (Err(Errno::EACCES), Some(template)) = (owned, &self.origin) else { return owned };
+        // The page that EL2 shares with it, where its template had mapped its own.
+        let ipa = ipa.page();
+        if *template.pv.shared_ipa.lock() == Some(ipa) {
+            return self.map_shared_info(ipa);
         }
-    }
-
-    /// Maps the page that EL2 shares with it where its template had mapped its own.
-    fn own_shared(&self, template: &Self, ipa: Ipa) -> Result<(), Errno> {
-        let is_shared_info = *template.pv.shared_ipa.lock() == Some(ipa);
-        let frame = template.grants.lock().places().find(|(_, place)| *place == ipa).map(|(index, _)| index);
-        match frame {
-            _ if is_shared_info => self.map_shared_info(ipa),
-            Some(index) => self.map_grant_frame(index, ipa),
-            None => Err(Errno::ENOENT),
-        }
+        let frame = template.grants.lock().places().find(|(_, place)| *place == ipa);
+        self.map_grant_frame(frame.ok_or(Errno::ENOENT)?.0, ipa)
     }
 }

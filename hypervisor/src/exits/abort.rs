@@ -60,14 +60,11 @@ impl Session<'_> {
                     owned => owned.is_ok(),
                 }
             }
-            // If it is there no more, or was touched meanwhile, the next try will show it.
-            FaultKind::AccessFlag => {
-                let _ = self.domain.memory.lock().touch(ipa);
-                true
+            // A touch that finds it gone, or touched meanwhile, is for the next try to show. A translation may have met the moment in
+            // which another vCPU's call had a block made a table, when neither was there (break-before-make).
+            FaultKind::AccessFlag | FaultKind::Translation => {
+                self.domain.memory.lock().touch(ipa).is_ok() || kind == FaultKind::AccessFlag
             }
-            // It may have met the moment in which another vCPU's call had a block made a table, when neither was there
-            // (break-before-make).
-            FaultKind::Translation => self.domain.memory.lock().touch(ipa).is_ok(),
             _ => false,
         };
         if is_there {

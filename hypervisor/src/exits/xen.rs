@@ -140,21 +140,17 @@ impl Session<'_> {
                 hypercall::MULTICALL => Err(Errno::EINVAL),
                 number => self.hypercall(number, &mut inner),
             };
-            let mut leave = None;
-            entry.result = match answer {
-                Ok(Reply::Value(value)) => value,
-                Err(error) => error.answer(),
-                Ok(Reply::Leave(leaving)) => {
-                    leave = Some(leaving);
-                    0
-                }
+            let (result, leave) = match answer {
+                Ok(Reply::Value(value)) => (value, None),
+                Err(error) => (error.answer(), None),
+                Ok(Reply::Leave(leaving)) => (0, Some(leaving)),
                 Ok(Reply::End(end)) => return Ok(Reply::End(end)),
                 Ok(again) => {
                     entry.args[..5].copy_from_slice(&inner);
                     return self.write(list, &entry).map(|()| again);
                 }
             };
-            self.write(list, &entry)?;
+            self.write(list, &MulticallEntry { result, ..entry })?;
             *arguments = [list.wrapping_add(entry_size), count.wrapping_sub(1), 0, 0, 0];
             if leave.is_some() || cpu::has_interrupt() {
                 return Ok(Reply::Again(leave));

@@ -145,11 +145,6 @@ impl FrameRef {
         Self(Page::new(base.0).expect("frames are pages of RAM"))
     }
 
-    /// Puts the reference into a map, which keeps it as an address.
-    pub(super) fn into_extent(self) -> Extent {
-        Extent::kept(core::mem::ManuallyDrop::new(self).base(), Order::Page)
-    }
-
     /// A page of its own with the same in it.
     ///
     /// # Errors

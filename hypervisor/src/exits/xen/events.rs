@@ -79,11 +79,9 @@ impl Session<'_> {
                 self.announce(raised);
             }
             op::RESET => return self.reset(at),
+            // None is ever under way that this would go on with.
             op::RESET_CONT => {
-                // None is ever under way that this would go on with.
-                let asked: Reset = self.read(at)?;
-                self.domain_for(Action::Manage, asked.dom)?;
-                return Err(Errno::EBUSY);
+                return self.domain_for(Action::Manage, self.read::<Reset>(at)?.dom).and(Err(Errno::EBUSY));
             }
             op::INIT_CONTROL => self.init_control(at)?,
             op::EXPAND_ARRAY => {

@@ -172,7 +172,7 @@ impl Session<'_> {
         let access = if asked.flags & map::READ_ONLY != 0 { Access::Read } else { Access::Full };
         let granter = self.granter(Action::UseGrants, asked.dom)?;
         let handle = self.domain.grants.lock().take_handle()?;
-        let ipa = page_of(asked.host_addr);
+        let ipa = Ipa(asked.host_addr).page();
         let mapped = self.map_granted(&granter, asked.gref, access, ipa);
         let mut grants = self.domain.grants.lock();
         let frame = mapped.inspect_err(|_| grants.free_handle(handle))?;
@@ -201,7 +201,7 @@ impl Session<'_> {
     fn unmap_grant(&mut self, &mut Unmap { handle, host_addr, .. }: &mut Unmap) -> Granted {
         let mapping = self.domain.grants.lock().take_mapping(handle)?;
         let removed = host_addr != 0
-            && page_of(host_addr) == mapping.ipa
+            && Ipa(host_addr).page() == mapping.ipa
             && self.domain.memory.lock().remove_shared(mapping.ipa, mapping.frame);
         let mut grants = self.domain.grants.lock();
         if !removed {
@@ -305,11 +305,6 @@ struct Held {
     name: (u16, u64, bool),
     place: Place,
     _pin: Option<Pin>,
-}
-
-/// The page that an address lies in.
-const fn page_of(address: u64) -> Ipa {
-    Ipa(address & !(PAGE_SIZE - 1))
 }
 
 /// Where a page is for the time of a copy.
