@@ -302,7 +302,7 @@ impl GuestMemory {
         Ok(ipa)
     }
 
-    #[inline(never)]
+    #[inline]
     fn add(&mut self, ipa: Option<Ipa>, order: Order) -> Result<Ipa> {
         if self.bytes + order.size() > self.most || self.by_pages && order != Order::Page {
             return Err(Errno::ENOMEM);
