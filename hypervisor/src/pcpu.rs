@@ -56,15 +56,16 @@ impl Wiring {
         }
     }
 
-    fn cause(&self, intid: u32) -> Cause {
-        match intid {
+    /// `None` if EL2 never asked for it.
+    fn cause(&self, intid: u32) -> Option<Cause> {
+        Some(match intid {
             gic::KICK => Cause::Kick,
             intid if intid == u32::from(self.virtual_timer.get()) => Cause::VirtualTimer,
             intid if intid == self.alarm => Cause::Alarm,
             intid if intid == self.maintenance => Cause::Maintenance,
             intid if Some(intid) == self.console => Cause::Console,
-            intid => IntId::new(intid).filter(|intid| !intid.is_private()).map_or(Cause::Stray, Cause::Device),
-        }
+            intid => Cause::Device(IntId::new(intid).filter(|intid| !intid.is_private())?),
+        })
     }
 }
 
@@ -83,8 +84,6 @@ pub enum Cause {
     Console,
     /// Some domain's device. The interrupt stays active.
     Device(IntId),
-    /// Nothing that EL2 asked for.
-    Stray,
 }
 
 /// What a pCPU owns.
@@ -162,18 +161,18 @@ impl Pcpu {
         }
     }
 
-    /// Takes the pending physical interrupt of highest priority. Only the virtual timer's and devices' are left active.
+    /// Takes the pending physical interrupt of highest priority, if EL2 knows it. Only the virtual timer's and devices' are left active.
     pub fn acknowledge(&mut self) -> Option<Cause> {
         let intid = gic::acknowledge()?;
         let cause = self.wiring.cause(intid);
         match cause {
-            Cause::VirtualTimer | Cause::Device(_) => return Some(cause),
+            Some(Cause::VirtualTimer | Cause::Device(_)) => return cause,
             // It is asserted until it is set anew.
-            Cause::Alarm => self.program(None),
+            Some(Cause::Alarm) => self.program(None),
             _ => {}
         }
         gic::deactivate(intid);
-        Some(cause)
+        cause
     }
 
     /// Lets the physical interrupt of the virtual timer or of a device come again: nobody will end the one that is in hand.

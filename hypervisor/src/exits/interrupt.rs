@@ -38,7 +38,7 @@ impl Session<'_> {
             Some(Cause::Maintenance) => self.with_vgic(|vgic, vcpu| vgic.sync(vcpu, &mut Live)),
             Some(Cause::Console) => machine().read_console(),
             Some(Cause::Kick | Cause::Alarm) => return self.look(),
-            Some(Cause::Stray) | None => {}
+            None => {}
         }
         After::Resume
     }
