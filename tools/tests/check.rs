@@ -86,19 +86,48 @@ fn what_an_interface_publishes_must_be_reachable() {
         (r#"mote,ip = "192.168.0.1"; mote,publish = "8080:80";"#, "does not lead to 192.168.0.1"),
         (r#"mote,ip = "10.0.2"; mote,publish = "8080:80";"#, "is no IPv4 address"),
     ] {
-        let guest = |name: &str, more: &str| {
-            let module = r#"compatible = "multiboot,kernel", "multiboot,module"; mote,guest = "hello";"#;
-            format!("{name} {{ compatible = \"xen,domain\"; memory = <0x0 0x2000>; {more} module@0 {{ {module} }}; }};")
-        };
-        let vif = format!("xen,enhanced; net {{ compatible = \"mote,vif\"; {vif} }};");
-        let text =
-            format!("/dts-v1/; / {{ chosen {{ {} {} }}; }};", guest("web", &vif), guest("driver", "mote,driver;"));
-        fs::write(directory.path().join("bad.dts"), text).expect("written");
-        let output = mote(directory.path(), &["check", "bad.dts"]);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!((output.status.code(), said.matches("  x ").count()), (Some(2), 1), "{vif}: {said}");
-        assert!(words(&said).contains(what), "{vif}: {said}");
+        refused(directory.path(), &format!("xen,enhanced; net {{ compatible = \"mote,vif\"; {vif} }};"), what);
     }
+}
+
+/// A guest `web` with these properties and nodes is refused for one reason.
+fn refused(directory: &Path, properties: &str, what: &str) {
+    let guest = |name: &str, more: &str| {
+        let module = r#"compatible = "multiboot,kernel", "multiboot,module"; mote,guest = "hello";"#;
+        format!("{name} {{ compatible = \"xen,domain\"; memory = <0x0 0x2000>; {more} module@0 {{ {module} }}; }};")
+    };
+    let text =
+        format!("/dts-v1/; / {{ chosen {{ {} {} }}; }};", guest("web", properties), guest("driver", "mote,driver;"));
+    fs::write(directory.join("bad.dts"), text).expect("written");
+    let output = mote(directory, &["check", "bad.dts"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), said.matches("  x ").count()), (Some(2), 1), "{properties}: {said}");
+    assert!(words(&said).contains(what), "{properties}: {said}");
+}
+
+#[test]
+fn a_service_is_a_guest_that_can_be_cloned() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let address = r#"mote,ip = "10.0.2.20"; mote,service = <80>;"#;
+    for (guest, vif, what) in [
+        ("", "mote,service = <80>;", "a service without an address"),
+        ("", r#"mote,ip = "10.0.2.20"; mote,machines = <3>;"#, "means nothing without mote,service"),
+        ("", r#"mote,ip = "10.0.2.20"; mote,service = <65536>;"#, "is not one number from 1 to 65535"),
+        ("", r#"mote,ip = "10.0.2.20"; mote,service;"#, "is not one number from 1 to 65535"),
+        ("", &format!("{address} mote,machines = <0>;"), "mote,machines: is not one number from 1"),
+        ("", &format!("{address} mote,keep = <1 2>;"), "mote,keep: is not one number from 0"),
+        ("", &format!("{address} mote,clone-memory = <63>;"), "mote,clone-memory: is not one number from 64"),
+        ("", &format!("{address} mote,lifes = <1>;"), "did you mean `mote,life`?"),
+        ("cpus = <2>;", address, "a template has one CPU"),
+        (r#"second { compatible = "mote,vif"; };"#, address, "a template has one interface"),
+        (r#"d { compatible = "mote,vbd"; mote,vdev = "xvda"; mote,file = "null-co://"; };"#, address, "has no disks"),
+    ] {
+        let vif = format!("net {{ compatible = \"mote,vif\"; {vif} }};");
+        // Properties stand before nodes.
+        let (properties, nodes) = if guest.contains('{') { ("", guest) } else { (guest, "") };
+        refused(directory.path(), &format!("xen,enhanced; {properties} {vif} {nodes}"), what);
+    }
+    refused(directory.path(), "mote,ephemeral = <1>;", "mote,ephemeral: takes no value");
 }
 
 /// What a message says, without the text that it shows.

@@ -59,6 +59,8 @@ pub struct Definition {
     pub driver: bool,
     /// Whether its memory is where the machine has it.
     pub direct_map: bool,
+    /// Whether all it had is free as soon as it ends, and nobody is told of its end.
+    pub ephemeral: bool,
     /// Names of the domains that it may share events and grants with.
     pub peers: Vec<String>,
     /// Event channels that are there before it runs.
@@ -104,6 +106,7 @@ impl Definition {
             xenstore: false,
             driver: false,
             direct_map: false,
+            ephemeral: false,
             peers: Vec::new(),
             channels: Vec::new(),
             vifs: Vec::new(),
@@ -122,6 +125,11 @@ impl Definition {
     /// Where the bytes are that it is built from.
     pub fn modules(&self) -> impl Iterator<Item = PaRange> + use<> {
         [Some(self.kernel), self.ramdisk, self.device_tree].into_iter().flatten()
+    }
+
+    /// Whether it is to become a template, the clones of which serve who connects to its address.
+    pub fn is_service(&self) -> bool {
+        self.vifs.iter().any(|vif| vif.service.is_some())
     }
 
     /// Bytes of the images that are loaded as they are.
@@ -181,6 +189,9 @@ pub enum ConfigError {
     /// A property means nothing without another.
     #[error("{0} is only for a domain with {1}")]
     Needs(&'static str, &'static str),
+    /// Two properties that contradict each other.
+    #[error("{0} is not for a domain with {1}")]
+    Contradiction(&'static str, &'static str),
     /// Less memory than a domain must have, or more than a number can say.
     #[error("memory is less than {} KiB or more than a domain can have", MIN_MEMORY >> 10)]
     Memory,
@@ -273,7 +284,7 @@ impl Definition {
         if has_devices && !xenstore {
             return Err(ConfigError::Needs("mote,vif or mote,vbd", "xen,enhanced"));
         }
-        Ok(Self {
+        let definition = Self {
             name: name.into(),
             memory: memory(node)?,
             vcpus: number(node, "cpus", 1, 1, MAX_VCPUS)?,
@@ -283,6 +294,7 @@ impl Definition {
             xenstore,
             driver,
             direct_map: node.has("direct-map"),
+            ephemeral: node.has("mote,ephemeral"),
             peers: peers(node)?,
             channels: channels(node)?,
             vifs,
@@ -295,7 +307,26 @@ impl Definition {
             device_tree: place("device-tree")?,
             ready: ready(node)?,
             track_touched: node.has("mote,track-touched"),
-        })
+        };
+        definition.refuse_contradictions()?;
+        Ok(definition)
+    }
+
+    /// What comes back does not vanish; and what clones cannot have, a template has not either.
+    fn refuse_contradictions(&self) -> Result<(), ConfigError> {
+        let service = [
+            ("several cpus", self.vcpus > 1),
+            ("mote,vbd", !self.vbds.is_empty()),
+            ("a second mote,vif", self.vifs.len() > 1),
+            ("mote,driver", self.driver),
+        ];
+        if let Some((other, _)) = service.into_iter().find(|(_, has)| *has && self.is_service()) {
+            return Err(ConfigError::Contradiction("mote,service", other));
+        }
+        if self.ephemeral && self.driver {
+            return Err(ConfigError::Contradiction("mote,ephemeral", "mote,driver"));
+        }
+        Ok(())
     }
 }
 

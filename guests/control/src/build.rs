@@ -139,6 +139,7 @@ fn create(definition: &Definition, wishes: Wishes, devices: &Devices) -> Result<
         (definition.direct_map, flags::DIRECT_MAP),
         (wishes.focus, flags::FOCUS),
         (definition.driver, flags::DRIVER),
+        (definition.ephemeral, flags::EPHEMERAL),
     ];
     let flags = has.iter().filter(|(has, _)| *has).fold(0, |all, (_, flag)| all | flag);
     let ready = definition.ready.as_deref().unwrap_or("");

@@ -194,7 +194,7 @@ impl Check<'_> {
     }
 
     fn strings_and_flags(&mut self, path: &str, node: &DeviceTreeNode) {
-        for flag in ["vpl011", "mote,shell", "mote,track-touched", "mote,driver", "direct-map"] {
+        for flag in ["vpl011", "mote,shell", "mote,track-touched", "mote,driver", "mote,ephemeral", "direct-map"] {
             if node.property(flag).is_some_and(|property| !property.value().is_empty()) {
                 self.property(path, flag, "takes no value", format!("write {flag};"));
             }
@@ -204,6 +204,10 @@ impl Check<'_> {
                 let help = "there is no IOMMU: who has a device has the machine. Say mote,driver; if that is meant";
                 self.property(path, only_drivers, "is only for a guest with mote,driver", help);
             }
+        }
+        if node.property("mote,ephemeral").is_some() && node.property("mote,driver").is_some() {
+            let help = "a driver domain is started again when it ends: remove one of the two";
+            self.property(path, "mote,ephemeral", "is not for a guest with mote,driver", help);
         }
         match cells(node, "mote,weight") {
             Some(Ok([weight])) if WEIGHTS.contains(&weight) => {}
@@ -425,7 +429,7 @@ impl Joint {
 }
 
 /// The value of `name` as `N` cells, or its length in bytes if it has another; nothing if absent.
-fn cells<const N: usize>(node: &DeviceTreeNode, name: &str) -> Option<Result<[u32; N], usize>> {
+pub fn cells<const N: usize>(node: &DeviceTreeNode, name: &str) -> Option<Result<[u32; N], usize>> {
     let property = node.property(name)?;
     let value = property.value();
     let (chunks, rest) = value.as_chunks::<4>();

@@ -7,7 +7,7 @@ use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 use dtoolkit::{Node, Property};
 use mote_builder::config as binding;
 
-use super::check::{Check, is_compatible, strings};
+use super::check::{Check, cells, is_compatible, strings};
 use super::property::{self, did_you_mean};
 use super::{Disk, Publish};
 use crate::session::network::CONTROL;
@@ -16,6 +16,22 @@ const VIF: &str = "mote,vif";
 const VBD: &str = "mote,vbd";
 /// What names the ports of an interface that are to be reached from this machine.
 const PUBLISH: &str = "mote,publish";
+/// What makes templates of guests: the port that their clones serve.
+const SERVICE: &str = "mote,service";
+/// The last TCP port; as many machines and connections there can be.
+const PORTS: u32 = 65_535;
+/// Milliseconds in a day.
+const DAY: u32 = 24 * 3600 * 1000;
+/// How it is served: the least and the greatest number of each.
+const TERMS: [(&str, u32, u32); 7] = [
+    ("mote,machines", 1, PORTS),
+    ("mote,connections", 1, PORTS),
+    ("mote,keep", 0, DAY),
+    ("mote,waiting", 0, PORTS),
+    ("mote,patience", 0, DAY),
+    ("mote,life", 0, DAY),
+    ("mote,clone-memory", 64, 1 << 22),
+];
 /// Most devices of a kind.
 const MOST: usize = 16;
 /// Bytes that virtio's block devices have for their serial number.
@@ -42,6 +58,7 @@ pub fn check(check: &mut Check<'_>, path: &str, guest: &DeviceTreeNode) -> (Vec<
         }
         if is_compatible(node, VIF) {
             published.extend(vif(check, &path, node));
+            service(check, &path, guest, node);
         } else if let Some((vdev, disk)) = vbd(check, &path, guest.name(), node) {
             if !names.insert(vdev.clone()) {
                 check.property(&path, "mote,vdev", format!("there is another disk {vdev}"), "call it otherwise");
@@ -111,6 +128,42 @@ fn vif(check: &mut Check<'_>, path: &str, node: &DeviceTreeNode) -> Vec<Publish>
         return Vec::new();
     }
     if node.property(PUBLISH).is_some() { publish(check, path, node, address) } else { Vec::new() }
+}
+
+/// What is said of how clones of the guest serve who connects to its address.
+fn service(check: &mut Check<'_>, path: &str, guest: &DeviceTreeNode, node: &DeviceTreeNode) {
+    if node.property(SERVICE).is_none() {
+        let terms = TERMS.iter().filter(|(name, ..)| node.property(name).is_some());
+        for (name, ..) in terms {
+            let help = "say which TCP port the guest serves: mote,service = <80>;";
+            check.property(path, name, "means nothing without mote,service", help);
+        }
+        return;
+    }
+    for (name, least, most) in [(SERVICE, 1, PORTS)].iter().chain(&TERMS) {
+        match cells(node, name) {
+            Some(Ok([number])) if (*least..=*most).contains(&number) => {}
+            None => {}
+            Some(_) => {
+                let help = format!("write {name} = <{}>;", if *name == SERVICE { &80 } else { least });
+                check.property(path, name, format!("is not one number from {least} to {most}"), help);
+            }
+        }
+    }
+    let has = |property: &str| guest.property(property).is_some();
+    let count = |kind| guest.children().filter(|node| is_compatible(node, kind)).count();
+    let cpus = cells(guest, "cpus").and_then(Result::ok).map_or(1, |[cpus]| cpus);
+    for (is_wrong, what, help) in [
+        (node.property("mote,ip").is_none(), "a service without an address", "say where: mote,ip = \"10.0.2.20\";"),
+        (cpus > 1, "a template has one CPU", "remove cpus from the guest, or make it 1"),
+        (count(VBD) > 0, "a template has no disks", "remove the guest's nodes mote,vbd"),
+        (count(VIF) > 1, "a template has one interface", "remove the guest's other nodes mote,vif"),
+        (has("mote,driver"), "a driver domain is no template", "serve it from another guest"),
+    ] {
+        if is_wrong {
+            check.property(path, SERVICE, what, help);
+        }
+    }
 }
 
 /// The ports that an interface with `address` publishes.

@@ -32,6 +32,7 @@ pub const DOMAIN: &[(&str, Support)] = &[
     ("max_maptrack_frames", Both),
     ("direct-map", Both),
     ("mote,driver", Both),
+    ("mote,ephemeral", Both),
     ("mote,peers", Both),
     ("mote,ready", Both),
     ("mote,shell", Both),

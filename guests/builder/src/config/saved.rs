@@ -10,9 +10,9 @@ use super::{Definition, StaticChannel, Vbd, Vif};
 use crate::addr::{Pa, PaRange};
 
 /// The flags, in the order of their bits.
-const fn flags(definition: &Definition) -> [bool; 6] {
-    let Definition { vpl011, enhanced, xenstore, driver, direct_map, track_touched, .. } = *definition;
-    [vpl011, enhanced, xenstore, driver, direct_map, track_touched]
+const fn flags(definition: &Definition) -> [bool; 7] {
+    let Definition { vpl011, enhanced, xenstore, driver, direct_map, track_touched, ephemeral, .. } = *definition;
+    [vpl011, enhanced, xenstore, driver, direct_map, track_touched, ephemeral]
 }
 
 impl Definition {
@@ -80,7 +80,8 @@ impl Definition {
         let kernel = from.option(Reader::range)??;
         let (ramdisk, device_tree) = (from.option(Reader::range)?, from.option(Reader::range)?);
         let (bootargs, ready) = (from.option(Reader::text)?, from.option(Reader::text)?);
-        let [vpl011, enhanced, xenstore, driver, direct_map, track_touched] = [0, 1, 2, 3, 4, 5].map(flag);
+        let [vpl011, enhanced, xenstore, driver, direct_map, track_touched, ephemeral] =
+            [0, 1, 2, 3, 4, 5, 6].map(flag);
         Some(Self {
             name,
             memory,
@@ -91,6 +92,7 @@ impl Definition {
             xenstore,
             driver,
             direct_map,
+            ephemeral,
             peers,
             channels,
             vifs,
@@ -192,6 +194,7 @@ mod tests {
             vpl011: true,
             xenstore: true,
             direct_map: true,
+            ephemeral: true,
             peers: vec!["a".into(), "b".into()],
             channels: vec![StaticChannel { port: 1, phandle: 2, peer: 3 }],
             vifs: vec![

@@ -1,6 +1,8 @@
 use std::string::ToString;
 use std::vec::Vec;
 
+use mote_protocols::service::Terms;
+
 use super::*;
 use crate::addr::Pa;
 use crate::testing::{self, Node, cells, machine_tree, place};
@@ -64,6 +66,18 @@ fn a_domain_with_a_mistake_is_left_out_with_the_reason_and_the_others_are_not() 
         (device("mote,vif", &[("backend", b"a b\0")]), "backend"),
         (device("mote,vif", &[("local-mac-address", &[1, 2, 3, 4, 5, 6])]), "local-mac-address"),
         (device("mote,vif", &[("mote,ip", b"10.0.2\0")]), "mote,ip"),
+        (device("mote,vif", &[("mote,service", &[0, 0, 0, 80])]), "mote,ip"),
+        (service(&[("mote,service", 0)]), "mote,service"),
+        (service(&[("mote,service", 65_536)]), "mote,service"),
+        (service(&[("mote,service", 80), ("mote,machines", 0)]), "mote,machines"),
+        (service(&[("mote,service", 80), ("mote,connections", 0)]), "mote,connections"),
+        (service(&[("mote,service", 80), ("mote,keep", 86_400_001)]), "mote,keep"),
+        (service(&[("mote,service", 80), ("mote,clone-memory", 63)]), "mote,clone-memory"),
+        (service(&[("mote,service", 80)]).set("cpus", cells(&[2])), "several cpus"),
+        (service(&[("mote,service", 80)]).set("mote,driver", Vec::new()), "mote,driver"),
+        (service(&[("mote,service", 80)]).device("mote,vif", &[]), "second mote,vif"),
+        (service(&[("mote,service", 80)]).device("mote,vbd", &[("mote,vdev", b"xvda\0")]), "mote,vbd"),
+        (driver.clone().set("mote,ephemeral", Vec::new()), "mote,ephemeral"),
         (device("mote,vbd", &[]), "mote,vdev"),
         (device("mote,vbd", &[("mote,vdev", b"sda\0")]), "mote,vdev"),
         (device("mote,vbd", &[("mote,vdev", b"xvda\0")]).device("mote,vbd", &[("mote,vdev", b"xvda\0")]), "two disks"),
@@ -86,6 +100,29 @@ fn a_domain_with_a_mistake_is_left_out_with_the_reason_and_the_others_are_not() 
         let [(_, reason)] = &configuration.refused[..] else { panic!("{node:?} is not refused") };
         assert!(reason.to_string().contains(word), "{node:?}: {reason}");
     }
+}
+
+/// A guest with one vCPU and an interface that has an address, and of numbers these.
+fn service(properties: &[(&'static str, u32)]) -> Node {
+    let numbers: Vec<(&'static str, Vec<u8>)> = properties.iter().map(|(name, it)| (*name, cells(&[*it]))).collect();
+    let numbers = numbers.iter().map(|(name, cells)| (*name, cells.as_slice()));
+    let all: Vec<(&'static str, &[u8])> = numbers.chain([("mote,ip", &b"10.0.2.20\0"[..])]).collect();
+    Node::good("a").without("cpus").set("xen,enhanced", Vec::new()).device("mote,vif", &all)
+}
+
+#[test]
+fn a_service_is_served_as_its_interface_says() {
+    let all = [("mote,service", 80), ("mote,machines", 3), ("mote,connections", 2), ("mote,keep", 50)];
+    let rest = [("mote,waiting", 0), ("mote,patience", 7), ("mote,life", 0), ("mote,clone-memory", 2048)];
+    let said =
+        Terms { port: 80, machines: 3, connections: 2, keep: 50, waiting: 0, patience: 7, life: 0, memory: 2048 };
+    for (properties, terms) in [([all, rest].concat(), said), ([("mote,service", 8080)].into(), Terms::new(8080))] {
+        let configuration = read(&[service(&properties)]);
+        let [domain] = &configuration.domains[..] else { panic!("{:?}", configuration.refused) };
+        assert!(domain.is_service());
+        assert_eq!(domain.vifs[0].service, Some(terms));
+    }
+    assert!(!read(&[service(&[])]).domains[0].is_service(), "nobody asked for it");
 }
 
 #[test]
