@@ -258,6 +258,7 @@ impl Domain {
             cpu_ticks,
             structures: self.structure_bytes,
             exits: exits.0,
+            clones: self.template.get().map_or(0, |template| 1 + u64::from(template.clones.load(Ordering::Relaxed))),
             reason,
             ..self.memory.lock().usage()
         }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use mote_builder::config::Definition;
 
-use crate::model::{Action, Disk, Domain, Exits, HypervisorBytes, Image, Machine, Network, State};
+use crate::model::{Action, Disk, Domain, Exits, HypervisorBytes, Image, Machine, Machines, Network, State};
 use crate::problem::Refusal;
 use crate::toolstack::{Modules, Own, Said, Toolstack};
 
@@ -83,6 +83,8 @@ fn domain(id: u16, name: &str, vcpus: u32, memory_kib: u64, state: State) -> Dom
         events: 77,
         networks: Vec::new(),
         disks: Vec::new(),
+        template: false,
+        machines: None,
     }
 }
 
@@ -91,6 +93,13 @@ impl Fake {
     #[must_use]
     pub fn ticking(tick: u64) -> Self {
         Self { tick, ..Self::default() }
+    }
+
+    /// The domain has become a template, with these clones.
+    pub fn make_template(&mut self, id: u16, machines: Machines) {
+        if let Some(Kept { domain, .. }) = self.domains.get_mut(&id) {
+            (domain.template, domain.machines) = (true, Some(machines));
+        }
     }
 
     fn kept(&mut self, id: u16) -> Result<&mut Kept, Refusal> {
@@ -115,6 +124,7 @@ impl Toolstack for Fake {
             free_kib: self.free_kib,
             domains: self.domains.len() as u32,
             time_ns: self.time.get(),
+            lost: 0,
         }
     }
 

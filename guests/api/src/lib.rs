@@ -25,6 +25,7 @@ pub mod model;
 mod problem;
 mod route;
 mod scrollback;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -39,6 +40,7 @@ pub use images::PIECE;
 pub use problem::Refusal;
 pub use route::ROUTES;
 pub use scrollback::Scrollback;
+pub use tally::{End, Tally};
 pub use token::Token;
 pub use toolstack::{Modules, Own, Said, Toolstack};
 

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
-use crate::model::{Disk, Domain, Machine, Network};
+use crate::model::{Disk, Domain, Machine, Machines, Network};
 use crate::toolstack::{Own, Toolstack};
 
 /// A metric of domains: what it is called, of which type and what it says, and where its values are.
@@ -18,6 +18,8 @@ struct Metric {
 /// The values of a metric for a domain.
 #[derive(Clone, Copy)]
 enum Values {
+    /// One for each template.
+    Machines(fn(&Machines) -> u64),
     /// Those that this writes.
     Domain(fn(&mut Sample<'_>, &Domain) -> fmt::Result),
     /// One for each network interface.
@@ -30,6 +32,7 @@ impl Values {
     fn write(self, to: &mut Sample<'_>, domain: &Domain) -> fmt::Result {
         match self {
             Self::Domain(write) => write(to, domain),
+            Self::Machines(value) => domain.machines.iter().try_for_each(|machines| to.number("", value(machines))),
             Self::Networks(value) => {
                 domain.networks.iter().try_for_each(|network| to.number(Index(network.index), value(network)))
             }
@@ -40,7 +43,7 @@ impl Values {
     }
 }
 
-const METRICS: [Metric; 23] = [
+const METRICS: [Metric; 29] = [
     gauge("vcpus", "vCPUs.", |to, domain| to.number("", domain.vcpus)),
     gauge("memory_bytes", "Memory.", |to, domain| to.number("", domain.memory_kib.saturating_mul(1024))),
     gauge("touched_bytes", "Memory that the domain has touched.", |to, domain| to.number("", domain.touched_bytes)),
@@ -76,6 +79,19 @@ const METRICS: [Metric; 23] = [
     of_disks("disk_broken_total", "Connections that ended because the domain's ring made no sense.", |disk| {
         disk.broken
     }),
+    of_templates("clones", "gauge", "Clones that are there.", |machines| machines.live),
+    of_templates("clones_launched_total", "counter", "Clones that were made.", |machines| machines.launched),
+    of_templates("clones_vanished_total", "counter", "Clones that ended as they should.", |machines| machines.vanished),
+    of_templates("clones_crashed_total", "counter", "Clones that failed.", |machines| machines.crashed),
+    of_templates("clones_mean_life_microseconds", "gauge", "Time for which a clone was there.", |machines| {
+        machines.life_us_mean
+    }),
+    of_templates(
+        "clones_mean_memory_bytes",
+        "gauge",
+        "Memory that a clone had of its own when it ended.",
+        |machines| machines.memory_kib_mean.saturating_mul(1024),
+    ),
     gauge("crashed", "Whether the domain has crashed.", |to, domain| to.number("", u8::from(domain.state.crashed))),
 ];
 
@@ -85,6 +101,15 @@ const fn gauge(name: &'static str, help: &'static str, write: fn(&mut Sample<'_>
 
 const fn counter(name: &'static str, help: &'static str, write: fn(&mut Sample<'_>, &Domain) -> fmt::Result) -> Metric {
     Metric { name, kind: "counter", help, values: Values::Domain(write) }
+}
+
+const fn of_templates(
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    value: fn(&Machines) -> u64,
+) -> Metric {
+    Metric { name, kind, help, values: Values::Machines(value) }
 }
 
 const fn of_networks(name: &'static str, help: &'static str, value: fn(&Network) -> u64) -> Metric {
@@ -117,7 +142,10 @@ fn machine(text: &mut String, machine: &Machine) -> fmt::Result {
     gauge("memory_bytes", "Memory.", &machine.memory_kib.saturating_mul(1024))?;
     gauge("free_bytes", "Memory that nobody has.", &machine.free_kib.saturating_mul(1024))?;
     gauge("domains", "Domains that are there.", &machine.domains)?;
-    gauge("uptime_seconds", "Time since it was switched on.", &Seconds(machine.time_ns))
+    gauge("uptime_seconds", "Time since it was switched on.", &Seconds(machine.time_ns))?;
+    let name = "mote_machine_clones_lost_total";
+    let help = "Domains that vanished so fast one after the other that nobody counted them.";
+    writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {}", machine.lost)
 }
 
 fn own(text: &mut String, own: &Own) -> fmt::Result {

@@ -38,6 +38,8 @@ pub struct Machine {
     pub domains: u32,
     /// Nanoseconds since it was switched on.
     pub time_ns: u64,
+    /// Domains that ended and vanished so fast one after the other that nobody counted them.
+    pub lost: u64,
 }
 
 /// All domains at one moment.
@@ -84,6 +86,38 @@ pub struct Domain {
     pub networks: Vec<Network>,
     /// Its disks.
     pub disks: Vec<Disk>,
+    /// Whether it has become a template, of which clones are made.
+    pub template: bool,
+    /// Its clones, if it is a template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machines: Option<Machines>,
+}
+
+/// A template's clones, as many as are known of since the control domain began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machines {
+    /// All of them.
+    pub launched: u64,
+    /// Those that are there.
+    pub live: u64,
+    /// Those that ended by themselves, or because they were not needed any more.
+    pub vanished: u64,
+    /// Those that failed, or did more than they may.
+    pub crashed: u64,
+    /// Of those that ended: for how many microseconds each was there, at least.
+    pub life_us_min: u64,
+    /// In the mean.
+    pub life_us_mean: u64,
+    /// At most.
+    pub life_us_max: u64,
+    /// For how many microseconds each ran, in the mean.
+    pub cpu_us_mean: u64,
+    /// KiB of memory that each had of its own when it ended, at least.
+    pub memory_kib_min: u64,
+    /// In the mean.
+    pub memory_kib_mean: u64,
+    /// At most.
+    pub memory_kib_max: u64,
 }
 
 /// Bytes that the hypervisor needs for a domain.

@@ -86,6 +86,7 @@ impl Handler for Site<'_> {
     async fn handle(&self, request: Request<'_>) -> Response {
         let toolstack = &mut *self.toolstack.borrow_mut();
         toolstack.asked = Some(Instant::now());
+        toolstack.count_ends();
         let response = self.api.handle(&request, toolstack);
         if core::mem::take(&mut toolstack.is_to_fail) {
             self.spawner.spawn(fail());

@@ -16,6 +16,7 @@ use xen_abi::domctl::{ArchConfig, CoreRegs, CreateDomain, VGCF_ONLINE, VcpuConte
 use xen_abi::mote::flags;
 
 use crate::console;
+use crate::domains::handle;
 
 /// Pages in a block, as a power of two.
 const BLOCK_ORDER: u32 = (BLOCK_SIZE / PAGE_SIZE).trailing_zeros();
@@ -129,6 +130,7 @@ fn create(definition: &Definition, wishes: Wishes, devices: &Devices) -> Result<
         max_maptrack_frames: definition.max_maptrack_frames as i32,
         grant_opts: 1,
         arch,
+        handle: handle(&definition.name),
         ..CreateDomain::new_zeroed()
     };
     let id = domains::create(wishes.id, asked).map_err(refused("to make it"))?;

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use core::time::Duration;
 
+use mote_api::Tally;
 use mote_builder::config::Definition;
 use mote_builder::plan::{Images, Plan};
 use mote_unikernel::time::{self, Instant};
@@ -27,6 +28,10 @@ pub struct Domain {
     pub spare: Option<Spare>,
     /// Whether its end was reported.
     pub is_reported: bool,
+    /// Its clones that ended, if it is a template.
+    pub ended: Tally,
+    /// By this the hypervisor knows it and its clones.
+    pub handle: Handle,
     /// How often it was seen to have come to the hypervisor, by reason.
     exits: Cell<Exits>,
 }
@@ -106,13 +111,24 @@ fn copy(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(copy)
 }
 
+/// What the hypervisor keeps of a domain besides its number, and gives to its clones too.
+pub type Handle = [u8; 16];
+
+/// The handle of a domain that is called so: others have other names (FNV-1a with 128 bits).
+pub fn handle(name: &str) -> Handle {
+    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    name.bytes().fold(BASIS, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME)).to_be_bytes()
+}
+
 /// Exits by reason.
 pub type Exits = [u64; EXIT_REASONS.len()];
 
 impl Domain {
     /// A domain that was made.
-    pub const fn new(definition: Definition, console: Option<Console>, spare: Option<Spare>) -> Self {
-        Self { definition, console, spare, is_reported: false, exits: Cell::new([0; EXIT_REASONS.len()]) }
+    pub fn new(definition: Definition, console: Option<Console>, spare: Option<Spare>) -> Self {
+        let (handle, exits) = (handle(&definition.name), Cell::new([0; EXIT_REASONS.len()]));
+        Self { definition, console, spare, is_reported: false, ended: Tally::default(), handle, exits }
     }
 
     /// The exits that are counted now, or those that were before: the hypervisor leaves out vCPUs that run.
@@ -166,6 +182,11 @@ impl Domains {
     /// The domain that has ended and comes back first, and when.
     pub fn next_due(&self) -> Option<(Instant, u16)> {
         self.iter().filter_map(|(id, domain)| Some((domain.spare.as_ref()?.due?, id))).min()
+    }
+
+    /// Those with numbers from `first` to `last`, by these.
+    pub fn range(&self, first: u16, last: u16) -> impl Iterator<Item = (u16, &Domain)> {
+        self.0.range(first..=last.max(first)).map(|(id, domain)| (*id, domain))
     }
 
     /// All of them, by their numbers.

@@ -1,18 +1,22 @@
 //! Domains that end: each is reported and taken apart.
 
+use alloc::vec::Vec;
 use core::cell::RefCell;
+use core::time::Duration;
 
 use mote_unikernel::executor::{self, either};
 use mote_unikernel::time::Instant;
-use mote_unikernel::xen::{Errno, domains, events::Port};
+use mote_unikernel::xen::{Errno, domains as hypervisor, events::Port};
 use xen_abi::Zeroed;
 use xen_abi::domctl::{GetDomainInfo, info};
 use xen_abi::xen::virq;
 
-use crate::domains::Spare;
+use crate::domains::{Domains, Spare};
 use crate::toolstack::Toolstack;
 use crate::{api, report};
 
+/// For how long ephemeral domains that end are left uncounted: those of a busy template are not to call for this domain one by one.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Domains that are looked at by one hypercall.
 const PART: usize = 8;
 
@@ -30,13 +34,20 @@ impl Reaper {
 
     /// Waits for domains that end, until nobody is left to run the machine for. At first it looks without having been told, if it is to.
     pub async fn run(self, toolstack: &RefCell<Toolstack>, mut look: bool) {
+        let mut count = None;
         while toolstack.borrow().domains.keep_machine_on() {
             // Who ended before this domain began is not told of.
             if !core::mem::take(&mut look) {
-                let due = toolstack.borrow().domains.next_due();
-                either(self.0.event(), wait_until(due.map(|(due, _)| due))).await;
+                let due = toolstack.borrow().domains.next_due().map(|(due, _)| due);
+                either(self.0.event(), wait_until(due.into_iter().chain(count).min())).await;
             }
-            for_each_ended(|domain| bury(&mut toolstack.borrow_mut(), domain));
+            // Until they are counted, the hypervisor tells of no further ephemeral domain that ends.
+            if *count.get_or_insert_with(|| Instant::now() + PAUSE) <= Instant::now() {
+                count = if toolstack.borrow_mut().count_ends() { Some(Instant::now() + PAUSE) } else { None };
+            }
+            let (ended, gone) = look_at(&toolstack.borrow().domains);
+            ended.iter().for_each(|domain| bury(&mut toolstack.borrow_mut(), domain));
+            gone.into_iter().for_each(|id| toolstack.borrow_mut().forget(id));
             revive(&mut toolstack.borrow_mut());
         }
         api::farewell(toolstack).await;
@@ -46,13 +57,27 @@ impl Reaper {
     }
 }
 
-/// Finds the domains that have ended.
-fn for_each_ended(mut found: impl FnMut(&GetDomainInfo)) {
-    for_each(|domain| {
-        if domain.flags & info::SHUTDOWN != 0 {
-            found(domain);
+/// Finds those of the domains that have ended, and those that have vanished. Clones, of which there may be very many, are not looked at.
+fn look_at(domains: &Domains) -> (Vec<GetDomainInfo>, Vec<u16>) {
+    let (mut ended, mut gone) = (Vec::new(), Vec::new());
+    let mut next = domains.range(0, u16::MAX).next();
+    while let Some((first, _)) = next {
+        let mut room = [GetDomainInfo::new_zeroed(); PART];
+        let Ok(count) = hypervisor::list(first, &mut room) else { break };
+        let listed = room.get(..count).unwrap_or_default();
+        let last = listed.last().filter(|_| count == PART).map_or(u16::MAX, |last| last.domain);
+        for (id, domain) in domains.range(first, last) {
+            // One that has its number now may be another's clone.
+            let found = listed.iter().find(|info| info.domain == id && info.handle == domain.handle);
+            match found {
+                Some(found) if found.flags & info::SHUTDOWN != 0 => ended.push(*found),
+                Some(_) => {}
+                None => gone.push(id),
+            }
         }
-    });
+        next = last.checked_add(1).and_then(|next| domains.range(next, u16::MAX).next());
+    }
+    (ended, gone)
 }
 
 /// Finds all domains but this one.
@@ -60,7 +85,7 @@ pub fn for_each(mut found: impl FnMut(&GetDomainInfo)) {
     let mut first = 1;
     loop {
         let mut room = [GetDomainInfo::new_zeroed(); PART];
-        let count = domains::list(first, &mut room).unwrap_or(0);
+        let count = hypervisor::list(first, &mut room).unwrap_or(0);
         let listed = room.get(..count).unwrap_or_default();
         listed.iter().for_each(&mut found);
         match listed.last() {
@@ -104,7 +129,8 @@ fn bury(toolstack: &mut Toolstack, ended: &GetDomainInfo) {
     let code = ended.flags >> info::SHUTDOWN_SHIFT & 0xff;
     // A control domain before this one may have told of it.
     if !domain.is_reported
-        && let Ok(usage) = domains::usage(ended.domain)
+        && !domain.definition.ephemeral
+        && let Ok(usage) = hypervisor::usage(ended.domain)
     {
         report::domain(ended.domain, &domain.definition, code, &usage);
     }

@@ -14,7 +14,7 @@ use xen_abi::Zeroed;
 use xen_abi::domctl::{GetDomainInfo, info};
 
 use crate::console::Console;
-use crate::domains::{Domain, Spare};
+use crate::domains::{Domain, Handle, Spare, handle};
 use crate::keeper::{self, Found};
 use crate::reaper;
 use crate::record::{Kept, Record};
@@ -28,6 +28,28 @@ pub fn builds_before() -> u8 {
         Ok(1) => room.map(|own| own.handle[0])[0],
         _ => 0,
     }
+}
+
+/// Who is known, by handle.
+fn known(configuration: &Configuration, found: Option<&Found>) -> BTreeMap<Handle, u16> {
+    match found {
+        Some(found) => {
+            let records = found.domains.iter().filter_map(|(id, bytes)| Some((*id, Record::load(bytes)?)));
+            records.map(|(id, record)| (handle(&record.definition.name), id)).collect()
+        }
+        None => (1..).zip(&configuration.domains).map(|(id, definition)| (handle(&definition.name), id)).collect(),
+    }
+}
+
+/// All domains and their flags, but for clones of those who are known: these have nothing of the control domain's.
+fn who_is_there(known: &BTreeMap<Handle, u16>) -> BTreeMap<u16, u32> {
+    let mut there = BTreeMap::new();
+    reaper::for_each(|domain| {
+        if known.get(&domain.handle).is_none_or(|id| *id == domain.domain) {
+            there.insert(domain.domain, domain.flags);
+        }
+    });
+    there
 }
 
 impl Toolstack {
@@ -51,11 +73,9 @@ impl Toolstack {
     /// Goes on with what another control domain has left. Of the configuration's domains those are reported that it had no time to build.
     pub fn take_over(&mut self, machine: &Machine, configuration: &Configuration) {
         let begun = Instant::now();
-        let mut there = BTreeMap::new();
-        reaper::for_each(|domain| {
-            there.insert(domain.domain, domain.flags);
-        });
-        match self.store.take_over(machine) {
+        let found = self.store.take_over(machine);
+        let there = who_is_there(&known(configuration, found.as_ref().ok()));
+        match found {
             Ok(found) => self.go_on(configuration, &there, &found),
             Err(_) => self.find_again(configuration, &there),
         }

@@ -9,12 +9,15 @@ use mote_builder::addr::PAGE_SIZE;
 use mote_builder::config::{Configuration, Definition};
 use mote_builder::plan::Images;
 use mote_builder::random::Seeds;
-use mote_unikernel::time::Instant;
+use mote_unikernel::time::{self, Instant};
+use mote_unikernel::xen::Errno;
 use mote_unikernel::xen::boot::BootMemory;
 use mote_unikernel::xen::devices::reset_virtio;
+use mote_unikernel::xen::domains::{self as hypervisor, End};
 use mote_unikernel::xen::foreign::Window;
-use mote_unikernel::xen::{Errno, domains as hypervisor};
 use mote_unikernel::{Machine, println};
+use xen_abi::Zeroed;
+use xen_abi::mote::Usage;
 use xen_abi::sched::reason;
 
 use crate::build::{self, BuildError, Built, Wishes};
@@ -22,6 +25,7 @@ use crate::console::Console;
 use crate::domains::{Domain, Domains, Spare};
 use crate::keeper;
 use crate::machine::module;
+use crate::reaper;
 use crate::record::{Kept, Record};
 use crate::report;
 use crate::statistics::Statistics;
@@ -39,6 +43,8 @@ pub struct Toolstack {
     pub asked: Option<Instant>,
     /// Whether this domain is to fail, because somebody asked for that.
     pub is_to_fail: bool,
+    /// Ephemeral domains that ended and that nobody counted.
+    pub lost: u64,
     /// What is known of their devices' traffic.
     pub statistics: RefCell<Statistics>,
     /// Where domains' random numbers begin.
@@ -68,6 +74,7 @@ impl Toolstack {
             images,
             asked: None,
             is_to_fail: false,
+            lost: 0,
             statistics,
             seeds,
             window: Window::new(machine)?,
@@ -207,12 +214,74 @@ impl Toolstack {
     /// any more.
     pub fn destroy(&mut self, id: u16) -> Result<(), Errno> {
         self.still(id)?;
+        self.end_clones(id)?;
         self.store.release(id);
         let taken = self.take_apart(id);
         self.store.note_gone(id);
         let kept = taken?.and_then(|(_, spare)| spare?.kept);
         kept.into_iter().for_each(|kept| keeper::free(kept.place));
         Ok(())
+    }
+
+    /// Ends all clones of a domain, if it is a template: as long as it has some, it cannot be destroyed.
+    ///
+    /// # Errors
+    /// `EBUSY` if there is no end of them, else the hypervisor's.
+    fn end_clones(&mut self, id: u16) -> Result<(), Errno> {
+        let Some(handle) = self.domains.get(id).map(|domain| domain.handle) else { return Ok(()) };
+        let began = Instant::now();
+        while hypervisor::usage(id).is_ok_and(|usage| clones(&usage).is_some_and(|clones| clones > 0)) {
+            if began.elapsed() > PATIENCE {
+                return Err(Errno::EBUSY);
+            }
+            // From then on there are no more of them, but for those that are being made.
+            let _ = hypervisor::shut_down(id, reason::POWEROFF);
+            reaper::for_each(|info| {
+                if info.handle == handle && info.domain != id {
+                    // It may have ended by itself.
+                    let _ = hypervisor::destroy(info.domain);
+                }
+            });
+        }
+        // Its number may be another's soon.
+        self.count_ends();
+        Ok(())
+    }
+
+    /// Counts the ephemeral domains that ended since this was done last; whether there may be more.
+    pub fn count_ends(&mut self) -> bool {
+        const ROOM: usize = 32;
+        const MOST: usize = 64;
+        for _ in 0..MOST {
+            let mut room = [End::new_zeroed(); ROOM];
+            let Ok((count, lost)) = hypervisor::ended(&mut room) else { return false };
+            self.lost = lost;
+            if count == 0 {
+                return false;
+            }
+            room.iter().take(count).for_each(|end| self.count(end));
+        }
+        true
+    }
+
+    fn count(&mut self, end: &End) {
+        const KIB_PER_PAGE: u64 = 4;
+        let microseconds = |ticks| time::duration(ticks).as_micros() as u64;
+        if let Some(template) = self.domains.get_mut(end.template).filter(|_| end.domain != end.template) {
+            template.ended.add(mote_api::End {
+                crashed: !matches!(end.code, reason::POWEROFF | reason::REBOOT),
+                life_us: microseconds(end.lived),
+                cpu_us: microseconds(end.ran),
+                memory_kib: end.pages.saturating_mul(KIB_PER_PAGE),
+            });
+        }
+    }
+
+    /// A domain has vanished with all it had.
+    pub fn forget(&mut self, id: u16) {
+        self.store.release(id);
+        drop(self.domains.remove(id));
+        self.store.note_gone(id);
     }
 
     /// Has the devices of a driver domain leave its memory alone, or they would go on writing to it when it is another's.
@@ -295,7 +364,8 @@ impl Toolstack {
     /// As [`Toolstack::destroy`].
     pub fn end(&mut self, id: u16) -> Result<(), Errno> {
         let _ = hypervisor::shut_down(id, reason::POWEROFF);
-        if let (Some(domain), Ok(usage)) = (self.domains.get(id), hypervisor::usage(id)) {
+        let domain = self.domains.get(id).filter(|domain| !domain.definition.ephemeral);
+        if let (Some(domain), Ok(usage)) = (domain, hypervisor::usage(id)) {
             report::domain(id, &domain.definition, reason::POWEROFF, &usage);
         }
         self.note_reported(id);
@@ -310,6 +380,12 @@ impl Toolstack {
             let _ = self.end(id);
         }
     }
+}
+
+/// How many clones a template has; `None` for another.
+pub fn clones(usage: &Usage) -> Option<u64> {
+    // While it is being destroyed it counts none.
+    usage.clones.checked_sub(1).map(|clones| if clones < u32::MAX.into() { clones } else { 0 })
 }
 
 /// The bytes that a domain of the configuration is built from.

@@ -24,7 +24,7 @@ use crate::machine::machine;
 #[derive(Default)]
 pub struct Template {
     /// How many clones it has, or [`CLOSED`].
-    clones: AtomicU32,
+    pub(super) clones: AtomicU32,
 }
 
 /// It is being destroyed: there will be no more.

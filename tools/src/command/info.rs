@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use mote_api::model::{Domain, Machine};
+use mote_api::model::{Domain, Machine, Machines};
 
 use super::{say, say_json};
 use crate::cli::Target;
@@ -46,7 +46,7 @@ pub fn dmesg(target: &Target) -> Result<Status> {
 }
 
 fn of_machine(machine: &Machine) -> String {
-    let Machine { hypervisor, version, cpus, cpu_khz, memory_kib, free_kib, domains, time_ns } = machine;
+    let Machine { hypervisor, version, cpus, cpu_khz, memory_kib, free_kib, domains, time_ns, lost } = machine;
     lines(&[
         ("hypervisor", hypervisor),
         ("version", version),
@@ -55,6 +55,7 @@ fn of_machine(machine: &Machine) -> String {
         ("total_memory", &(memory_kib / 1024)),
         ("free_memory", &(free_kib / 1024)),
         ("nr_domains", domains),
+        ("lost_clones", lost),
         ("uptime", &format!("{:.1}", *time_ns as f64 / 1e9)),
     ])
 }
@@ -79,6 +80,9 @@ fn of_domain(domain: &Domain) -> String {
     for (reason, count) in &domain.exits.0 {
         text += &lines(&[(&format!("  {reason}"), count)]);
     }
+    if let Some(machines) = &domain.machines {
+        text += &of_clones(machines);
+    }
     for network in &domain.networks {
         let traffic = format!(
             "{} bytes received, {} sent, {} frames dropped, {} refused",
@@ -91,6 +95,22 @@ fn of_domain(domain: &Domain) -> String {
         text += &lines(&[(&format!("disk {}", disk.name), &traffic)]);
     }
     text
+}
+
+fn of_clones(machines: &Machines) -> String {
+    let Machines { launched, live, vanished, crashed, .. } = machines;
+    let range = |unit: &str, least: u64, mean: u64, most: u64| format!("{mean} {unit} ({least} to {most})");
+    let life = range("us", machines.life_us_min, machines.life_us_mean, machines.life_us_max);
+    let memory = range("KiB", machines.memory_kib_min, machines.memory_kib_mean, machines.memory_kib_max);
+    lines(&[
+        ("clones", live),
+        ("  launched", launched),
+        ("  vanished", vanished),
+        ("  crashed", crashed),
+        ("  life", &life),
+        ("  cpu", &format!("{} us", machines.cpu_us_mean)),
+        ("  memory", &memory),
+    ])
 }
 
 /// Names and values, as xl writes them.

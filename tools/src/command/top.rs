@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use miette::miette;
-use mote_api::model::{Domain, Domains};
+use mote_api::model::{Domain, Domains, Machines};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
@@ -34,6 +34,21 @@ struct Use {
     sent_per_second: Option<f64>,
     read_per_second: Option<f64>,
     written_per_second: Option<f64>,
+    clones: Option<Clones>,
+}
+
+/// A template's clones.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Clones {
+    live: u64,
+    launched: u64,
+    launched_per_second: Option<f64>,
+    vanished_per_second: Option<f64>,
+    crashed_per_second: Option<f64>,
+    life_us_mean: u64,
+    life_us_max: u64,
+    memory_kib_mean: u64,
+    memory_kib_max: u64,
 }
 
 /// A look, as JSON.
@@ -108,9 +123,24 @@ fn uses(before: Option<&Domains>, now: &Domains) -> Vec<Use> {
             sent_per_second: rate(|domain| domain.networks.iter().map(|network| network.sent_bytes).sum()),
             read_per_second: rate(|domain| domain.disks.iter().map(|disk| disk.read_bytes).sum()),
             written_per_second: rate(|domain| domain.disks.iter().map(|disk| disk.written_bytes).sum()),
+            clones: domain.machines.map(|machines| Clones {
+                live: machines.live,
+                launched: machines.launched,
+                launched_per_second: rate(|domain| of_clones(domain, |machines| machines.launched)),
+                vanished_per_second: rate(|domain| of_clones(domain, |machines| machines.vanished)),
+                crashed_per_second: rate(|domain| of_clones(domain, |machines| machines.crashed)),
+                life_us_mean: machines.life_us_mean,
+                life_us_max: machines.life_us_max,
+                memory_kib_mean: machines.memory_kib_mean,
+                memory_kib_max: machines.memory_kib_max,
+            }),
         }
     });
     domains.collect()
+}
+
+fn of_clones(domain: &Domain, count: impl Fn(&Machines) -> u64) -> u64 {
+    domain.machines.as_ref().map_or(0, count)
 }
 
 fn table(now: &Domains, uses: &[Use]) -> String {
@@ -156,6 +186,46 @@ fn table(now: &Domains, uses: &[Use]) -> String {
             short(it.sent_per_second),
             short(it.read_per_second),
             short(it.written_per_second),
+        );
+    }
+    text + &table_of_clones(uses)
+}
+
+/// The clones of all templates; nothing if there is none.
+fn table_of_clones(uses: &[Use]) -> String {
+    let mut text = String::new();
+    for Use { name, clones, .. } in uses {
+        let Some(clones) = clones else { continue };
+        if text.is_empty() {
+            // A string takes whatever it is given.
+            let _ = writeln!(
+                text,
+                "\n{:<16} {:>7} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7}",
+                "CLONES OF",
+                "LIVE",
+                "LAUNCHED",
+                "LAUNCH/s",
+                "VANISH/s",
+                "CRASH/s",
+                "LIFE(us)",
+                "MAX(us)",
+                "MEM(k)",
+                "MAX(k)"
+            );
+        }
+        let name: String = name.chars().take(16).collect();
+        let _ = writeln!(
+            text,
+            "{name:<16} {:>7} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7}",
+            clones.live,
+            clones.launched,
+            short(clones.launched_per_second),
+            short(clones.vanished_per_second),
+            short(clones.crashed_per_second),
+            clones.life_us_mean,
+            clones.life_us_max,
+            clones.memory_kib_mean,
+            clones.memory_kib_max,
         );
     }
     text
@@ -247,6 +317,28 @@ mod tests {
             assert_eq!(uses(before, &now)[0].cpu_percent, None);
         }
         assert!(table(&now, &uses(None, &now)).contains("    -"));
+    }
+
+    #[test]
+    fn clones_have_a_table_of_their_own() {
+        let with = |time_ns, launched, vanished| {
+            let machines = Machines { launched, vanished, live: launched - vanished, ..Machines::default() };
+            let mut look = look(time_ns, 3, 0);
+            look.domains[0].machines = Some(machines);
+            look
+        };
+        let (before, now) = (with(1_000_000_000, 100, 90), with(3_000_000_000, 5100, 4890));
+        let uses = uses(Some(&before), &now);
+        let clones = uses[0].clones.as_ref().expect("clones");
+        assert_eq!(
+            (clones.live, clones.launched_per_second, clones.vanished_per_second),
+            (210, Some(2500.0), Some(2400.0))
+        );
+        let text = table(&now, &uses);
+        let line = text.lines().last().expect("a line");
+        let words: Vec<_> = line.split_whitespace().collect();
+        assert_eq!(words[..5], ["web", "210", "5100", "2500", "2400"], "{text}");
+        assert!(!table(&look(1, 3, 0), &super::uses(None, &look(1, 3, 0))).contains("CLONES"));
     }
 
     #[test]

@@ -15,14 +15,15 @@ use xen_abi::sched::reason;
 
 use crate::domains::Domain;
 use crate::statistics::Statistics;
+use crate::toolstack::clones;
 
 const KIB_PER_PAGE: u64 = 4;
 /// Bytes of the hypervisor's log that are read at once, and that are read at all.
 const LOG_PART: usize = 2048;
 const LOG_MOST: usize = 64 << 10;
 
-/// The machine, with so many domains.
-pub fn machine(domains: usize) -> Machine {
+/// The machine, with so many domains; of so many that vanished nobody knows more.
+pub fn machine(domains: usize, lost: u64) -> Machine {
     let info = hypervisor::machine().unwrap_or_else(|_| xen_abi::sysctl::Physinfo::new_zeroed());
     Machine {
         hypervisor: "Mote".into(),
@@ -33,6 +34,7 @@ pub fn machine(domains: usize) -> Machine {
         free_kib: info.free_pages.saturating_mul(KIB_PER_PAGE),
         domains: domains as u32,
         time_ns: nanoseconds(Instant::now().ticks()),
+        lost,
     }
 }
 
@@ -62,6 +64,7 @@ pub fn domain(id: u16, known: Option<&Domain>, statistics: &Statistics) -> Optio
 
 fn describe(info: &GetDomainInfo, usage: &Usage, known: Option<&Domain>, statistics: &Statistics) -> model::Domain {
     let definition = known.map(|known| &known.definition);
+    let clones = clones(usage);
     let exits = known.map_or(usage.exits, |known| known.exits(usage.exits));
     let exits = EXIT_REASONS.iter().zip(exits).map(|(reason, count)| (Cow::Borrowed(*reason), count));
     let of = |kind, number| statistics.of(Device { kind, domain: info.domain, number });
@@ -82,6 +85,8 @@ fn describe(info: &GetDomainInfo, usage: &Usage, known: Option<&Domain>, statist
         events: usage.events,
         networks: (0..interfaces).map(|index| network(index, of(Kind::Interface, index))).collect(),
         disks: definition.map_or(&[][..], |it| &it.vbds).iter().map(|it| disk(it, of(Kind::Disk, it.number))).collect(),
+        template: clones.is_some(),
+        machines: clones.and_then(|live| Some(known?.ended.machines(live))),
     }
 }
 

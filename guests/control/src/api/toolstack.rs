@@ -21,7 +21,7 @@ const SPARE: usize = 512 << 10;
 
 impl Interface for Toolstack {
     fn machine(&self) -> Machine {
-        observe::machine(self.domains.len() + 1)
+        observe::machine(self.domains.len() + 1, self.lost)
     }
 
     fn own(&self) -> Own {

@@ -1,0 +1,108 @@
+//! Clones that ended, counted for their template.
+
+use crate::model::Machines;
+
+/// A clone's end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct End {
+    /// Whether it ended because it had failed, or did more than it may.
+    pub crashed: bool,
+    /// For how many microseconds it was there.
+    pub life_us: u64,
+    /// For how many of these it ran.
+    pub cpu_us: u64,
+    /// KiB of memory that it had of its own.
+    pub memory_kib: u64,
+}
+
+/// Of a template's clones those that ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    vanished: u64,
+    crashed: u64,
+    life: Spread,
+    cpu: Spread,
+    memory: Spread,
+}
+
+impl Tally {
+    /// Counts one more.
+    pub fn add(&mut self, end: End) {
+        let count = if end.crashed { &mut self.crashed } else { &mut self.vanished };
+        *count += 1;
+        self.life.add(end.life_us);
+        self.cpu.add(end.cpu_us);
+        self.memory.add(end.memory_kib);
+    }
+
+    /// What there is to say of a template that has `live` clones now.
+    #[must_use]
+    pub fn machines(&self, live: u64) -> Machines {
+        let Self { vanished, crashed, life, cpu, memory } = self;
+        let ended = vanished + crashed;
+        Machines {
+            launched: live.saturating_add(ended),
+            live,
+            vanished: *vanished,
+            crashed: *crashed,
+            life_us_min: life.least,
+            life_us_mean: life.mean(ended),
+            life_us_max: life.most,
+            cpu_us_mean: cpu.mean(ended),
+            memory_kib_min: memory.least,
+            memory_kib_mean: memory.mean(ended),
+            memory_kib_max: memory.most,
+        }
+    }
+}
+
+/// Sum and ends of numbers; zeroes if there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Spread {
+    sum: u64,
+    least: u64,
+    most: u64,
+    is_some: bool,
+}
+
+impl Spread {
+    fn add(&mut self, value: u64) {
+        self.sum = self.sum.saturating_add(value);
+        self.least = if self.is_some { self.least.min(value) } else { value };
+        self.most = self.most.max(value);
+        self.is_some = true;
+    }
+
+    /// The mean of so many.
+    fn mean(&self, count: u64) -> u64 {
+        self.sum.checked_div(count).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_ended_is_counted_and_whoever_lives_was_launched() {
+        let mut tally = Tally::default();
+        assert_eq!(tally.machines(3), Machines { launched: 3, live: 3, ..Machines::default() });
+        tally.add(End { crashed: false, life_us: 500, cpu_us: 100, memory_kib: 60 });
+        tally.add(End { crashed: true, life_us: 100, cpu_us: 20, memory_kib: 64 });
+        let machines = tally.machines(2);
+        assert_eq!((machines.launched, machines.live, machines.vanished, machines.crashed), (4, 2, 1, 1));
+        assert_eq!((machines.life_us_min, machines.life_us_mean, machines.life_us_max), (100, 300, 500));
+        assert_eq!((machines.memory_kib_min, machines.memory_kib_mean, machines.memory_kib_max), (60, 62, 64));
+        assert_eq!(machines.cpu_us_mean, 60);
+    }
+
+    #[test]
+    fn sums_do_not_run_over() {
+        let mut tally = Tally::default();
+        for _ in 0..3 {
+            tally.add(End { crashed: false, life_us: u64::MAX, cpu_us: 0, memory_kib: 0 });
+        }
+        assert_eq!(tally.machines(u64::MAX).launched, u64::MAX);
+        assert_eq!(tally.machines(0).life_us_mean, u64::MAX / 3);
+    }
+}
