@@ -19,6 +19,7 @@ Examples:
   cargo run                                          Linux and a unikernel, two web servers
   cargo run -- run dtb/demo.dts --cpus 4 --memory 4G
   cargo run -- run dtb/hello.dts --hypervisor xen    a configuration on Xen
+  cargo run -- run dtb/dust.dts                      a machine for every request
   cargo run -- check my.dts                          every mistake, with its line and a remedy
   cargo run -- bench --json bench.json
 
