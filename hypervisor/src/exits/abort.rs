@@ -55,8 +55,8 @@ impl Session<'_> {
                         let why = self.domain.memory.lock().shortage();
                         return self.end(End::crash(why));
                     }
-                    // Memory that it got for itself.
-                    Err(Errno::EEXIST) if kind == FaultKind::AccessFlag => self.domain.memory.lock().touch(ipa).is_ok(),
+                    // Memory that it got for itself, or that somebody who uses its grants had it get meanwhile.
+                    Err(Errno::EEXIST) => self.domain.memory.lock().is_its_own(ipa, kind == FaultKind::Permission),
                     owned => owned.is_ok(),
                 }
             }

@@ -82,6 +82,11 @@ impl GuestMemory {
         Ok(())
     }
 
+    /// Lets a clone touch a page of its own; whether it may, and may write there if it is to `write`.
+    pub fn is_its_own(&mut self, ipa: Ipa, write: bool) -> bool {
+        self.touch(ipa).is_ok() && (!write || self.leaf(ipa.page(), true).is_ok_and(|leaf| leaf.writable))
+    }
+
     /// Why a clone gets no more.
     pub const fn shortage(&self) -> &'static str {
         match self.tables.left {
