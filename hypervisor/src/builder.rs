@@ -149,6 +149,7 @@ fn assemble(
     Parts { memory, vgic, events, grants }: Parts,
     new_state: impl FnMut(u64) -> VcpuState,
 ) -> Result<Arc<Domain>, Errno> {
+    let (root, tag) = memory.translation();
     Ok(Arc::new(Domain {
         id: asked.id,
         serial: machine.serial(),
@@ -158,6 +159,8 @@ fn assemble(
         alive: AtomicUsize::new(asked.vcpus as usize),
         pauses: AtomicU32::new(1),
         memory: Mutex::new(memory),
+        root,
+        tag,
         vgic: Mutex::new(vgic),
         events: Mutex::new(events),
         grants: Mutex::new(grants),

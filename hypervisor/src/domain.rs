@@ -8,12 +8,14 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
+use mote_core::addr::Pa;
 use mote_core::events::EventChannels;
 use mote_core::grants::GrantTable;
 use mote_core::id::{DomainId, VcpuId};
 use mote_core::psci::Power;
 use mote_core::sched::{Scheduler, VcpuSlot};
 use mote_core::vgic::{IntId, VGic, VcpuSet};
+use mote_core::vmid::Tag;
 use mote_core::vpl011::Vpl011;
 use mote_platform::lock::Mutex;
 use mote_platform::timer;
@@ -45,6 +47,10 @@ pub struct Domain {
     pub vcpus: Box<[Vcpu]>,
     /// Its physical memory.
     pub memory: Mutex<GuestMemory>,
+    /// The root of its memory's tables, and the VMID that goes with it while it runs.
+    pub root: Pa,
+    /// As above.
+    pub tag: Arc<Tag>,
     /// Its interrupt controller.
     pub vgic: Mutex<VGic>,
     /// Which of its vCPUs are switched on.

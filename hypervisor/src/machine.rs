@@ -9,8 +9,9 @@ use mote_core::id::{DomainId, PcpuId, VcpuId};
 use mote_core::idregs::IdRegisters;
 use mote_core::ledger::Ledger;
 use mote_core::sched::{Leaving, Scheduler, State, VcpuSlot};
+use mote_core::vmid::Vmids;
 use mote_platform::lock::Mutex;
-use mote_platform::{firmware, gic, heap, image, syndrome, timer, uart};
+use mote_platform::{firmware, gic, heap, image, stage2, syndrome, timer, uart};
 use spin::Once;
 use xen_abi::errno::Errno;
 use xen_abi::mote;
@@ -61,12 +62,23 @@ struct Schedule {
     scheduler: Scheduler,
     /// Whose vCPU a slot is.
     vcpus: Numbered<(Arc<Domain>, VcpuId)>,
+    vmids: Vmids,
 }
 
 impl Schedule {
     /// Whether a slot is a domain's: when that has gone, another may have it.
     fn is_of(&self, slot: VcpuSlot, domain: &Domain) -> bool {
         matches!(self.vcpus.0.get(slot.index()), Some(Some((owner, _))) if core::ptr::eq(&**owner, domain))
+    }
+
+    /// Gives a domain that is about to run a VMID.
+    #[cold]
+    fn renew_vmid(&mut self, domain: &Domain) {
+        let Self { scheduler, vcpus, vmids } = self;
+        let running = scheduler.running().filter_map(|slot| Some(&*vcpus.0.get(slot.index())?.as_ref()?.0.tag));
+        vmids.renew(&domain.tag, running, stage2::forget_all);
+        // Whoever invalidates by it must know it before anything is translated by it.
+        stage2::publish();
     }
 }
 
@@ -120,7 +132,11 @@ impl Machine {
             control,
             id_registers: IdRegisters::new(syndrome::id_register),
             affinities: affinities.into(),
-            schedule: Mutex::new(Schedule { scheduler, vcpus: Numbered(Vec::new()) }),
+            schedule: Mutex::new(Schedule {
+                scheduler,
+                vcpus: Numbered(Vec::new()),
+                vmids: Vmids::new(stage2::vmid_bits()),
+            }),
             serials: AtomicU64::new(0),
             last_number: Mutex::new(0),
             over: Once::new(),
@@ -254,6 +270,9 @@ impl Machine {
         self.with_schedule(|schedule, now| {
             let next = schedule.scheduler.next(pcpu, now, left);
             let vcpu = next.vcpu.and_then(|slot| schedule.vcpus.get(slot.index()));
+            if let Some((domain, _)) = vcpu.as_ref().filter(|(domain, _)| !schedule.vmids.is_current(&domain.tag)) {
+                schedule.renew_vmid(domain);
+            }
             let ready = next.vcpu.map_or(0, |slot| schedule.scheduler.ready_since(slot));
             Next { vcpu, ready, alarm: next.alarm }
         })

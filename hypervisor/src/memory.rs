@@ -3,15 +3,16 @@
 mod clones;
 mod pools;
 
+use alloc::sync::Arc;
 use core::mem::ManuallyDrop;
 
 use mote_core::addr::{Ipa, PAGE_SIZE, Pa, PaRange};
 use mote_core::frames::{Extent, Order, Result};
 use mote_core::id::DomainId;
 use mote_core::p2m::{Access, Content, P2m, TableMemory};
-use mote_core::vmid::Vmid;
+use mote_core::vmid::Tag;
 use mote_platform::memory;
-use mote_platform::stage2::{self, Stage2Root};
+use mote_platform::stage2;
 use xen_abi::Zeroed;
 use xen_abi::arch_arm::RAM0;
 use xen_abi::errno::Errno;
@@ -24,8 +25,8 @@ use pools::{give_back, with_pools};
 /// The tables' side of a domain's p2m.
 struct Tables {
     owner: DomainId,
-    /// What the TLBs know the domain's translations by, while it has any.
-    root: Option<Stage2Root>,
+    /// What the TLBs know the domain's translations by.
+    tag: Arc<Tag>,
     /// How many more tables it may have.
     left: u64,
     /// What it has, if it is a clone.
@@ -66,9 +67,7 @@ impl TableMemory for Tables {
     }
 
     fn invalidate(&mut self, ipa: Ipa) {
-        if let Some(root) = self.root {
-            root.invalidate_page(ipa.0);
-        }
+        stage2::invalidate_page(self.tag.vmid(), ipa.0);
     }
 }
 
@@ -111,9 +110,6 @@ pub fn by_blocks(
 /// The memory of one domain.
 pub struct GuestMemory {
     map: P2m,
-    root: Stage2Root,
-    // Taken out at the very end.
-    vmid: Option<Vmid>,
     tables: Tables,
     /// What it has, what it may have, and what of it was ever touched, in bytes.
     bytes: u64,
@@ -138,40 +134,22 @@ impl GuestMemory {
     /// No memory yet.
     ///
     /// # Errors
-    /// If there is no VMID or no memory for the first table.
+    /// If there is no memory for the first table.
     pub fn new(owner: DomainId) -> Result<Self> {
-        let mut tables = Tables { owner, root: None, left: FEW, owned: None };
+        let mut tables = Tables { owner, tag: Arc::default(), left: FEW, owned: None };
         let map = P2m::new(&mut tables)?;
-        Self::with(map, tables)
+        Ok(Self::with(map, tables))
     }
 
     /// The memory that `map` says.
-    fn with(map: P2m, mut tables: Tables) -> Result<Self> {
-        let Some(vmid) = with_pools(|pools| pools.vmids.allocate()) else {
-            tables.free(map.root());
-            return Err(Errno::ENOMEM);
-        };
-        let root = Stage2Root::new(map.root().0, vmid.get());
-        tables.root = Some(root);
+    const fn with(map: P2m, tables: Tables) -> Self {
         let (by_pages, direct, last) = (false, false, Ipa(0));
-        Ok(Self {
-            map,
-            root,
-            vmid: Some(vmid),
-            tables,
-            bytes: 0,
-            most: 0,
-            touched: 0,
-            by_pages,
-            direct,
-            foreign: 0,
-            last,
-        })
+        Self { map, tables, bytes: 0, most: 0, touched: 0, by_pages, direct, foreign: 0, last }
     }
 
-    /// What to load so that a vCPU sees this memory.
-    pub const fn root(&self) -> Stage2Root {
-        self.root
+    /// What to load so that a vCPU sees this memory: the root table, and the tag that has the VMID for it.
+    pub fn translation(&self) -> (Pa, Arc<Tag>) {
+        (self.map.root(), self.tables.tag.clone())
     }
 
     /// Lets the domain have so many bytes, and tables for them.
@@ -413,13 +391,11 @@ impl GuestMemory {
         Usage { memory, touched, tables: self.map.table_bytes(), ..Usage::new_zeroed() }
     }
 
-    /// Takes a part of it away, scrubbed; whether that was the last. No vCPU of the domain runs or will run.
+    /// Takes a part of it away, scrubbed; whether that was the last. No vCPU of the domain runs or will run: what TLBs remember under
+    /// its VMID nobody finds before they have forgotten it.
     pub fn release(&mut self) -> bool {
         /// Pages' worth of work at once.
         const PART: u64 = 512;
-        if let Some(root) = self.tables.root.take() {
-            root.invalidate_all();
-        }
         // Without tables nothing can be mapped any more.
         (self.tables.left, self.most) = (0, 0);
         if let Some(done) = self.release_owned(PART) {
@@ -436,8 +412,5 @@ impl Drop for GuestMemory {
     fn drop(&mut self) {
         while !self.release() {}
         self.tables.free(self.map.root());
-        if let Some(vmid) = self.vmid.take() {
-            with_pools(|pools| pools.vmids.release(vmid));
-        }
     }
 }

@@ -231,7 +231,7 @@ impl Pcpu {
             state.reset(start);
             domain.announce_again(vcpu.id);
         }
-        domain.memory.lock().root().load();
+        stage2::load(domain.root.0, domain.tag.vmid());
         self.forget_siblings(domain, vcpu.id);
         state.machine.system.load();
         state.machine.floating_point.load();

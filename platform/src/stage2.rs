@@ -11,63 +11,70 @@ use crate::mmu;
 
 /// Bits of an IPA.
 const IPA_BITS: u32 = 39;
+/// Where `VTTBR_EL2` has the VMID.
+const VMID_SHIFT: u32 = 48;
 
-/// A root table together with the VMID that tags its translations: what `VTTBR_EL2` holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stage2Root(u64);
-
-impl Stage2Root {
-    /// The root table at physical address `table` under `vmid`.
-    pub const fn new(table: u64, vmid: u16) -> Self {
-        Self(table | (vmid as u64) << 48)
-    }
-
-    /// Makes this translation the one of the guest that runs next on the calling CPU.
-    pub fn load(self) {
-        VTTBR_EL2.set(self.0);
-        barrier::isb(barrier::SY);
-    }
-
-    /// Forgets on all CPUs what this translation said of the page at `ipa`, and what stage 1 made of it.
-    pub fn invalidate_page(self, ipa: u64) {
-        self.with_loaded(|| {
-            // SAFETY: dropping cached translations never changes what the tables say.
-            unsafe {
-                asm!(
-                    "dsb ishst", "tlbi ipas2e1is, {}", "dsb ish", "tlbi vmalle1is", "dsb ish", "isb",
-                    in(reg) ipa >> 12, options(nostack, preserves_flags)
-                );
-            }
-        });
-    }
-
-    /// Forgets on all CPUs all that is tagged with this VMID.
-    pub fn invalidate_all(self) {
-        self.with_loaded(|| {
-            // SAFETY: as above.
-            unsafe { asm!("dsb ishst", "tlbi vmalls12e1is", "dsb ish", "isb", options(nostack, preserves_flags)) };
-        });
-    }
-
-    /// TLBI by VMID takes the VMID of the translation in force.
-    fn with_loaded(self, f: impl FnOnce()) {
-        let current = Self(VTTBR_EL2.get());
-        if current == self {
-            return f();
-        }
-        self.load();
-        f();
-        current.load();
-    }
+/// Makes the root table at physical address `table`, under `vmid`, the translation of the guest that runs next on the calling CPU. Walks that
+/// the guest before has begun are over before its registers change (Arm ARM R_LFHQG).
+pub fn load(table: u64, vmid: u16) {
+    barrier::dsb(barrier::NSH);
+    VTTBR_EL2.set(table | u64::from(vmid) << VMID_SHIFT);
+    barrier::isb(barrier::SY);
 }
 
 /// Leaves the guest that ran last: until another is loaded, no translation of its is in force on the calling CPU.
 pub fn leave_guest() {
-    /// A table in which nothing is mapped. Atomic, so that it takes no room in the image.
+    load_nothing(0);
+}
+
+/// A table in which nothing is mapped, under this VMID.
+fn load_nothing(vmid: u16) {
+    /// Atomic, so that it takes no room in the image.
     #[repr(align(4096))]
     struct Nothing([AtomicU64; 512]);
     static NOTHING: Nothing = Nothing([const { AtomicU64::new(0) }; 512]);
-    Stage2Root::new(NOTHING.0.as_ptr() as u64, 0).load();
+    load(NOTHING.0.as_ptr() as u64, vmid);
+}
+
+/// Forgets on all CPUs what translations under `vmid` said of the page at `ipa`, and what stage 1 made of it.
+pub fn invalidate_page(vmid: u16, ipa: u64) {
+    with_vmid(vmid, || {
+        // SAFETY: dropping cached translations never changes what the tables say.
+        unsafe {
+            asm!(
+                "dsb ishst", "tlbi ipas2e1is, {}", "dsb ish", "tlbi vmalle1is", "dsb ish", "isb",
+                in(reg) ipa >> 12, options(nostack, preserves_flags)
+            );
+        }
+    });
+}
+
+/// Forgets on all CPUs all that is tagged with this VMID.
+pub fn invalidate_all(vmid: u16) {
+    with_vmid(vmid, || {
+        // SAFETY: as above.
+        unsafe { asm!("dsb ishst", "tlbi vmalls12e1is", "dsb ish", "isb", options(nostack, preserves_flags)) };
+    });
+}
+
+/// Forgets on all CPUs all that is tagged with any VMID, also in instruction caches that know VMIDs.
+pub fn forget_all() {
+    // SAFETY: as above.
+    unsafe { asm!("dsb ishst", "tlbi alle1is", "ic ialluis", "dsb ish", "isb", options(nostack, preserves_flags)) };
+}
+
+/// TLBI by VMID takes the VMID in force. No translation goes with it meanwhile: the tables of whose it is may be gone, or the VMID be
+/// another's by now. Under VMID 0 nobody ever ran.
+fn with_vmid(vmid: u16, f: impl FnOnce()) {
+    let current = VTTBR_EL2.get();
+    let loaded = (current >> VMID_SHIFT) as u16;
+    if vmid == loaded {
+        f();
+    } else if vmid != 0 {
+        load_nothing(vmid);
+        f();
+        load(current & !(0xffff << VMID_SHIFT), loaded);
+    }
 }
 
 /// Forgets what stage 1 of the guest in force said on the calling CPU: another vCPU of the same domain, with

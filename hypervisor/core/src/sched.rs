@@ -29,7 +29,7 @@ use crate::timer::earliest;
 pub use vcpu::{DEFAULT_WEIGHT, State};
 
 /// As many as a set of them has bits.
-const MAX_PCPUS: usize = u64::BITS as usize;
+pub(crate) const MAX_PCPUS: usize = u64::BITS as usize;
 /// How many sleepers one call wakes: other pCPUs wait for it.
 const WAKES_AT_ONCE: usize = 8;
 
@@ -222,6 +222,11 @@ impl Scheduler {
             State::Blocked => self.admit(slot, now),
             State::Free | State::Offline | State::Queued | State::Held | State::Retired => {}
         }
+    }
+
+    /// The vCPUs that run.
+    pub fn running(&self) -> impl Iterator<Item = VcpuSlot> {
+        self.pcpus.iter().filter_map(|pcpu| pcpu.runs)
     }
 
     /// Since which tick a vCPU has been able to run.

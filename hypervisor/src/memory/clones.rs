@@ -1,11 +1,13 @@
 //! The memory of templates and of clones. What a clone has of its own stands in a list: when it ends nothing else is looked at.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use mote_core::addr::{Ipa, PAGE_SIZE, Pa};
 use mote_core::frames::{Extent, Order, Result};
 use mote_core::id::DomainId;
 use mote_core::p2m::{Content, Inherited, Leaf};
+use mote_platform::stage2;
 use xen_abi::errno::Errno;
 
 use super::{GuestMemory, Promise, Tables, give_back, with_pools};
@@ -53,20 +55,20 @@ impl GuestMemory {
             false => Inherited::Page,
         };
         self.map.freeze(&mut self.tables, inherited)?;
-        self.root.invalidate_all();
+        stage2::invalidate_all(self.tables.tag.vmid());
         Ok(())
     }
 
     /// The memory of a clone, which may have so many pages of its own.
     ///
     /// # Errors
-    /// If there is no VMID or no memory for the root.
+    /// If there is no memory for the root.
     pub fn clone_of(&self, owner: DomainId, pages: u64) -> Result<Self> {
-        let mut tables = Tables { owner, root: None, left: pages.saturating_add(1), owned: None };
+        let mut tables = Tables { owner, tag: Arc::default(), left: pages.saturating_add(1), owned: None };
         // The root is not in the list: it goes when everything else has gone.
         let map = self.map.clone_of(&mut tables)?;
         tables.owned = Some(Owned { frames: Vec::new(), promise: Promise::new(0)? });
-        let mut memory = Self::with(map, tables)?;
+        let mut memory = Self::with(map, tables);
         (memory.by_pages, memory.most, memory.last) = (true, pages * PAGE_SIZE, self.last);
         Ok(memory)
     }

@@ -1,4 +1,4 @@
-//! The machine's free memory and free VMIDs, and pages that are used by more than one.
+//! The machine's free memory, and pages that are used by more than one.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -6,20 +6,17 @@ use mote_core::addr::{PAGE_SIZE, Pa, PaRange};
 use mote_core::frames::{BLOCK_SIZE, Extent, FramePool, Order};
 use mote_core::id::DomainId;
 use mote_core::p2m::Content;
-use mote_core::vmid::VmidPool;
 use mote_core::{events, frames};
 use mote_platform::lock::Mutex;
 use mote_platform::memory::{self, Page};
-use mote_platform::stage2;
 use spin::Once;
 use xen_abi::errno::Errno;
 
 use crate::console;
 
-/// The machine's free memory and free VMIDs.
+/// The machine's free memory.
 pub(super) struct Pools {
     pub frames: FramePool,
-    pub vmids: VmidPool,
 }
 
 static POOLS: Once<Mutex<Pools>> = Once::new();
@@ -34,8 +31,7 @@ pub fn init(ram: &[PaRange], reserved: impl Iterator<Item = PaRange>, heap: usiz
     for range in reserved {
         frames.reserve(range)?;
     }
-    let vmids = VmidPool::new(stage2::vmid_bits());
-    POOLS.call_once(|| Mutex::new(Pools { frames, vmids }));
+    POOLS.call_once(|| Mutex::new(Pools { frames }));
     Ok(())
 }
 
