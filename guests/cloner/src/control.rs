@@ -26,6 +26,8 @@ pub struct Control {
     pub template: u16,
     /// How many clones are to be there at once.
     pub alive: usize,
+    /// How many are to be there at once that all run; then nothing else is tried.
+    pub crowd: usize,
     /// Pages of the template's that it wrote to.
     pub ballast: u64,
 }
@@ -47,7 +49,8 @@ pub fn run(machine: &Machine) {
         arguments.split_ascii_whitespace().find_map(value).unwrap_or(0)
     };
     let template = build(machine, definition, &boot);
-    let control = Control { ends, template, alive: number("alive") as usize, ballast: number("ballast") };
+    let (alive, crowd) = (number("alive") as usize, number("crowd") as usize);
+    let control = Control { ends, template, alive, crowd, ballast: number("ballast") };
     tries::run(&control);
     println!("cloner: all ok");
 }

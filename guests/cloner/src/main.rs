@@ -2,7 +2,7 @@
 //! as well, with `role=template`, and asks for clones of it; each does what its argument says.
 //!
 //! Arguments of the template are read by both: `ballast=` pages that the template fills before its snapshot, and `alive=`, how many clones
-//! are to be there at once. Each try that came out well prints `cloner: NAME ok`, measurements `bench: KEY TICKS`; the first that did not
+//! are to be there at once; with `crowd=` so many run at once, and nothing else is tried. Each try that came out well prints `cloner: NAME ok`, measurements `bench: KEY TICKS`; the first that did not
 //! ends everything.
 
 #![no_std]

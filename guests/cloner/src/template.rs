@@ -43,6 +43,7 @@ pub fn run(machine: &Machine) {
         work::EVENTS => events(&port, &grant),
         work::SPEAK => speak(machine, &identity, before),
         work::BALLOON => balloon(),
+        work::KEEP => keep(&mut ballast, number),
         _ => panic!("no such work"),
     }
     // They end with the domain: nothing of them is to be done.
@@ -64,6 +65,24 @@ fn search(ballast: &[u64], number: u64) {
     for page in &pages {
         let is_there = |at: usize| page.double(at * 8).load(core::sync::atomic::Ordering::Relaxed) == number;
         assert!(!(0..WORDS).any(is_there), "a secret in new memory");
+    }
+}
+
+/// Also a page comes and goes, so that its VMID is invalidated by while others get theirs.
+fn keep(ballast: &mut [u64], number: u64) {
+    let page = Page::new();
+    for round in 0..20 {
+        for (word, value) in ballast.iter_mut().enumerate() {
+            let (before, after) = (number + round - 1, number + round);
+            assert_eq!(*value, if round == 0 { word as u64 } else { before }, "another's content");
+            *value = after;
+        }
+        page.double(0).store(number, core::sync::atomic::Ordering::Relaxed);
+        xen::yield_now();
+        page.release().expect("to give a page back");
+        xen::yield_now();
+        page.populate().expect("to get one");
+        assert_eq!(page.double(0).load(core::sync::atomic::Ordering::Relaxed), 0, "what was given back");
     }
 }
 

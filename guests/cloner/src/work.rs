@@ -18,3 +18,5 @@ pub const EVENTS: u64 = 6;
 pub const SPEAK: u64 = 7;
 /// Takes more memory than it may, by hypercalls, gives some back and ends.
 pub const BALLOON: u64 = 8;
+/// Keeps the number in its memory and looks again and again, after others' turns, whether it is all there, and ends.
+pub const KEEP: u64 = 9;
