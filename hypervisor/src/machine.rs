@@ -135,7 +135,7 @@ impl Machine {
             schedule: Mutex::new(Schedule {
                 scheduler,
                 vcpus: Numbered(Vec::new()),
-                vmids: Vmids::new(stage2::vmid_bits()),
+                vmids: Vmids::new(stage2::greatest_vmid()),
             }),
             serials: AtomicU64::new(0),
             last_number: Mutex::new(0),

@@ -89,14 +89,14 @@ pub fn publish() {
     barrier::dsb(barrier::ISHST);
 }
 
-/// Bits of a VMID on this machine: 8 or 16.
-pub fn vmid_bits() -> u32 {
-    if ID_AA64MMFR1_EL1.read(ID_AA64MMFR1_EL1::VMIDBits) == 0b10 { 16 } else { 8 }
+/// The greatest VMID on this machine, where they have 8 or 16 bits (Arm ARM D8.15.3).
+pub fn greatest_vmid() -> u16 {
+    if ID_AA64MMFR1_EL1.read(ID_AA64MMFR1_EL1::VMIDBits) == 0b10 { u16::MAX } else { u8::MAX.into() }
 }
 
 /// Sets `VTCR_EL2` on the calling CPU (Arm ARM D24.2.191): RES1 bit, inner-shareable write-back walks of 4 KiB tables from
 /// level 1, with as many bits of a VMID as there are.
 pub(crate) fn configure() {
     const VTCR: u64 = 1 << 31 | 0b11 << 12 | 0b01 << 10 | 0b01 << 8 | 0b01 << 6 | (64 - IPA_BITS) as u64;
-    VTCR_EL2.set(VTCR | mmu::physical_size() << 16 | u64::from(vmid_bits() == 16) << 19);
+    VTCR_EL2.set(VTCR | mmu::physical_size() << 16 | u64::from(greatest_vmid() == u16::MAX) << 19);
 }

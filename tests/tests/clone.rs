@@ -52,9 +52,10 @@ fn clones_share_what_they_do_not_write_and_nothing_else() {
     assert_eq!(machine.free_bytes, machine.pool_bytes, "frames are lost\n{run}");
 }
 
-/// More than there are VMIDs of 8 bits: no secret is lost, or found by another. QEMU's TLBs know no VMIDs and forget everything when the
-/// one in force changes (`vttbr_write` in its `target/arm/helper.c`), so this shows that domains get and lose theirs and go on, on all
-/// pCPUs at once. That nothing stale is ever found is for the model in `hypervisor/core/src/vmid.rs` to show.
+/// More than there are VMIDs of 8 bits: no secret is lost, or found by another. QEMU's TLBs know no VMIDs: they forget everything when the
+/// one in force changes, and whenever `TCR_EL1` is written (`vttbr_write` and `vmsa_tcr_el12_write` in its `target/arm/helper.c`). So this
+/// shows that domains get and lose theirs and go on, on all pCPUs at once, but would not notice TLBs that were not told to forget: that
+/// nothing stale is ever found is for the model in `hypervisor/core/src/vmid.rs` to show, which does notice.
 fn try_crowd(cpu: &str) {
     let run = cloner("ballast=8 crowd=600", &Machine { cpu: cpu.into(), ..machine(2, 512) });
     assert!(run.said("control", "cloner: crowd ok"), "{run}");

@@ -45,12 +45,8 @@ pub struct Vmids {
 }
 
 impl Vmids {
-    /// All VMIDs of `bits` bits, 8 or 16 (Arm ARM D8.15.3). What the TLBs remember from before they forget when the first is given.
-    pub fn new(bits: u32) -> Self {
-        Self::up_to(if bits < u16::BITS { (1 << bits) - 1 } else { u16::MAX })
-    }
-
-    fn up_to(greatest: u16) -> Self {
+    /// All VMIDs from 1 on. What the TLBs remember from before they forget when the first is given.
+    pub fn new(greatest: u16) -> Self {
         let kept = Vec::with_capacity(MAX_PCPUS);
         // One in which nobody has any.
         Self { generation: 1, greatest, fresh: RangeInclusive::new(1, 0), kept }
@@ -135,7 +131,7 @@ mod tests {
             // Whoever had the machine before left something everywhere.
             let left: Tlb = (1..=greatest).map(|vmid| (vmid, BTreeSet::from([(u64::MAX, 0)]))).collect();
             Self {
-                vmids: Vmids::up_to(greatest),
+                vmids: Vmids::new(greatest),
                 domains: (0..domains as u64).map(new).collect(),
                 runs: std::vec![None; pcpus],
                 tlbs: std::vec![left; pcpus],
@@ -230,8 +226,8 @@ mod tests {
 
     #[test]
     fn every_vmid_but_zero_is_given_once_in_a_generation() {
-        for (bits, count) in [(8, 255), (16, 65_535)] {
-            let (mut vmids, mut generations) = (Vmids::new(bits), 0);
+        for greatest in [255, u16::MAX] {
+            let (mut vmids, mut generations) = (Vmids::new(greatest), 0);
             let mut give = |count: usize| -> (BTreeSet<u16>, u64) {
                 let mut new = || {
                     let tag = Tag::default();
@@ -240,8 +236,8 @@ mod tests {
                 };
                 ((0..count).map(|_| new()).collect(), generations)
             };
-            let (given, generations) = give(count);
-            assert_eq!((given.len(), given.first(), generations), (count, Some(&1), 1));
+            let (given, generations) = give(greatest.into());
+            assert_eq!((given.len(), given.first(), generations), (greatest.into(), Some(&1), 1));
             assert_eq!(give(1), (BTreeSet::from([1]), 2));
         }
     }
@@ -249,7 +245,7 @@ mod tests {
     #[test]
     fn one_that_runs_keeps_its_vmid_and_one_that_does_not_gets_another() {
         let [runs, waits] = [Tag::default(), Tag::default()];
-        let mut vmids = Vmids::new(8);
+        let mut vmids = Vmids::new(255);
         for tag in [&runs, &waits] {
             vmids.renew(tag, core::iter::empty(), || {});
         }
