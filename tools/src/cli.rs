@@ -324,6 +324,10 @@ pub struct BenchArgs {
     /// Measure networks and disks alone
     #[arg(long)]
     pub devices: bool,
+
+    /// Measure domains that come and go alone
+    #[arg(long, conflicts_with = "devices")]
+    pub lives: bool,
     /// Where the figures go.
     #[command(flatten)]
     pub report: ReportArgs,

@@ -9,7 +9,7 @@ use mote_builder::config::Definition;
 
 use crate::model::{Action, Disk, Domain, Exits, HypervisorBytes, Image, Machine, Machines, Network, State};
 use crate::problem::Refusal;
-use crate::toolstack::{Modules, Own, Said, Toolstack};
+use crate::toolstack::{Modules, Own, Said, Toolstack, Work};
 
 /// Bytes of a console that are kept, and that can be typed.
 const CONSOLE: usize = 64;
@@ -47,6 +47,7 @@ impl Default for Fake {
             networks: [network].into(),
             disks: [disk].into(),
             cpu_ns: 5_250_000_000,
+            ready_ns: 0,
             ..domain(1, "linux", 2, 262_144, idle)
         };
         let running = State { running: true, ..State::default() };
@@ -79,6 +80,7 @@ fn domain(id: u16, name: &str, vcpus: u32, memory_kib: u64, state: State) -> Dom
         touched_bytes: memory_kib * 512,
         hypervisor_bytes: HypervisorBytes { tables: 12_288, structures: 4096 },
         cpu_ns: 1_500_000_000,
+        ready_ns: 336_000,
         exits: Exits(exits.into()),
         events: 77,
         networks: Vec::new(),
@@ -129,7 +131,21 @@ impl Toolstack for Fake {
     }
 
     fn own(&self) -> Own {
-        Own { heap_used: 3 << 20, heap_free: 4 << 20, store_nodes: 120, store_watches: 9, ..Own::default() }
+        let work = [("create", 2), ("start", 1), ("destroy", 0)].map(|(what, times)| Work {
+            what,
+            times,
+            ns: 250_000 * times,
+        });
+        let ready_ns = 12_000_000;
+        Own {
+            heap_used: 3 << 20,
+            heap_free: 4 << 20,
+            store_nodes: 120,
+            store_watches: 9,
+            ready_ns,
+            work,
+            ..Own::default()
+        }
     }
 
     fn log(&self) -> Vec<u8> {

@@ -42,7 +42,7 @@ pub use route::ROUTES;
 pub use scrollback::Scrollback;
 pub use tally::{End, Tally};
 pub use token::Token;
-pub use toolstack::{Modules, Own, Said, Toolstack};
+pub use toolstack::{Modules, Own, Said, Toolstack, Work};
 
 /// Bytes of a request's body that the API can need.
 pub const MAX_BODY: usize = PIECE;

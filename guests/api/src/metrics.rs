@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use crate::model::{Disk, Domain, Machine, Machines, Network};
-use crate::toolstack::{Own, Toolstack};
+use crate::toolstack::{Own, Toolstack, Work};
 
 /// A metric of domains: what it is called, of which type and what it says, and where its values are.
 struct Metric {
@@ -43,7 +43,7 @@ impl Values {
     }
 }
 
-const METRICS: [Metric; 29] = [
+const METRICS: [Metric; 30] = [
     gauge("vcpus", "vCPUs.", |to, domain| to.number("", domain.vcpus)),
     gauge("memory_bytes", "Memory.", |to, domain| to.number("", domain.memory_kib.saturating_mul(1024))),
     gauge("touched_bytes", "Memory that the domain has touched.", |to, domain| to.number("", domain.touched_bytes)),
@@ -53,6 +53,9 @@ const METRICS: [Metric; 29] = [
     }),
     gauge("paused", "Whether the domain is paused.", |to, domain| to.number("", u8::from(domain.state.paused))),
     counter("cpu_seconds_total", "Time that vCPUs ran.", |to, domain| to.number("", Seconds(domain.cpu_ns))),
+    gauge("ready_seconds", "From when the domain was let run until it was ready; 0 until then.", |to, domain| {
+        to.number("", Seconds(domain.ready_ns))
+    }),
     counter("exits_total", "Times that the domain came to the hypervisor.", |to, domain| {
         domain.exits.0.iter().try_for_each(|(reason, count)| to.number(Label("reason", reason), count))
     }),
@@ -126,7 +129,9 @@ pub fn write(toolstack: &dyn Toolstack) -> String {
     let domains: Vec<_> = toolstack.numbers().into_iter().filter_map(|id| toolstack.domain(id)).collect();
     // A string takes whatever it is given.
     let _ = machine(&mut text, &toolstack.machine());
-    let _ = own(&mut text, &toolstack.own());
+    let of_itself = toolstack.own();
+    let _ = own(&mut text, &of_itself);
+    let _ = work(&mut text, &of_itself.work);
     for metric in &METRICS {
         let _ = of_domains(&mut text, metric, &domains);
     }
@@ -160,7 +165,18 @@ fn own(text: &mut String, own: &Own) -> fmt::Result {
     ] {
         writeln!(text, "# HELP mote_{name} {help}\n# TYPE mote_{name} gauge\nmote_{name} {value}")?;
     }
-    Ok(())
+    let (name, help) =
+        ("mote_control_ready_seconds", "When the API was first served, after the machine was switched on.");
+    writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {}", Seconds(own.ready_ns))
+}
+
+fn work(text: &mut String, work: &[Work]) -> fmt::Result {
+    let name = "mote_operations_total";
+    writeln!(text, "# HELP {name} Domains that were created, started, destroyed.\n# TYPE {name} counter")?;
+    work.iter().try_for_each(|Work { what, times, .. }| writeln!(text, "{name}{{operation=\"{what}\"}} {times}"))?;
+    let name = "mote_operation_seconds_total";
+    writeln!(text, "# HELP {name} Time that it took.\n# TYPE {name} counter")?;
+    work.iter().try_for_each(|Work { what, ns, .. }| writeln!(text, "{name}{{operation=\"{what}\"}} {}", Seconds(*ns)))
 }
 
 fn of_domains(text: &mut String, metric: &Metric, domains: &[Domain]) -> fmt::Result {

@@ -78,6 +78,8 @@ pub struct Domain {
     pub hypervisor_bytes: HypervisorBytes,
     /// Nanoseconds that its vCPUs ran.
     pub cpu_ns: u64,
+    /// Nanoseconds from when it was first let run until it was ready; 0 until then.
+    pub ready_ns: u64,
     /// How often it came to the hypervisor, by reason.
     pub exits: Exits,
     /// Events that were sent to it.

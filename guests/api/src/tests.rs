@@ -366,6 +366,9 @@ fn metrics_are_in_prometheus_format() {
         "mote_domain_clones{id=\"2\",domain=\"hello\"} 2",
         "mote_domain_clones_launched_total{id=\"2\",domain=\"hello\"} 7",
         "mote_domain_clones_mean_memory_bytes{id=\"2\",domain=\"hello\"} 61440",
+        "mote_control_ready_seconds 0.012000000",
+        "mote_operations_total{operation=\"create\"} 2",
+        "mote_operation_seconds_total{operation=\"create\"} 0.000500000",
         "mote_domain_hypervisor_bytes{id=\"0\",domain=\"control\",kind=\"tables\"} 12288",
     ] {
         assert!(text.lines().any(|other| other == line), "`{line}` is missing:\n{text}");

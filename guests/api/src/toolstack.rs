@@ -26,6 +26,21 @@ pub struct Own {
     pub store_watches: u64,
     /// Open transactions.
     pub store_transactions: u64,
+    /// When it first served this API, in nanoseconds after the machine was switched on.
+    pub ready_ns: u64,
+    /// What it has done to domains.
+    pub work: [Work; 3],
+}
+
+/// What was done to domains, and how long that took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// What: create, start, destroy.
+    pub what: &'static str,
+    /// How often.
+    pub times: u64,
+    /// Nanoseconds of all times together, whatever else ran in between.
+    pub ns: u64,
 }
 
 /// The control domain's knowledge and means. Numbers that are given to it are those of domains that it has just named, names of

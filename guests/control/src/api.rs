@@ -16,6 +16,7 @@ use mote_unikernel::{Machine, println};
 use mote_webserver::{Handler, Limits, Request, Response};
 
 use crate::toolstack::Toolstack;
+pub use observe::nanoseconds;
 
 const PORT: u16 = 80;
 const ADDRESS: &str = "10.0.2.10/24";
@@ -65,6 +66,7 @@ pub async fn open<'a>(machine: Machine, toolstack: &'a RefCell<Toolstack>, spawn
     let listener = &*Box::leak(Box::new(listener));
     spawner.spawn(network.run());
     spawner.spawn(network.follow());
+    toolstack.borrow_mut().works.note_ready();
     let site = &*Box::leak(Box::new(Site { api: Api::new(token), toolstack, spawner: spawner.clone() }));
     for _ in 0..CONNECTIONS {
         spawner.spawn(http::answer(listener, site, &LIMITS));

@@ -27,6 +27,7 @@ mod statistics;
 mod store;
 mod takeover;
 mod toolstack;
+mod work;
 
 use core::cell::RefCell;
 

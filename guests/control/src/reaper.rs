@@ -13,6 +13,7 @@ use xen_abi::xen::virq;
 
 use crate::domains::{Domains, Spare};
 use crate::toolstack::Toolstack;
+use crate::work::Operation;
 use crate::{api, report};
 
 /// For how long ephemeral domains that end are left uncounted: those of a busy template are not to call for this domain one by one.
@@ -117,6 +118,7 @@ fn revive(toolstack: &mut Toolstack) {
 
 /// Reports a domain and takes it apart, unless it is to come back.
 fn bury(toolstack: &mut Toolstack, ended: &GetDomainInfo) {
+    let began = Instant::now();
     let Some(domain) = toolstack.domains.get_mut(ended.domain) else { return };
     let comes_back = match domain.spare.as_mut().map(Spare::mourn) {
         Some(false) => return,
@@ -139,5 +141,6 @@ fn bury(toolstack: &mut Toolstack, ended: &GetDomainInfo) {
     // What cannot be destroyed was told of.
     if !comes_back {
         let _ = toolstack.destroy(ended.domain);
+        toolstack.works.note(Operation::Destroy, began);
     }
 }

@@ -30,6 +30,7 @@ use crate::record::{Kept, Record};
 use crate::report;
 use crate::statistics::Statistics;
 use crate::store::Store;
+use crate::work::{Operation, Works};
 
 /// Everything that a change to domains needs.
 pub struct Toolstack {
@@ -47,6 +48,8 @@ pub struct Toolstack {
     pub lost: u64,
     /// What is known of their devices' traffic.
     pub statistics: RefCell<Statistics>,
+    /// How long it took to do what was done to domains.
+    pub works: Works,
     /// Where domains' random numbers begin.
     pub seeds: Seeds,
     /// Where memory of domains is looked at.
@@ -76,6 +79,7 @@ impl Toolstack {
             is_to_fail: false,
             lost: 0,
             statistics,
+            works: Works::default(),
             seeds,
             window: Window::new(machine)?,
         })
@@ -363,13 +367,16 @@ impl Toolstack {
     /// # Errors
     /// As [`Toolstack::destroy`].
     pub fn end(&mut self, id: u16) -> Result<(), Errno> {
+        let began = Instant::now();
         let _ = hypervisor::shut_down(id, reason::POWEROFF);
         let domain = self.domains.get(id).filter(|domain| !domain.definition.ephemeral);
         if let (Some(domain), Ok(usage)) = (domain, hypervisor::usage(id)) {
             report::domain(id, &domain.definition, reason::POWEROFF, &usage);
         }
         self.note_reported(id);
-        self.bury(id)
+        let buried = self.bury(id);
+        self.works.note(Operation::Destroy, began);
+        buried
     }
 
     /// Ends whoever is left, because the machine is about to be switched off.

@@ -3,6 +3,7 @@
 mod bare;
 mod dom0;
 mod figures;
+mod lives;
 
 use std::collections::HashMap;
 
@@ -18,7 +19,7 @@ use crate::report::page::{self, Row, Section};
 use crate::report::table;
 use crate::session::Wish;
 use crate::setup::Paths;
-use figures::{Figure, ROWS, Source, Verdict};
+use figures::{Figure, Source, Verdict};
 
 /// The configurations: a small guest that measures what traps cost, two that measure what Xen's ABI costs, and Linux.
 const SMALL: &str = "dtb/bench.dts";
@@ -51,13 +52,22 @@ struct Document {
 ///
 /// A machine cannot be booted or does not come to its end.
 pub fn bench(arguments: &BenchArgs) -> Result<Status> {
-    let (mut mote, mut xen, mut bare) = (devices_on_mote()?, devices_on_xen()?, None);
-    let mut rows = figures::DEVICES.to_vec();
-    if !arguments.devices {
+    let (mut mote, mut xen, mut bare, mut rows) = (Values::new(), Values::new(), None, Vec::new());
+    let all = !arguments.devices && !arguments.lives;
+    if all {
         mote.extend(on_mote()?);
         xen.extend(on_xen()?);
         bare = median_of_boots(bare::linux_to_init)?;
-        rows.splice(..0, ROWS);
+        rows.extend(figures::ROWS);
+    }
+    if all || arguments.devices {
+        mote.extend(devices_on_mote()?);
+        xen.extend(devices_on_xen()?);
+        rows.extend(figures::DEVICES);
+    }
+    if all || arguments.lives {
+        mote.extend(lives::measure()?);
+        rows.extend(figures::LIVES);
     }
     let figures: Vec<Figure> = rows.iter().map(|row| row.figure(&mote, &xen, bare)).collect();
     println!("{}", as_table(&figures));
@@ -210,6 +220,7 @@ fn status(figures: &[Figure], strict: bool) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use figures::ROWS;
 
     #[test]
     fn the_guest_s_lines_are_read_and_others_are_not() {

@@ -26,14 +26,7 @@ use crate::setup::{self, Need};
 /// No machine runs, the configuration has mistakes, or the machine refuses it.
 pub fn create(path: &Path, paused: bool, target: &Target) -> Result<Status> {
     let client = running::connect(target.machine.as_deref())?;
-    let machine = client.machine()?;
-    let there = client.domains()?.domains.into_iter().map(|domain| domain.name).collect::<Vec<_>>();
-    setup::ensure(&[Need::Dtc])?;
-    let config = Config::load_for_running(path, memory(&machine), &there)?;
-    check(&config, &there)?;
-    setup::ensure(&boot::needs(&config, Hypervisor::Mote))?;
-    let images = send(&client, &boot::files(&config)?)?;
-    let trees = config.domains.iter().map(|domain| tree(&config, domain, &images)).collect::<Result<Vec<_>>>()?;
+    let (config, trees) = prepare(&client, path)?;
     let mut created = Unfinished { client: &client, domains: Vec::new() };
     for tree in &trees {
         created.domains.push(client.create(tree)?);
@@ -45,6 +38,28 @@ pub fn create(path: &Path, paused: bool, target: &Target) -> Result<Status> {
     }
     tell(&created.finish(), &config, target);
     Ok(Status::Clean)
+}
+
+/// The domains of the configuration at `path` as the machine is asked for them, by their names. Their images are sent.
+///
+/// # Errors
+///
+/// The configuration has mistakes, or there is no room for an image.
+pub(super) fn trees(client: &Client, path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let (config, trees) = prepare(client, path)?;
+    Ok(config.domains.into_iter().map(|domain| domain.name).zip(trees).collect())
+}
+
+fn prepare(client: &Client, path: &Path) -> Result<(Config, Vec<Vec<u8>>)> {
+    let machine = client.machine()?;
+    let there = client.domains()?.domains.into_iter().map(|domain| domain.name).collect::<Vec<_>>();
+    setup::ensure(&[Need::Dtc])?;
+    let config = Config::load_for_running(path, memory(&machine), &there)?;
+    check(&config, &there)?;
+    setup::ensure(&boot::needs(&config, Hypervisor::Mote))?;
+    let images = send(client, &boot::files(&config)?)?;
+    let trees = config.domains.iter().map(|domain| tree(&config, domain, &images)).collect::<Result<Vec<_>>>()?;
+    Ok((config, trees))
 }
 
 /// Domains that go again unless all of them can be made.

@@ -90,6 +90,15 @@ impl Client {
         Ok(self.ask(Method::GET, "/dmesg", None, &[])?.body)
     }
 
+    /// Everything that is measured, as Prometheus reads it.
+    ///
+    /// # Errors
+    ///
+    /// The machine does not answer.
+    pub fn metrics(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&self.ask(Method::GET, "/metrics", None, &[])?.body).into_owned())
+    }
+
     /// All domains.
     ///
     /// # Errors

@@ -81,6 +81,7 @@ fn describe(info: &GetDomainInfo, usage: &Usage, known: Option<&Domain>, statist
         touched_bytes: usage.touched,
         hypervisor_bytes: HypervisorBytes { tables: usage.tables, structures: usage.structures },
         cpu_ns: info.cpu_time,
+        ready_ns: nanoseconds(if usage.ready == 0 { 0 } else { usage.ready.saturating_sub(usage.built) }),
         exits: Exits(exits.collect()),
         events: usage.events,
         networks: (0..interfaces).map(|index| network(index, of(Kind::Interface, index))).collect(),
@@ -133,6 +134,7 @@ fn state(flags: u32) -> State {
     }
 }
 
-fn nanoseconds(ticks: u64) -> u64 {
+/// Ticks of the counter as nanoseconds.
+pub fn nanoseconds(ticks: u64) -> u64 {
     u64::try_from(time::duration(ticks).as_nanos()).unwrap_or(u64::MAX)
 }

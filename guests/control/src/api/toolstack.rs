@@ -8,6 +8,7 @@ use mote_api::model::{Action, Domain, Image, Machine};
 use mote_api::{Modules, Own, Refusal, Said, Toolstack as Interface};
 use mote_builder::config::{CONTROL, Definition};
 use mote_builder::plan::Images;
+use mote_unikernel::time::Instant;
 use mote_unikernel::xen::{Errno, domains as hypervisor};
 use xen_abi::sched::reason;
 
@@ -15,6 +16,7 @@ use super::observe;
 use crate::build::{BuildError, Wishes};
 use crate::console::Console;
 use crate::toolstack::Toolstack;
+use crate::work::Operation;
 
 /// What this domain has left of its own memory after it has made another: enough for what it must know of that, and to go on.
 const SPARE: usize = 512 << 10;
@@ -34,6 +36,8 @@ impl Interface for Toolstack {
             store_bytes: store.memory as u64,
             store_watches: store.watches as u64,
             store_transactions: store.transactions as u64,
+            ready_ns: self.works.ready(),
+            work: self.works.told(),
         }
     }
 
@@ -61,6 +65,7 @@ impl Interface for Toolstack {
     }
 
     fn create(&mut self, definition: Definition, modules: Modules) -> Result<u16, Refusal> {
+        let began = Instant::now();
         let mut spare = Vec::<u8>::new();
         let has_spare = spare.try_reserve_exact(SPARE).is_ok();
         // Else it would never be asked for: a compiler may leave out what is not used.
@@ -80,6 +85,7 @@ impl Interface for Toolstack {
         self.images = images;
         let id = built.map_err(refusal)?;
         self.store.plug(&self.domains);
+        self.works.note(Operation::Create, began);
         Ok(id)
     }
 
@@ -92,7 +98,10 @@ impl Interface for Toolstack {
     }
 
     fn unpause(&mut self, id: u16) -> Result<(), Refusal> {
-        hypervisor::unpause(id).map_err(failed("unpausing it"))
+        let began = Instant::now();
+        hypervisor::unpause(id).map_err(failed("unpausing it"))?;
+        self.works.note(Operation::Start, began);
+        Ok(())
     }
 
     fn shut_down(&mut self, id: u16, action: Action) -> Result<(), Refusal> {
