@@ -154,25 +154,19 @@ fn create(definition: &Definition, wishes: Wishes, devices: &Devices) -> Result<
     Ok(domain.finish())
 }
 
-/// Gives it memory at a place, in blocks where these fit.
+/// Gives it memory at a place: in blocks where these fit, in as few extents as possible elsewhere.
 fn populate(domain: u16, bank: IpaRange) -> Result<(), BuildError> {
-    let (first, end) = (bank.base.0, bank.base.0 + bank.size);
-    let blocks = first.next_multiple_of(BLOCK_SIZE).min(end);
-    let rest = (end / BLOCK_SIZE * BLOCK_SIZE).max(blocks);
-    populate_extents(domain, first, blocks, 0)?;
-    populate_extents(domain, blocks, rest, BLOCK_ORDER)?;
-    populate_extents(domain, rest, end, 0)
-}
-
-fn populate_extents(domain: u16, first: u64, end: u64, order: u32) -> Result<(), BuildError> {
-    let mut extents = (first / PAGE_SIZE..end / PAGE_SIZE).step_by(1 << order);
-    loop {
-        let mut part: Vec<u64> = extents.by_ref().take(PART).collect();
-        if part.is_empty() {
-            return Ok(());
-        }
+    let (mut at, end) = (bank.base.0 / PAGE_SIZE, (bank.base.0 + bank.size) / PAGE_SIZE);
+    while at < end {
+        let order = (end - at).ilog2().min(at.trailing_zeros()).min(BLOCK_ORDER);
+        let fitting = (end - at) >> order;
+        // Smaller ones come before and behind blocks, one of each size.
+        let count = if order == BLOCK_ORDER { fitting.min(PART as u64) } else { 1 };
+        let mut part: Vec<u64> = (0..count).map(|extent| at + (extent << order)).collect();
         domains::populate(domain, &mut part, order).map_err(|_| BuildError::Memory)?;
+        at += count << order;
     }
+    Ok(())
 }
 
 /// Gives it memory where the machine has some. The answer is where that is, in runs.

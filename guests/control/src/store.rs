@@ -331,8 +331,9 @@ impl Store {
         self.server.totals()
     }
 
-    /// Writes the devices of all domains whose back ends are there, as far as that is not done.
-    pub fn plug(&mut self, domains: &Domains) {
+    /// Writes the devices of all domains whose back ends are there, as far as that is not done. If `new` says which domain came last, these
+    /// are its own and those that it serves.
+    pub fn plug(&mut self, domains: &Domains, new: Option<u16>) {
         let driver = domains.iter().find(|(_, domain)| domain.definition.driver).map(|(id, _)| id);
         let named = |name: &str| domains.iter().find(|(_, domain)| domain.definition.name == name).map(|(id, _)| id);
         let all = domains.iter().flat_map(|(id, domain)| devices(&domain.definition).map(move |device| (id, device)));
@@ -340,7 +341,10 @@ impl Store {
         self.update(|local| {
             for (id, (backend, kind, number)) in all.chain(own) {
                 let backend = backend.map_or(driver, named).filter(|backend| *backend != id);
-                if let (Some(backend), None) = (backend, local.backend(id, kind, number)) {
+                let Some(backend) = backend.filter(|backend| new.is_none_or(|new| new == id || new == *backend)) else {
+                    continue;
+                };
+                if local.backend(id, kind, number).is_none() {
                     // One of them may have no store; then there is no device.
                     let _: Result<(), Error> = local.plug(&Device { kind, domain: id, number, backend });
                 }

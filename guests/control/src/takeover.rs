@@ -99,7 +99,7 @@ impl Toolstack {
         for (id, record) in drivers.into_iter().chain(others) {
             self.adopt(id, record, there.contains_key(&id), found.connections.get(&id).map(Vec::as_slice));
         }
-        self.store.plug(&self.domains);
+        self.store.plug(&self.domains, None);
         self.store.begin_anew();
         self.store.rewrite();
         if !found.is_whole {

@@ -105,7 +105,7 @@ impl Toolstack {
             let [first, second] = ends.map(|(index, port)| (index as u16 + 1, port));
             self.connect(first, second);
         }
-        self.store.plug(&self.domains);
+        self.store.plug(&self.domains, None);
         self.store.note_whole();
         // Whoever runs may take this domain's pCPU for a while: those that others need come first, and those that are quick.
         let mut order: Vec<_> = self.domains.iter().map(|(id, domain)| (&domain.definition, id)).collect();

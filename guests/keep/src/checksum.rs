@@ -1,38 +1,41 @@
-//! CRC-32 as Ethernet has it, by half bytes: a small table, and records are short.
+//! A checksum by which a record that was written in part is told from a whole one: eight bytes at a time, because records are written at
+//! every step of whoever keeps them. Nobody who could forge one writes there.
 
-const POLYNOMIAL: u32 = 0xedb8_8320;
+/// An odd number with its bits well spread (that of splitmix64).
+const FACTOR: u64 = 0xbf58_476d_1ce4_e5b9;
 
-const TABLE: [u32; 16] = {
-    let mut table = [0; 16];
-    let mut index = 0;
-    while index < table.len() {
-        let mut value = index as u32;
-        let mut bit = 0;
-        while bit < 4 {
-            value = if value & 1 == 0 { value >> 1 } else { value >> 1 ^ POLYNOMIAL };
-            bit += 1;
-        }
-        table[index] = value;
-        index += 1;
-    }
-    table
-};
-
-/// The checksum of these pieces, one behind the other.
+/// The checksum of these pieces, one behind the other. Where one ends and the next begins counts.
 pub(crate) fn of(pieces: &[&[u8]]) -> u32 {
-    let bytes = pieces.iter().flat_map(|piece| piece.iter());
-    !bytes.fold(!0, |sum, byte| half(half(sum, *byte), *byte >> 4))
+    let sum = pieces.iter().fold(!0, |sum, piece| {
+        let (words, rest) = piece.as_chunks::<8>();
+        let sum = words.iter().fold(sum, |sum, word| mix(sum, u64::from_le_bytes(*word)));
+        let mut last = [0; 8];
+        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        mix(mix(sum, u64::from_le_bytes(last)), piece.len() as u64)
+    });
+    (sum ^ sum >> 32) as u32
 }
 
-fn half(sum: u32, bits: u8) -> u32 {
-    sum >> 4 ^ TABLE[((sum ^ u32::from(bits)) & 0xf) as usize]
+const fn mix(sum: u64, word: u64) -> u64 {
+    let product = (sum ^ word).wrapping_mul(FACTOR);
+    product ^ product >> 32
 }
 
 #[cfg(test)]
 mod tests {
+    use super::of;
+
     #[test]
-    fn it_is_the_one_that_all_have() {
-        assert_eq!(super::of(&[b"1234", b"56789"]), 0xcbf4_3926);
-        assert_eq!(super::of(&[]), 0);
+    fn every_bit_counts_and_so_does_the_length() {
+        let bytes: [u8; 21] = core::array::from_fn(|index| index as u8);
+        for bit in 0..bytes.len() * 8 {
+            let mut other = bytes;
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert_ne!(of(&[&bytes]), of(&[&other]), "{bit}");
+        }
+        for length in 0..bytes.len() {
+            assert_ne!(of(&[&[0; 21][..length]]), of(&[&[0; 21]]), "{length}");
+        }
+        assert_ne!(of(&[b"ab", b"c"]), of(&[b"a", b"bc"]));
     }
 }

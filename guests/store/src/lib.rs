@@ -44,6 +44,7 @@ pub use permissions::{Access, Permission, Permissions};
 pub use saved::Malformed;
 pub use server::{Effect, INTRODUCED, RELEASED, Server};
 pub use session::Name;
+pub use view::Leaf;
 
 #[cfg(test)]
 mod tests;

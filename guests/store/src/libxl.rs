@@ -6,6 +6,7 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use mote_protocols::service::Terms;
 use mote_protocols::xenbus::State;
@@ -14,6 +15,7 @@ use crate::error::Error;
 use crate::local::Local;
 use crate::path::Path;
 use crate::permissions::{Access, Permission, Permissions};
+use crate::view::Leaf;
 
 /// What a guest may write about itself.
 const OWN: [&str; 11] = [
@@ -29,6 +31,8 @@ const OWN: [&str; 11] = [
     "attr",
     "error",
 ];
+/// And that of one that serves devices.
+const DRIVERS: [&str; 2] = ["libxl", "device-model"];
 /// What it may read.
 const GIVEN: [&str; 4] = ["cpu", "memory", "device", "control"];
 
@@ -124,38 +128,33 @@ impl Local<'_> {
     /// # Errors
     /// [`Error::Missing`] if it was not.
     pub fn describe(&mut self, guest: &Guest<'_>) -> Result<(), Error> {
-        let id = guest.id;
+        let (id, memory) = (guest.id, format!("{}", guest.memory));
         let (home, vm, own) = (Path::home(id).to_string(), vm(id), format!("/libxl/{id}"));
+        let (number, ring, port) = (format!("{id}"), format!("{}", guest.store.0), format!("{}", guest.store.1));
         let readable = Permissions::new(0, Access::NONE, &[reader(id)]);
         let (writable, hidden) = (Permissions::new(id, Access::NONE, &[]), Permissions::new(0, Access::NONE, &[]));
-        for (path, permissions) in [(&home, &readable), (&vm, &readable), (&own, &hidden)] {
-            self.remove(path)?;
-            self.make(path, permissions)?;
-        }
-        for name in GIVEN {
-            self.make(&format!("{home}/{name}"), &readable)?;
-        }
-        let drivers = ["libxl", "device-model"];
-        for name in OWN.iter().chain(drivers.iter().filter(|_| guest.driver)) {
-            self.make(&format!("{home}/{name}"), &writable)?;
-        }
-        self.mkdir(&format!("{own}/device"))?;
-        self.write(&format!("{own}/type"), "pvh")?;
-        self.write(&format!("{vm}/name"), guest.name)?;
-        self.write(&format!("{vm}/uuid"), uuid(id))?;
-        self.write(&format!("{home}/vm"), &vm)?;
-        self.write(&format!("{home}/name"), guest.name)?;
-        self.write(&format!("{home}/domid"), id)?;
-        self.write(&format!("{home}/memory/static-max"), guest.memory)?;
-        self.write(&format!("{home}/memory/target"), guest.memory)?;
-        self.write(&format!("{home}/memory/videoram"), 0)?;
-        self.write(&format!("{home}/control/platform-feature-multiprocessor-suspend"), 1)?;
-        self.write(&format!("{home}/control/platform-feature-xs_reset_watches"), 1)?;
-        self.describe_ring(guest)?;
-        for vcpu in 0..guest.vcpus {
-            self.write(&format!("{home}/cpu/{vcpu}/availability"), "online")?;
-        }
-        Ok(())
+        let drivers = DRIVERS.iter().filter(|_| guest.driver);
+        let written = OWN.iter().chain(drivers).map(|name| Leaf { name, value: "", permissions: Some(&writable) });
+        let cpus: Vec<String> = (0..guest.vcpus).map(|vcpu| format!("cpu/{vcpu}/availability")).collect();
+        let values = [
+            ("vm", &*vm),
+            ("name", guest.name),
+            ("domid", &number),
+            ("memory/static-max", &memory),
+            ("memory/target", &memory),
+            ("memory/videoram", "0"),
+            ("control/platform-feature-multiprocessor-suspend", "1"),
+            ("control/platform-feature-xs_reset_watches", "1"),
+            ("store/ring-ref", &ring),
+            ("store/port", &port),
+        ];
+        let given = GIVEN.iter().map(|name| leaf(name, ""));
+        let values = values.into_iter().map(|(name, value)| leaf(name, value));
+        let cpus = cpus.iter().map(|name| leaf(name, "online"));
+        let leaves: Vec<Leaf<'_>> = given.chain(written).chain(values).chain(cpus).collect();
+        self.plant(&home, &readable, &leaves)?;
+        self.plant(&vm, &readable, &[leaf("name", guest.name), leaf("uuid", uuid_of(&vm))])?;
+        self.plant(&own, &hidden, &[leaf("device", ""), leaf("type", "pvh")])
     }
 
     /// Writes where a domain's ring is.
@@ -174,25 +173,58 @@ impl Local<'_> {
     /// [`Error::Missing`] if the server does not know one of the domains.
     pub fn plug(&mut self, device: &Device<'_>) -> Result<(), Error> {
         let (front, back, own) = (device.frontend_path(), device.backend_path(), device.own_path());
+        let [domain, backend, number] =
+            [device.domain.into(), device.backend.into(), device.number].map(|number: u32| format!("{number}"));
+        let (mac, ip, service) = match device.kind {
+            Kind::Vif { mac, ip, service } => {
+                (mac_text(mac), ip.map(|[a, b, c, d]| format!("{a}.{b}.{c}.{d}")), service)
+            }
+            Kind::Vbd { .. } => (String::new(), None, None),
+        };
+        let (terms, port) = (service.map(|terms| format!("{terms}")), service.map(|terms| format!("{}", terms.port)));
+        let back_leaves = match device.kind {
+            Kind::Vif { .. } => [
+                leaf("script", "/etc/xen/scripts/vif-bridge"),
+                leaf("mac", &mac),
+                leaf("bridge", "xenbr0"),
+                leaf("handle", &number),
+                leaf("type", "vif"),
+                leaf("hotplug-status", ""),
+            ]
+            .into_iter()
+            .chain(ip.as_deref().map(|ip| leaf("ip", ip)))
+            .chain(terms.as_deref().map(|terms| leaf("service", terms)))
+            .collect::<Vec<_>>(),
+            Kind::Vbd { dev, params, read_only } => Vec::from([
+                leaf("params", params),
+                leaf("removable", "0"),
+                leaf("bootable", "1"),
+                leaf("dev", dev),
+                leaf("type", "phy"),
+                leaf("mode", if read_only { "r" } else { "w" }),
+                leaf("device-type", "disk"),
+                leaf("discard-enable", "1"),
+            ]),
+        };
+        let front_leaves = match device.kind {
+            Kind::Vif { .. } => [leaf("handle", &number), leaf("mac", &mac)],
+            Kind::Vbd { .. } => [leaf("virtual-device", &number), leaf("device-type", "disk")],
+        };
+        // The last, because it is what a back end waits for.
+        let state = [leaf("state", State::Initialising.as_str())];
+        let both = [leaf("frontend-id", &domain), leaf("online", "1")].into_iter().chain(back_leaves).chain(state);
+        let both: Vec<_> = both.collect();
+        let ends = [leaf("frontend", &front), leaf("backend", &back)];
+        let in_front = [leaf("backend", &back), leaf("backend-id", &backend), leaf("trusted", "1")];
+        let served = port.as_deref().map(|port| leaf("service", port));
+        let in_front: Vec<_> = in_front.into_iter().chain(front_leaves).chain(served).chain(state).collect();
+        let in_back: Vec<_> = [leaf("frontend", &front)].into_iter().chain(both.iter().copied()).collect();
+        let of_own: Vec<_> = ends.into_iter().chain(both).collect();
+        let of = |owner, other| Permissions::new(owner, Access::NONE, &[reader(other)]);
         self.unplug(&own)?;
-        self.write(&format!("{own}/frontend"), &front)?;
-        self.write(&format!("{own}/backend"), &back)?;
-        self.end(&front, device.domain, device.backend)?;
-        self.write(&format!("{front}/backend"), &back)?;
-        self.write(&format!("{front}/backend-id"), device.backend)?;
-        self.describe_front(&front, device)?;
-        self.write(&format!("{front}/trusted"), 1)?;
-        self.write(&format!("{front}/state"), State::Initialising.as_str())?;
-        self.end(&back, device.backend, device.domain)?;
-        self.write(&format!("{back}/frontend"), &front)?;
-        for path in [&back, &own] {
-            self.write(&format!("{path}/frontend-id"), device.domain)?;
-            self.write(&format!("{path}/online"), 1)?;
-            self.describe_back(path, device)?;
-            // The last, because it is what a back end waits for.
-            self.write(&format!("{path}/state"), State::Initialising.as_str())?;
-        }
-        Ok(())
+        self.plant(&own, &Permissions::new(0, Access::NONE, &[]), &of_own)?;
+        self.plant(&front, &of(device.domain, device.backend), &in_front)?;
+        self.plant(&back, &of(device.backend, device.domain), &in_back)
     }
 
     /// The number of the domain that serves a device of `domain`, or `None` if it is not plugged.
@@ -208,21 +240,31 @@ impl Local<'_> {
     /// # Errors
     /// None that a domain could be the cause of.
     pub fn undescribe(&mut self, domain: u16) -> Result<(), Error> {
-        let served = format!("{}/", Path::home(domain));
-        for guest in self.children("/libxl") {
-            for kind in self.children(&format!("/libxl/{guest}/device")) {
-                for number in self.children(&format!("/libxl/{guest}/device/{kind}")) {
-                    let own = format!("/libxl/{guest}/device/{kind}/{number}");
-                    let back = self.text(&format!("{own}/backend")).unwrap_or_default();
-                    if guest == format!("{domain}") || back.starts_with(&served) {
-                        self.unplug(&own)?;
-                    }
+        let (home, own) = (Path::home(domain).to_string(), format!("/libxl/{domain}"));
+        self.unplug_all(&own, |_| true)?;
+        // Whom it served is known only by looking at all.
+        let served = format!("{home}/");
+        if self.has(&format!("{home}/backend")) {
+            for guest in self.children("/libxl") {
+                self.unplug_all(&format!("/libxl/{guest}"), |back| back.starts_with(&served))?;
+            }
+        }
+        self.remove(&home)?;
+        self.remove(&vm(domain))?;
+        self.remove(&own)
+    }
+
+    /// Unplugs those devices of the domain that libxl's own node describes of whose back ends' paths `which` says so.
+    fn unplug_all(&mut self, own: &str, which: impl Fn(&str) -> bool) -> Result<(), Error> {
+        for kind in self.children(&format!("{own}/device")) {
+            for number in self.children(&format!("{own}/device/{kind}")) {
+                let device = format!("{own}/device/{kind}/{number}");
+                if which(&self.text(&format!("{device}/backend")).unwrap_or_default()) {
+                    self.unplug(&device)?;
                 }
             }
         }
-        self.remove(&Path::home(domain).to_string())?;
-        self.remove(&vm(domain))?;
-        self.remove(&format!("/libxl/{domain}"))
+        Ok(())
     }
 
     /// Removes the back end of the device that libxl's own node describes, and that node. The front end stays: it is the
@@ -238,78 +280,31 @@ impl Local<'_> {
         self.remove(own)
     }
 
-    fn describe_front(&mut self, front: &str, device: &Device<'_>) -> Result<(), Error> {
-        match device.kind {
-            Kind::Vif { mac, service, .. } => {
-                self.write(&format!("{front}/handle"), device.number)?;
-                if let Some(Terms { port, .. }) = service {
-                    self.write(&format!("{front}/service"), port)?;
-                }
-                self.write(&format!("{front}/mac"), mac_text(mac))
-            }
-            Kind::Vbd { .. } => {
-                self.write(&format!("{front}/virtual-device"), device.number)?;
-                self.write(&format!("{front}/device-type"), "disk")
-            }
-        }
-    }
-
-    fn describe_back(&mut self, back: &str, device: &Device<'_>) -> Result<(), Error> {
-        let mut set = |name: &str, value: &str| self.write(&format!("{back}/{name}"), value);
-        match device.kind {
-            Kind::Vif { mac, ip, service } => {
-                set("script", "/etc/xen/scripts/vif-bridge")?;
-                set("mac", &mac_text(mac))?;
-                if let Some([a, b, c, d]) = ip {
-                    set("ip", &format!("{a}.{b}.{c}.{d}"))?;
-                }
-                if let Some(terms) = service {
-                    set("service", &format!("{terms}"))?;
-                }
-                set("bridge", "xenbr0")?;
-                set("handle", &format!("{}", device.number))?;
-                set("type", "vif")?;
-                set("hotplug-status", "")
-            }
-            Kind::Vbd { dev, params, read_only } => {
-                set("params", params)?;
-                set("removable", "0")?;
-                set("bootable", "1")?;
-                set("dev", dev)?;
-                set("type", "phy")?;
-                set("mode", if read_only { "r" } else { "w" })?;
-                set("device-type", "disk")?;
-                set("discard-enable", "1")
-            }
-        }
-    }
-
-    /// Makes the directory of a device's end anew.
-    fn end(&mut self, path: &str, owner: u16, other: u16) -> Result<(), Error> {
-        self.remove(path)?;
-        self.make(path, &Permissions::new(owner, Access::NONE, &[reader(other)]))
-    }
-
     fn text(&mut self, path: &str) -> Option<String> {
         String::from_utf8(self.read(path).ok()?).ok()
     }
 
-    fn children(&mut self, path: &str) -> alloc::vec::Vec<String> {
+    fn children(&mut self, path: &str) -> Vec<String> {
         self.directory(path).unwrap_or_default()
     }
+}
+
+/// A node with the permissions of the one above.
+const fn leaf<'a>(name: &'a str, value: &'a str) -> Leaf<'a> {
+    Leaf { name, value, permissions: None }
 }
 
 const fn reader(domain: u16) -> Permission {
     Permission { domain, access: Access::READ }
 }
 
+/// Domains have no UUID of their own: this is as good, because it is another for each of them.
 fn vm(domain: u16) -> String {
-    format!("/vm/{}", uuid(domain))
+    format!("/vm/00000000-0000-0000-0000-{domain:012x}")
 }
 
-/// Domains have no UUID of their own: this is as good, because it is another for each of them.
-fn uuid(domain: u16) -> String {
-    format!("00000000-0000-0000-0000-{domain:012x}")
+fn uuid_of(vm: &str) -> &str {
+    vm.strip_prefix("/vm/").unwrap_or_default()
 }
 
 fn mac_text(mac: [u8; 6]) -> String {

@@ -9,6 +9,7 @@ use crate::path::Path;
 use crate::permissions::Permissions;
 use crate::server::Server;
 use crate::session::{Message, Name};
+use crate::view::Leaf;
 
 /// What a watch tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +82,21 @@ impl<'a> Local<'a> {
     pub fn make(&mut self, path: &str, permissions: &Permissions) -> Result<(), Error> {
         let path = self.path(path, false)?;
         self.server.with(self.client, None, |view| view.make(&path, permissions))
+    }
+
+    /// Makes a node with these permissions, in place of what is there with all below it, and below it these nodes with those on the way to
+    /// them.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if there is no path among them, [`Error::Missing`] if there is no such domain as the owner.
+    pub fn plant(&mut self, path: &str, permissions: &Permissions, leaves: &[Leaf<'_>]) -> Result<(), Error> {
+        let path = self.path(path, false)?;
+        self.server.with(self.client, None, |view| view.plant(&path, permissions, leaves))
+    }
+
+    /// Whether there is a node.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.server.peek(path).is_some()
     }
 
     /// Removes a node and all below it. It is no error if there is none.

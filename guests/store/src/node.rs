@@ -1,7 +1,5 @@
 //! A node.
 
-use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use crate::path::Path;
@@ -19,7 +17,7 @@ pub(crate) struct Node {
     pub value: Vec<u8>,
     pub permissions: Permissions,
     // Private: `names` is what they come to.
-    children: BTreeSet<Box<str>>,
+    children: Vec<Path>,
     names: usize,
     /// Differs whenever the node does.
     pub generation: u64,
@@ -27,21 +25,32 @@ pub(crate) struct Node {
 
 impl Node {
     pub fn new(value: Vec<u8>, permissions: Permissions) -> Self {
-        Self { value, permissions, children: BTreeSet::new(), names: 0, generation: 0 }
+        Self { value, permissions, children: Vec::new(), names: 0, generation: 0 }
     }
 
-    pub fn children(&self) -> impl Iterator<Item = &str> {
-        self.children.iter().map(|name| &**name)
+    /// By their names.
+    pub fn children(&self) -> &[Path] {
+        &self.children
     }
 
-    pub fn add_child(&mut self, name: &str) {
-        if self.children.insert(name.into()) {
-            self.names += name.len() + 1;
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        // Children are added in order more often than not.
+        match self.children.last() {
+            Some(last) if last.name() < name => Err(self.children.len()),
+            _ => self.children.binary_search_by(|child| child.name().cmp(name)),
+        }
+    }
+
+    pub fn add_child(&mut self, child: &Path) {
+        if let Err(place) = self.find(child.name()) {
+            self.children.insert(place, child.clone());
+            self.names += child.name().len() + 1;
         }
     }
 
     pub fn remove_child(&mut self, name: &str) {
-        if self.children.remove(name) {
+        if let Ok(place) = self.find(name) {
+            self.children.remove(place);
             self.names -= name.len() + 1;
         }
     }

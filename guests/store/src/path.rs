@@ -3,22 +3,105 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
+use core::borrow::Borrow;
+use core::cmp::Ordering;
 use core::fmt;
 
 use mote_protocols::xs_wire::{ABSOLUTE_PATH_MAX, RELATIVE_PATH_MAX};
 
 use crate::error::Error;
 
-/// A node's full path, `/` or `/name/name`, or the name of one of the two special nodes, `@name`.
-// The string is private: it is always well formed, so that cutting it at its last slash leaves a path.
+/// A node's full path, `/` or `/name/name`, or the name of one of the two special nodes, `@name`. In no order that means anything but that
+/// looking one up is quick.
+// The text is private: it is always well formed, so that cutting it at its last slash leaves a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Path(Arc<str>);
+pub struct Path {
+    hash: u64,
+    text: Arc<str>,
+    above: u64,
+    name: usize,
+}
+
+/// A path as others refer to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place<'a> {
+    hash: u64,
+    text: &'a str,
+}
+
+/// What is at a place. By this maps of paths are asked without a path of one's own.
+pub(crate) trait Placed {
+    fn place(&self) -> Place<'_>;
+}
+
+impl Placed for Path {
+    fn place(&self) -> Place<'_> {
+        Place { hash: self.hash, text: &self.text }
+    }
+}
+
+impl Placed for Place<'_> {
+    fn place(&self) -> Place<'_> {
+        *self
+    }
+}
+
+impl PartialEq for dyn Placed + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.place() == other.place()
+    }
+}
+
+impl Eq for dyn Placed + '_ {}
+
+impl PartialOrd for dyn Placed + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for dyn Placed + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.place().cmp(&other.place())
+    }
+}
+
+impl<'a> Borrow<dyn Placed + 'a> for Path {
+    fn borrow(&self) -> &(dyn Placed + 'a) {
+        self
+    }
+}
+
+/// The hash of a text (FNV-1a), byte by byte: that of what stands above a path is found on the way to its own. Whoever makes many of the same
+/// hash has them compared as texts.
+#[derive(Clone, Copy)]
+struct Hash(u64);
+
+impl Hash {
+    const OF_NOTHING: Self = Self(0xcbf2_9ce4_8422_2325);
+    const OF_ROOT: Self = Self::OF_NOTHING.and(b'/');
+
+    const fn and(self, byte: u8) -> Self {
+        Self((self.0 ^ byte as u64).wrapping_mul(0x100_0000_01b3))
+    }
+}
 
 impl Path {
+    fn new(text: Arc<str>) -> Self {
+        let (mut hash, mut above, mut name) = (Hash::OF_NOTHING, Hash::OF_ROOT, 0);
+        for (index, byte) in text.bytes().enumerate() {
+            if byte == b'/' {
+                (above, name) = (if index == 0 { Hash::OF_ROOT } else { hash }, index + 1);
+            }
+            hash = hash.and(byte);
+        }
+        Self { hash: hash.0, text, above: above.0, name }
+    }
+
     /// The root.
     #[must_use]
     pub fn root() -> Self {
-        Self("/".into())
+        Self::new("/".into())
     }
 
     /// What a client means by `name`; if it does not begin at the root, it begins at domain `home`'s node. A name with
@@ -28,84 +111,113 @@ impl Path {
     /// [`Error::Invalid`] if it is no path or too long.
     pub fn parse(name: &[u8], home: u16, special: bool) -> Result<Self, Error> {
         let name = core::str::from_utf8(name).map_err(|_| Error::Invalid)?;
-        let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-/_@".contains(&byte);
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'/' | b'_' | b'@');
         if name.is_empty() || !name.bytes().all(valid) || (name.starts_with('@') && !special) {
             return Err(Error::Invalid);
         }
         let full: Arc<str> =
             if is_relative(name) { format!("{}/{name}", Self::home(home)).into() } else { name.into() };
-        if (full.ends_with('/') && &*full != "/") || full.contains("//") || own_length(&full) > RELATIVE_PATH_MAX {
+        let has_nameless = full.as_bytes().windows(2).any(|pair| pair == b"//");
+        if (full.ends_with('/') && &*full != "/") || has_nameless || own_length(&full) > RELATIVE_PATH_MAX {
             return Err(Error::Invalid);
         }
         if full.len() > ABSOLUTE_PATH_MAX {
             return Err(Error::Invalid);
         }
-        Ok(Self(full))
+        Ok(Self::new(full))
     }
 
     /// Where the nodes of `domain` are.
     #[must_use]
     pub fn home(domain: u16) -> Self {
-        Self(format!("/local/domain/{domain}").into())
+        Self::new(format!("/local/domain/{domain}").into())
     }
 
     /// The special node `name`, which begins with `@`.
     #[must_use]
     pub(crate) fn special(name: &'static str) -> Self {
-        Self(name.into())
+        Self::new(name.into())
     }
 
     /// The path as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// The node above; the root is above itself and above special nodes.
     #[must_use]
+    pub(crate) fn above(&self) -> Place<'_> {
+        // The slash in front of the name goes, unless it is all there is.
+        let text = self.text.get(..self.name.saturating_sub(1)).filter(|above| !above.is_empty()).unwrap_or("/");
+        Place { hash: self.above, text }
+    }
+
+    /// The same as a path.
+    #[must_use]
     pub fn parent(&self) -> Self {
-        match self.0.rsplit_once('/') {
-            Some((parent, _)) if !parent.is_empty() => Self(parent.into()),
-            _ => Self::root(),
-        }
+        Self::new(self.above().text.into())
     }
 
     /// The last name in it: what the parent calls it.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.0.rsplit_once('/').map_or(&self.0, |(_, name)| name)
+        self.text.get(self.name..).unwrap_or_default()
     }
 
-    /// The node's child `name`, which must be a name without slashes.
+    /// The node `rest` below this one: a name, or several with slashes between them.
     #[must_use]
-    pub(crate) fn child(&self, name: &str) -> Self {
-        let above = if self.is_root() { "" } else { &self.0 };
-        Self(format!("{above}/{name}").into())
+    pub(crate) fn below(&self, rest: &str) -> Self {
+        let mut text = String::with_capacity(self.text.len() + 1 + rest.len());
+        text.push_str(if self.is_root() { "" } else { &self.text });
+        text.push('/');
+        text.push_str(rest);
+        Self::new(text.into())
     }
 
     /// Whether it is the root.
     #[must_use]
     pub fn is_root(&self) -> bool {
-        &*self.0 == "/"
+        &*self.text == "/"
     }
 
-    /// The path itself and all above it, up to the root; a special node stands alone.
-    pub(crate) fn and_above(&self) -> impl Iterator<Item = &str> {
-        let above = |path: &&'_ str| -> Option<usize> {
-            let slash = path.rfind('/')?;
-            (*path != "/").then_some(slash.max(1))
-        };
-        core::iter::successors(Some(&*self.0), move |path| self.0.get(..above(path)?))
+    /// All above it from the root on, and then the path itself; a special node stands alone.
+    pub(crate) fn from_root(&self) -> impl Iterator<Item = Place<'_>> {
+        let text = &*self.text;
+        let (mut hash, mut done) = (Hash::OF_NOTHING, 0);
+        let mut root = (text.starts_with('/') && text != "/").then_some(Place { hash: Hash::OF_ROOT.0, text: "/" });
+        core::iter::from_fn(move || {
+            if let Some(root) = root.take() {
+                (hash, done) = (Hash::OF_ROOT, 1);
+                return Some(root);
+            }
+            let rest = text.as_bytes().get(done..).filter(|rest| !rest.is_empty())?;
+            for (index, &byte) in rest.iter().enumerate() {
+                if byte == b'/' && done + index > 1 && index > 0 {
+                    let place = Place { hash: hash.0, text: &text[..done + index] };
+                    (hash, done) = (hash.and(byte), done + index + 1);
+                    return Some(place);
+                }
+                hash = hash.and(byte);
+            }
+            done = text.len();
+            Some(Place { hash: hash.0, text })
+        })
     }
 
     /// As a client sees it who named it relative to its home, or in full.
     #[must_use]
     pub(crate) fn seen_from(&self, home: Option<u16>) -> &str {
-        let Some(domain) = home else { return self.as_str() };
-        let home: String = format!("/local/domain/{domain}/");
-        self.0.strip_prefix(&*home).unwrap_or(&self.0)
+        let relative = || {
+            let (domain, rest) = self.text.strip_prefix(HOMES)?.split_once('/')?;
+            (domain.parse() == Ok(home?)).then_some(rest)
+        };
+        relative().unwrap_or(&self.text)
     }
 }
+
+/// What every domain's home begins with.
+const HOMES: &str = "/local/domain/";
 
 /// Whether a client's name begins at its home.
 #[must_use]
@@ -115,7 +227,7 @@ pub(crate) fn is_relative(name: &str) -> bool {
 
 /// Length without the part that leads to some domain's home.
 fn own_length(path: &str) -> usize {
-    let own = path.strip_prefix("/local/domain/").and_then(|rest| rest.split_once('/'));
+    let own = path.strip_prefix(HOMES).and_then(|rest| rest.split_once('/'));
     match own {
         Some((domain, own)) if domain.parse::<u16>().is_ok() => own.len(),
         _ => path.len(),
@@ -124,13 +236,7 @@ fn own_length(path: &str) -> usize {
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl core::borrow::Borrow<str> for Path {
-    fn borrow(&self) -> &str {
-        &self.0
+        f.write_str(&self.text)
     }
 }
 
@@ -171,12 +277,15 @@ mod tests {
     fn parents_end_at_the_root() {
         let above = |name: &str| {
             let path = Path::parse(name.as_bytes(), 0, true).unwrap();
-            let all: Vec<_> = path.and_above().map(ToOwned::to_owned).collect();
+            let all: Vec<_> = path.from_root().map(|place| place.text).collect();
+            assert!(path.from_root().all(|place| Path::new(place.text.into()).place() == place));
+            assert_eq!(path.parent().place(), path.above());
             (path.parent().as_str().to_owned(), all.join(" "))
         };
-        assert_eq!(above("/a/b"), ("/a".to_owned(), "/a/b /a /".to_owned()));
-        assert_eq!(above("/a"), ("/".to_owned(), "/a /".to_owned()));
+        assert_eq!(above("/a/b"), ("/a".to_owned(), "/ /a /a/b".to_owned()));
+        assert_eq!(above("/a"), ("/".to_owned(), "/ /a".to_owned()));
         assert_eq!(above("/"), ("/".to_owned(), "/".to_owned()));
+        assert_eq!(above("/ab/c-d/e").1, "/ /ab /ab/c-d /ab/c-d/e");
         assert_eq!(above("@x"), ("/".to_owned(), "@x".to_owned()));
     }
 }

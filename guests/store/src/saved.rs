@@ -16,6 +16,7 @@ use crate::permissions::Permissions;
 use crate::server::{Domain, Server};
 use crate::session::{Message, Name};
 use crate::transaction::{Payer, Transaction};
+use crate::tree::Changed;
 use crate::watch::{Watch, cost};
 
 /// A record is not one of this server.
@@ -48,14 +49,22 @@ impl Server {
     /// What changed since this or [`Server::snapshot`] was last called, as a record, if anything did.
     pub fn changes(&mut self) -> Option<Vec<u8>> {
         let watching = self.watches.changed.as_mut().map(core::mem::take).unwrap_or_default();
-        let paths = self.tree.changed.as_mut().map(core::mem::take).unwrap_or_default();
+        let changed = self.tree.changed.as_mut().map(core::mem::take).unwrap_or_default();
         let mut record = Vec::new();
         for (&id, domain) in &self.domains {
             if self.written.get(&id) != Some(domain) || watching.contains(&id) {
                 self.put_domain(&mut record, id, domain);
             }
         }
-        paths.iter().for_each(|path| self.put_node(&mut record, path));
+        for change in changed {
+            match change {
+                Changed::Node(path) => self.put_node(&mut record, &path),
+                Changed::Gone(path) => {
+                    record.push(item::NO_NODE);
+                    put(&mut record, path.as_str().as_bytes());
+                }
+            }
+        }
         for id in self.written.keys().filter(|id| !self.domains.contains_key(id)) {
             record.push(item::NO_DOMAIN);
             record.extend(id.to_le_bytes());
@@ -73,7 +82,7 @@ impl Server {
             changed.clear();
         }
         let domains = self.changes();
-        let paths: Vec<&Path> = self.tree.paths().collect();
+        let paths = self.tree.paths();
         let nodes = paths.chunks(NODES).map(|paths| {
             let mut record = Vec::new();
             paths.iter().for_each(|path| self.put_node(&mut record, path));
@@ -87,7 +96,14 @@ impl Server {
     /// # Errors
     /// [`Malformed`]; what comes before the place that is, is done.
     pub fn replay(&mut self, record: &[u8]) -> Result<(), Malformed> {
-        let mut reader = Reader(record);
+        // That is written down already.
+        let changed = self.tree.changed.take();
+        let replayed = self.replay_all(Reader(record));
+        self.tree.changed = changed;
+        replayed
+    }
+
+    fn replay_all(&mut self, mut reader: Reader<'_>) -> Result<(), Malformed> {
         while !reader.0.is_empty() {
             match reader.byte()? {
                 item::DOMAIN => self.get_domain(&mut reader)?,
@@ -176,10 +192,8 @@ impl Server {
     }
 
     fn put_node(&self, record: &mut Vec<u8>, path: &Path) {
-        let Some(node) = self.tree.get(path) else {
-            record.push(item::NO_NODE);
-            return put(record, path.as_str().as_bytes());
-        };
+        // If it is gone, that is what is written down later.
+        let Some(node) = self.tree.get(path) else { return };
         record.push(item::NODE);
         put(record, path.as_str().as_bytes());
         put(record, &node.permissions.encode());
@@ -195,20 +209,23 @@ impl Server {
             self.tree.modify(&path, change, &mut self.ledger);
             return Ok(());
         }
-        let parent = path.parent();
-        if self.tree.get(&parent).is_none() {
+        if self.tree.get(&path.above()).is_none() {
             return Err(Malformed);
         }
         self.tree.insert(&path, Arc::new(Node::new(value.into(), permissions)), &mut self.ledger);
-        self.tree.modify(&parent, |node| node.add_child(path.name()), &mut self.ledger);
+        self.tree.modify_above(&path, |node| node.add_child(&path), &mut self.ledger);
         Ok(())
     }
 
     fn drop_node(&mut self, path: &Path) {
-        if self.tree.get(path).is_some() {
-            self.tree.remove(path, &mut self.ledger);
-            self.tree.modify(&path.parent(), |node| node.remove_child(path.name()), &mut self.ledger);
+        let mut open = Vec::from([path.clone()]);
+        while let Some(path) = open.pop() {
+            if let Some(node) = self.tree.take(&path, &mut self.ledger) {
+                open.extend_from_slice(node.children());
+            }
         }
+        self.tree.note_gone(path);
+        self.tree.modify_above(path, |node| node.remove_child(path.name()), &mut self.ledger);
     }
 
     fn drop_domain(&mut self, id: u16) {

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::ledger::{Ledger, Limits, Usage};
 use crate::local::Local;
 use crate::node::Node;
-use crate::path::Path;
+use crate::path::{Path, Place};
 use crate::permissions::{Access, Permissions};
 use crate::session::{Message, Name, Session};
 use crate::transaction::{Payer, Transaction};
@@ -410,10 +410,25 @@ impl Server {
 
     /// Tells of changes whoever watches them and may know.
     fn fire(&mut self, changes: &[Change]) {
+        // Changes next to each other are watched from above by the same.
+        let mut last: Option<Place<'_>> = None;
+        let mut above = Vec::new();
         for change in changes {
+            let place = change.path.above();
+            if change.subtree && last != Some(place) {
+                above.clear();
+                above.extend(self.watches.above(&change.path));
+                last = Some(place);
+            }
+            let of_subtree = if change.subtree { &*above } else { &[] };
+            let found = of_subtree.iter().copied().chain(self.watches.at(&change.path));
+            let mut found = found.flat_map(|(path, all)| all.iter().map(move |watch| (path, watch))).peekable();
+            if found.peek().is_none() {
+                continue;
+            }
             let after = self.tree.get(&change.path).map(|node| &node.permissions);
             let visible = [change.before.as_ref(), after, change.parent.as_ref()];
-            for (watched, watch) in self.watches.matching(change) {
+            for (watched, watch) in found {
                 let caller = caller(&self.domains, watch.client);
                 if !visible.into_iter().flatten().any(|permissions| caller.access(permissions).read) {
                     continue;

@@ -141,7 +141,10 @@ impl Transaction {
         ledger.refund(self.payer.domain, charged);
         fit?;
         let mut changes = Vec::new();
-        for (path, entry) in entries.into_iter().filter(|(_, entry)| entry.modified) {
+        let mut entries: Vec<_> = entries.into_iter().filter(|(_, entry)| entry.modified).collect();
+        // Parents before children.
+        entries.sort_unstable_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
+        for (path, entry) in entries {
             match entry.node {
                 Some(node) => tree.insert(&path, node, ledger),
                 None => tree.remove(&path, ledger),
@@ -151,7 +154,7 @@ impl Transaction {
             }
         }
         for change in &mut changes {
-            change.parent = tree.get(&change.path.parent()).map(|node| node.permissions.clone());
+            change.parent = tree.get(&change.path.above()).map(|node| node.permissions.clone());
         }
         Ok(changes)
     }

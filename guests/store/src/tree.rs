@@ -1,12 +1,12 @@
 //! All nodes, as they are for everybody who is in no transaction.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::ledger::Ledger;
 use crate::node::Node;
-use crate::path::Path;
+use crate::path::{Path, Placed};
 
 /// Nodes by path. Whatever changes a node makes it a node of a new generation.
 // Private: each node but the root is among its parent's children, and each of them is in the ledger.
@@ -15,11 +15,20 @@ pub(crate) struct Tree {
     nodes: BTreeMap<Path, Arc<Node>>,
     generation: u64,
     /// What changed since it was last written down, if it is.
-    pub changed: Option<BTreeSet<Path>>,
+    pub changed: Option<Vec<Changed>>,
+}
+
+/// What has changed, to be written down in this order.
+#[derive(Debug)]
+pub(crate) enum Changed {
+    /// A node, which is as it is now; if it is there no more, that comes later.
+    Node(Path),
+    /// A node went, with all below it.
+    Gone(Path),
 }
 
 impl Tree {
-    pub fn get(&self, path: &Path) -> Option<&Arc<Node>> {
+    pub fn get<'a>(&self, path: &(dyn Placed + 'a)) -> Option<&Arc<Node>> {
         self.nodes.get(path)
     }
 
@@ -32,13 +41,23 @@ impl Tree {
     }
 
     /// All paths, parents before children.
-    pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.nodes.keys()
+    pub fn paths(&self) -> Vec<&Path> {
+        let mut paths: Vec<_> = self.nodes.keys().collect();
+        paths.sort_unstable_by_key(|path| path.as_str());
+        paths
     }
 
     fn note(&mut self, path: &Path) {
+        let Some(changed) = &mut self.changed else { return };
+        if !matches!(changed.last(), Some(Changed::Node(last)) if last == path) {
+            changed.push(Changed::Node(path.clone()));
+        }
+    }
+
+    /// Notes that what is at a path goes with all below it.
+    pub fn note_gone(&mut self, path: &Path) {
         if let Some(changed) = &mut self.changed {
-            changed.insert(path.clone());
+            changed.push(Changed::Gone(path.clone()));
         }
     }
 
@@ -49,14 +68,16 @@ impl Tree {
 
     pub fn insert(&mut self, path: &Path, mut node: Arc<Node>, ledger: &mut Ledger) {
         Arc::make_mut(&mut node).generation = self.next_generation();
-        self.remove(path, ledger);
+        self.note(path);
         ledger.enter(path, &node);
-        self.nodes.insert(path.clone(), node);
+        if let Some(before) = self.nodes.insert(path.clone(), node) {
+            ledger.leave(path, &before);
+        }
     }
 
     pub fn modify(&mut self, path: &Path, change: impl FnOnce(&mut Node), ledger: &mut Ledger) {
-        let generation = self.next_generation();
         self.note(path);
+        let generation = self.next_generation();
         let Some(node) = self.nodes.get_mut(path) else { return };
         ledger.leave(path, node);
         let node = Arc::make_mut(node);
@@ -65,16 +86,46 @@ impl Tree {
         ledger.enter(path, node);
     }
 
+    /// Puts a node with its children in place of one without, which was written down.
+    pub fn adopt(&mut self, path: &Path, mut node: Node, ledger: &mut Ledger) {
+        node.generation = self.next_generation();
+        ledger.enter(path, &node);
+        if let Some(before) = self.nodes.insert(path.clone(), Arc::new(node)) {
+            ledger.leave(path, &before);
+        }
+    }
+
+    /// Changes which children the node above `path` has, which is not written down: it follows from these.
+    pub fn modify_above(&mut self, path: &Path, change: impl FnOnce(&mut Node), ledger: &mut Ledger) {
+        let generation = self.next_generation();
+        let Some(node) = self.nodes.get_mut(&path.above() as &dyn Placed) else { return };
+        let (owner, before) = (node.permissions.owner(), node.size());
+        let node = Arc::make_mut(node);
+        change(node);
+        node.generation = generation;
+        ledger.refund(owner, before);
+        ledger.charge(owner, node.size());
+    }
+
+    /// Takes a node out. That it is gone is to be noted by whoever knows what goes with it.
+    pub fn take(&mut self, path: &Path, ledger: &mut Ledger) -> Option<Arc<Node>> {
+        let node = self.nodes.remove(path)?;
+        ledger.leave(path, &node);
+        Some(node)
+    }
+
+    /// Takes a node out that has no others below it.
     pub fn remove(&mut self, path: &Path, ledger: &mut Ledger) {
-        self.note(path);
-        if let Some(node) = self.nodes.remove(path) {
-            ledger.leave(path, &node);
+        if self.take(path, ledger).is_some() {
+            self.note_gone(path);
         }
     }
 
     /// The nodes that name `domain` in their permissions, parents before children.
     pub fn mentioning(&self, domain: u16) -> Vec<Path> {
         let found = self.nodes.iter().filter(|(_, node)| node.permissions.mention(domain));
-        found.map(|(path, _)| path.clone()).collect()
+        let mut found: Vec<_> = found.map(|(path, _)| path.clone()).collect();
+        found.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        found
     }
 }

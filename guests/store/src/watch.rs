@@ -5,7 +5,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use crate::error::Error;
-use crate::path::Path;
+use crate::path::{Path, Placed};
 use crate::permissions::Permissions;
 use crate::session::Name;
 
@@ -105,10 +105,14 @@ impl Watches {
         }
     }
 
-    /// The watches that a change concerns, with their paths.
-    pub fn matching(&self, change: &Change) -> impl Iterator<Item = (&Path, &Watch)> {
-        let levels = if change.subtree { usize::MAX } else { 1 };
-        let found = change.path.and_above().take(levels).filter_map(|path| self.by_path.get_key_value(path));
-        found.flat_map(|(path, watches)| watches.iter().map(move |watch| (path, watch)))
+    /// The watches on what is above a path, from the root on.
+    pub fn above<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = (&'a Path, &'a [Watch])> {
+        let places = path.from_root().take_while(|place| *place != path.place());
+        places.filter_map(|place| self.by_path.get_key_value(&place as &dyn Placed)).map(|(path, all)| (path, &**all))
+    }
+
+    /// The watches on a path itself.
+    pub fn at<'a>(&'a self, path: &Path) -> Option<(&'a Path, &'a [Watch])> {
+        self.by_path.get_key_value(path).map(|(path, all)| (path, &**all))
     }
 }

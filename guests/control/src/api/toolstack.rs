@@ -84,7 +84,7 @@ impl Interface for Toolstack {
         });
         self.images = images;
         let id = built.map_err(refusal)?;
-        self.store.plug(&self.domains);
+        self.store.plug(&self.domains, Some(id));
         self.works.note(Operation::Create, began);
         Ok(id)
     }
