@@ -1,7 +1,6 @@
 //! Names of nodes.
 
 use alloc::format;
-use alloc::string::String;
 use alloc::sync::Arc;
 use core::borrow::Borrow;
 use core::cmp::Ordering;
@@ -88,14 +87,20 @@ impl Hash {
 
 impl Path {
     fn new(text: Arc<str>) -> Self {
-        let (mut hash, mut above, mut name) = (Hash::OF_NOTHING, Hash::OF_ROOT, 0);
-        for (index, byte) in text.bytes().enumerate() {
+        let nothing = Self { hash: Hash::OF_NOTHING.0, text: "".into(), above: Hash::OF_ROOT.0, name: 0 };
+        nothing.extended(text, 0)
+    }
+
+    /// The path that `text` is, of which the first `known` bytes are this one.
+    fn extended(&self, text: Arc<str>, known: usize) -> Self {
+        let (mut hash, mut above, mut name) = (Hash(self.hash), self.above, self.name);
+        for (index, &byte) in text.as_bytes().iter().enumerate().skip(known) {
             if byte == b'/' {
-                (above, name) = (if index == 0 { Hash::OF_ROOT } else { hash }, index + 1);
+                (above, name) = (if index == 0 { Hash::OF_ROOT.0 } else { hash.0 }, index + 1);
             }
             hash = hash.and(byte);
         }
-        Self { hash: hash.0, text, above: above.0, name }
+        Self { hash: hash.0, text, above, name }
     }
 
     /// The root.
@@ -168,11 +173,10 @@ impl Path {
     /// The node `rest` below this one: a name, or several with slashes between them.
     #[must_use]
     pub(crate) fn below(&self, rest: &str) -> Self {
-        let mut text = String::with_capacity(self.text.len() + 1 + rest.len());
-        text.push_str(if self.is_root() { "" } else { &self.text });
-        text.push('/');
-        text.push_str(rest);
-        Self::new(text.into())
+        if self.is_root() {
+            return Self::new(["/", rest].concat().into());
+        }
+        self.extended([&self.text, "/", rest].concat().into(), self.text.len())
     }
 
     /// Whether it is the root.
@@ -182,7 +186,7 @@ impl Path {
     }
 
     /// All above it from the root on, and then the path itself; a special node stands alone.
-    pub(crate) fn from_root(&self) -> impl Iterator<Item = Place<'_>> {
+    pub(crate) fn levels(&self) -> impl Iterator<Item = Place<'_>> {
         let text = &*self.text;
         let (mut hash, mut done) = (Hash::OF_NOTHING, 0);
         let mut root = (text.starts_with('/') && text != "/").then_some(Place { hash: Hash::OF_ROOT.0, text: "/" });
@@ -277,8 +281,8 @@ mod tests {
     fn parents_end_at_the_root() {
         let above = |name: &str| {
             let path = Path::parse(name.as_bytes(), 0, true).unwrap();
-            let all: Vec<_> = path.from_root().map(|place| place.text).collect();
-            assert!(path.from_root().all(|place| Path::new(place.text.into()).place() == place));
+            let all: Vec<_> = path.levels().map(|place| place.text).collect();
+            assert!(path.levels().all(|place| Path::new(place.text.into()).place() == place));
             assert_eq!(path.parent().place(), path.above());
             (path.parent().as_str().to_owned(), all.join(" "))
         };

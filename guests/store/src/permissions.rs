@@ -115,6 +115,29 @@ impl Permissions {
         text.into_bytes()
     }
 
+    /// Writes them down: how many they are, and of each the domain and what it may.
+    pub(crate) fn save(&self, record: &mut Vec<u8>) {
+        // A message that sets them is no longer than 4 KiB.
+        record.extend((self.count() as u16).to_le_bytes());
+        for Permission { domain, access: Access { read, write } } in self.all() {
+            record.extend(domain.to_le_bytes());
+            record.push(u8::from(*read) | u8::from(*write) << 1);
+        }
+    }
+
+    /// Reads what [`Permissions::save`] has written, without the count.
+    pub(crate) fn load(entries: &[[u8; Self::ENTRY]]) -> Option<Self> {
+        let entry = |&[low, high, access]: &[u8; Self::ENTRY]| Permission {
+            domain: u16::from_le_bytes([low, high]),
+            access: Access { read: access & 1 != 0, write: access & 2 != 0 },
+        };
+        let (owner, others) = entries.split_first()?;
+        Some(Self { owner: entry(owner), others: others.iter().map(entry).collect() })
+    }
+
+    /// Bytes of each.
+    pub(crate) const ENTRY: usize = 3;
+
     /// The domain that the node belongs to and is charged to.
     #[must_use]
     pub const fn owner(&self) -> u16 {

@@ -50,7 +50,9 @@ impl Server {
     pub fn changes(&mut self) -> Option<Vec<u8>> {
         let watching = self.watches.changed.as_mut().map(core::mem::take).unwrap_or_default();
         let changed = self.tree.changed.as_mut().map(core::mem::take).unwrap_or_default();
-        let mut record = Vec::new();
+        /// Bytes that a node takes as a rule.
+        const NODE: usize = 80;
+        let mut record = Vec::with_capacity(NODE * changed.len());
         for (&id, domain) in &self.domains {
             if self.written.get(&id) != Some(domain) || watching.contains(&id) {
                 self.put_domain(&mut record, id, domain);
@@ -196,20 +198,18 @@ impl Server {
         let Some(node) = self.tree.get(path) else { return };
         record.push(item::NODE);
         put(record, path.as_str().as_bytes());
-        put(record, &node.permissions.encode());
         put(record, &node.value);
+        node.permissions.save(record);
     }
 
     fn get_node(&mut self, reader: &mut Reader) -> Result<(), Malformed> {
-        let (path, permissions, value) = (reader.path()?, reader.bytes()?, reader.bytes()?);
-        let permissions = permissions.strip_suffix(&[0]).ok_or(Malformed)?.split(|&byte| byte == 0);
-        let permissions = Permissions::parse(permissions).map_err(|_| Malformed)?;
+        let (path, value, permissions) = (reader.path()?, reader.bytes()?, reader.permissions()?);
         if self.tree.get(&path).is_some() {
             let change = |node: &mut Node| (node.value, node.permissions) = (value.into(), permissions);
             self.tree.modify(&path, change, &mut self.ledger);
             return Ok(());
         }
-        if self.tree.get(&path.above()).is_none() {
+        if self.tree.above(&path).is_none() {
             return Err(Malformed);
         }
         self.tree.insert(&path, Arc::new(Node::new(value.into(), permissions)), &mut self.ledger);
@@ -263,6 +263,13 @@ impl<'a> Reader<'a> {
         let (bytes, rest) = self.0.split_first_chunk().ok_or(Malformed)?;
         self.0 = rest;
         Ok(u32::from_le_bytes(*bytes))
+    }
+
+    fn permissions(&mut self) -> Result<Permissions, Malformed> {
+        let size = usize::from(self.number()?) * Permissions::ENTRY;
+        let (entries, rest) = self.0.split_at_checked(size).ok_or(Malformed)?;
+        self.0 = rest;
+        Permissions::load(entries.as_chunks().0).ok_or(Malformed)
     }
 
     pub fn header(&mut self) -> Result<Header, Malformed> {

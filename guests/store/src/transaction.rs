@@ -154,7 +154,7 @@ impl Transaction {
             }
         }
         for change in &mut changes {
-            change.parent = tree.get(&change.path.above()).map(|node| node.permissions.clone());
+            change.parent = tree.above(&change.path).map(|node| node.permissions.clone());
         }
         Ok(changes)
     }

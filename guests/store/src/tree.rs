@@ -28,8 +28,13 @@ pub(crate) enum Changed {
 }
 
 impl Tree {
-    pub fn get<'a>(&self, path: &(dyn Placed + 'a)) -> Option<&Arc<Node>> {
+    pub fn get(&self, path: &Path) -> Option<&Arc<Node>> {
         self.nodes.get(path)
+    }
+
+    /// The node above a path's.
+    pub fn above(&self, path: &Path) -> Option<&Arc<Node>> {
+        self.nodes.get(&path.above() as &dyn Placed)
     }
 
     pub fn generation(&self, path: &Path) -> Option<u64> {

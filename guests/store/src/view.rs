@@ -346,7 +346,7 @@ impl View<'_> {
     /// Removes a node and all below it, outside of transactions. Those below come first among the changes.
     fn uproot(&mut self, path: &Path) {
         let first = self.changes.len();
-        let above = self.tree.get(&path.above()).map(|node| node.permissions.clone());
+        let above = self.tree.above(path).map(|node| node.permissions.clone());
         let mut open = Vec::from([(path.clone(), above)]);
         while let Some((path, parent)) = open.pop() {
             let Some(node) = self.tree.take(&path, self.ledger) else { continue };
@@ -392,7 +392,7 @@ impl View<'_> {
 
     /// A node that was there is another now. (In a transaction its parent is asked for when it is committed.)
     fn changed(&mut self, path: &Path, before: Permissions) {
-        let parent = self.tree.get(&path.above()).map(|node| node.permissions.clone());
+        let parent = self.tree.above(path).map(|node| node.permissions.clone());
         self.note(Change { path: path.clone(), subtree: true, before: Some(before), parent });
     }
 
@@ -406,19 +406,24 @@ impl View<'_> {
 
 /// Adds a node to those that are planted below the first, with those on the way to it.
 fn add_leaf(nodes: &mut Vec<(Path, Node)>, leaf: &Leaf<'_>) -> Option<()> {
-    let mut above = 0;
-    for (end, _) in leaf.name.match_indices('/').chain([(leaf.name.len(), "")]) {
-        let path = nodes.first()?.0.below(leaf.name.get(..end)?);
-        above = match nodes.iter().rposition(|(other, _)| *other == path) {
-            Some(there) => there,
-            None => {
-                let (_, parent) = nodes.get_mut(above)?;
-                parent.add_child(&path);
-                let permissions = parent.permissions.clone();
-                nodes.push((path, Node::new(Vec::new(), permissions)));
-                nodes.len() - 1
-            }
-        };
+    let (root, _) = nodes.first()?;
+    let start = root.as_str().len() + 1;
+    // As far as the way is there already. What is next to each other in the list is as a rule in the tree.
+    let is_on_way = |path: &Path| {
+        let rest = path.as_str().get(start..).and_then(|way| leaf.name.strip_prefix(way));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let mut above = nodes.iter().rposition(|(path, _)| is_on_way(path)).unwrap_or(0);
+    let mut done = nodes.get(above)?.0.as_str().len().saturating_sub(start);
+    while let Some(rest) = leaf.name.get(done..).map(|rest| rest.trim_start_matches('/')).filter(|it| !it.is_empty()) {
+        let name = rest.split('/').next()?;
+        done = leaf.name.len() - rest.len() + name.len();
+        let (parent_path, parent) = nodes.get_mut(above)?;
+        let path = parent_path.below(name);
+        parent.add_child(&path);
+        let permissions = parent.permissions.clone();
+        nodes.push((path, Node::new(Vec::new(), permissions)));
+        above = nodes.len() - 1;
     }
     let (_, node) = nodes.get_mut(above)?;
     node.value = leaf.value.into();

@@ -107,7 +107,7 @@ impl Watches {
 
     /// The watches on what is above a path, from the root on.
     pub fn above<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = (&'a Path, &'a [Watch])> {
-        let places = path.from_root().take_while(|place| *place != path.place());
+        let places = path.levels().take_while(|place| *place != path.place());
         places.filter_map(|place| self.by_path.get_key_value(&place as &dyn Placed)).map(|(path, all)| (path, &**all))
     }
 

@@ -68,17 +68,68 @@ fn each_gap(bank: Range<usize>, mut reserved: [Range<usize>; 4], mut found: impl
     }
 }
 
+/// Small blocks that were freed, by their size, for whoever wants one of that size next: most of what comes and goes is small, and to find it
+/// a place in the heap and to join it with its neighbours again takes long.
+#[cfg(feature = "small-blocks")]
+struct Small([*mut u8; SMALL / STEP]);
+
+#[cfg(feature = "small-blocks")]
+const SMALL: usize = 256;
+/// Sizes are multiples of this, and so are the blocks' addresses.
+#[cfg(feature = "small-blocks")]
+const STEP: usize = 16;
+
+// SAFETY: the blocks are nobody's, whoever looks at the list.
+#[cfg(feature = "small-blocks")]
+unsafe impl Send for Small {}
+
+#[cfg(feature = "small-blocks")]
+impl Small {
+    /// The list of blocks for a layout, and the layout that all of them have.
+    fn list(&mut self, layout: Layout) -> Option<(&mut *mut u8, Layout)> {
+        let list = self.0.get_mut((layout.size().max(1) - 1) / STEP).filter(|_| layout.align() <= STEP)?;
+        Some((list, Layout::from_size_align(layout.size().next_multiple_of(STEP), STEP).ok()?))
+    }
+}
+
+#[cfg(feature = "small-blocks")]
+static FREED: Mutex<Small> = Mutex::new(Small([ptr::null_mut(); SMALL / STEP]));
+
 // SAFETY: the lock makes talc's allocator the only user of its memory at any time; interrupts are masked under it, so
 // that a handler may allocate.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller promised a layout of a size other than zero.
-        let block = interrupts::masked(|| unsafe { self.0.lock().allocate(layout) });
-        block.map_or(ptr::null_mut(), |block| block.as_ptr())
+        interrupts::masked(|| {
+            #[cfg(feature = "small-blocks")]
+            let mut freed = FREED.lock();
+            #[cfg(feature = "small-blocks")]
+            let layout = match freed.list(layout) {
+                Some((first, _)) if !first.is_null() => {
+                    let block = *first;
+                    // SAFETY: a block in the list is free, and begins with the address of the next one.
+                    *first = unsafe { block.cast::<*mut u8>().read() };
+                    return block;
+                }
+                Some((_, layout)) => layout,
+                None => layout,
+            };
+            // SAFETY: the caller promised a layout of a size other than zero.
+            let block = unsafe { self.0.lock().allocate(layout) };
+            block.map_or(ptr::null_mut(), |block| block.as_ptr())
+        })
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller promised that `block` came from `alloc` with this layout.
-        interrupts::masked(|| unsafe { self.0.lock().deallocate(block, layout) });
+        interrupts::masked(|| {
+            #[cfg(feature = "small-blocks")]
+            if let Some((first, _)) = FREED.lock().list(layout) {
+                // SAFETY: the caller gives up a block that is at least as large and aligned as an address.
+                unsafe { block.cast::<*mut u8>().write(*first) };
+                *first = block;
+                return;
+            }
+            // SAFETY: the caller promised that `block` came from `alloc` with this layout.
+            unsafe { self.0.lock().deallocate(block, layout) };
+        });
     }
 }
