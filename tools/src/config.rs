@@ -77,6 +77,8 @@ pub struct Domain {
     pub disks: Vec<Disk>,
     /// Whether it is to have devices of the machine.
     pub driver: bool,
+    /// Whether it vanishes when it ends, without a report.
+    pub ephemeral: bool,
     /// Its ports that are to be reached from this machine.
     pub publish: Vec<Publish>,
 }

@@ -46,7 +46,8 @@ pub fn run(arguments: &RunArgs) -> Result<Status> {
     if let Some(file) = &arguments.json {
         Document::of_run(&machine, hypervisor, &heard).write(file)?;
     }
-    Ok(status(end, &heard, config.domains.len(), hypervisor))
+    let expected = config.domains.iter().filter(|domain| !domain.ephemeral).count();
+    Ok(status(end, &heard, expected, hypervisor))
 }
 
 /// The configuration that is booted unless another is named.

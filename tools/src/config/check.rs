@@ -124,7 +124,8 @@ impl Check<'_> {
         self.roles(path, node);
         let shell = node.property("mote,shell").is_some();
         let driver = node.property("mote,driver").is_some();
-        Domain { name: node.name().into(), memory, shell, modules, disks, driver, publish }
+        let ephemeral = node.property("mote,ephemeral").is_some();
+        Domain { name: node.name().into(), memory, shell, modules, disks, driver, ephemeral, publish }
     }
 
     /// What is said of the control domain.
