@@ -258,6 +258,9 @@ impl GuestMemory {
     /// # Errors
     /// If it has as much as it may have, there is none, or it cannot be there; then it gets none.
     pub fn fill(&mut self, base: Ipa, size: u64) -> Result {
+        if size == PAGE_SIZE {
+            return self.add(Some(base), Order::Page).map(drop);
+        }
         by_blocks(base, size, |ipa, order| self.add(Some(ipa), order).map(drop)).map_err(|(error, done)| {
             // It is there, so it can be taken away.
             let _ = by_blocks(base, done, |ipa, order| self.remove(ipa, order).map(drop));
