@@ -181,7 +181,7 @@ impl GuestMemory {
 
     /// Maps memory: what is the domain's own where nothing is, and what is not also in place of what is there. What cannot be mapped goes
     /// back to where it came from.
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, ipa: Ipa, mut extent: Extent, content: Content) -> Result {
         let (is_own, last) = (content.is_own(), Ipa(ipa.0 + extent.order.size() - PAGE_SIZE));
         if !is_own && let Err(error) = self.tables.note(&extent, content) {
