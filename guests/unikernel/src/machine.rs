@@ -69,10 +69,20 @@ impl Machine {
     /// counter alone.
     #[must_use]
     pub fn seed(&self) -> u64 {
+        self.random_words().fold(Timer::Physical.count() ^ template::seed().unwrap_or(0), mix)
+    }
+
+    /// The same for a key that is not to be guessed: either half of it is from other words.
+    #[must_use]
+    pub fn key(&self) -> u128 {
+        let half = |parity| self.random_words().skip(parity).step_by(2).fold(self.seed(), mix);
+        u128::from(half(0)) << 64 | u128::from(half(1))
+    }
+
+    fn random_words(&self) -> impl Iterator<Item = u64> {
         let property = self.tree.find_node("/chosen").and_then(|node| node.property("rng-seed"));
         let (words, _) = property.map_or(&[][..], |property| property.value).as_chunks::<8>();
-        let mix = |mixed: u64, word: &[u8; 8]| (mixed ^ u64::from_ne_bytes(*word)).wrapping_mul(GOLDEN).rotate_left(23);
-        words.iter().fold(Timer::Physical.count() ^ template::seed().unwrap_or(0), mix)
+        words.iter().map(|word| u64::from_ne_bytes(*word))
     }
 
     /// How many vCPUs the domain has.
@@ -173,4 +183,9 @@ fn ranges(node: Option<FdtNode<'_, 'static>>) -> impl Iterator<Item = Range<usiz
         let start = region.starting_address as usize;
         Some(start..start.checked_add(region.size?)?)
     })
+}
+
+/// Mixes a word into what was mixed before.
+const fn mix(mixed: u64, word: u64) -> u64 {
+    (mixed ^ word).wrapping_mul(GOLDEN).rotate_left(23)
 }

@@ -73,10 +73,9 @@ struct Standing {
 impl Summoning {
     /// Without services.
     pub fn new(machine: &Machine, lan: &SharedLan) -> Self {
-        let key = (u128::from(machine.seed()) << 64 | u128::from(machine.seed())).to_ne_bytes();
         Self(Rc::new(RefCell::new(State {
             lan: lan.clone(),
-            summoner: Summoner::new(&key, LIMITS),
+            summoner: Summoner::new(&machine.key().to_ne_bytes(), LIMITS),
             actions: Actions::new(),
             services: BTreeMap::new(),
             machines: Vec::new(),
