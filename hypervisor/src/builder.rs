@@ -56,6 +56,8 @@ pub struct Specification {
     pub spis: u32,
     /// How far its grant tables may grow.
     pub grants: Limits,
+    /// Its greatest port.
+    pub ports: u32,
     /// What the control domain knows it by.
     pub handle: [u8; 16],
 }
@@ -74,12 +76,12 @@ struct Parts {
 /// If there is no memory for it; then nothing is left of it.
 pub fn create(machine: &Machine, asked: &Specification) -> Result<Arc<Domain>, Errno> {
     let created = timer::now();
-    let tables = asked.grants.heap_bytes() + events::HEAP_BYTES;
+    let tables = asked.grants.heap_bytes() + events::heap_bytes(asked.ports);
     let promise = Promise::new((tables + STRUCTURES + STRUCTURES_OF_VCPU * u64::from(asked.vcpus)) as usize)?;
     let heap_before = heap::used();
     let memory = GuestMemory::new(asked.id)?;
     let vgic = VGic::new(asked.vcpus, asked.spis.max(MIN_SPIS).next_multiple_of(MIN_SPIS)).ok_or(Errno::ENOMEM)?;
-    let events = EventChannels::new(asked.id, asked.vcpus as usize, MAX_PORT, FrameRef::zeroed()?)?;
+    let events = EventChannels::new(asked.id, asked.vcpus as usize, asked.ports, FrameRef::zeroed()?)?;
     let parts = Parts { memory, vgic, events, grants: GrantTable::new(asked.grants) };
     let mut made = assemble(machine, asked, created, promise, parts, |mpidr| VcpuState::new(mpidr, created))?;
     if let Some(domain) = Arc::get_mut(&mut made) {
@@ -124,7 +126,7 @@ pub fn clone_of(
             .pages()
             .try_for_each(|page| parts.grants.add_frame(page.copied()?).map_err(|_| Errno::ENOMEM))?;
     }
-    let specification = Specification { id, vcpus: 1, spis: MIN_SPIS, grants, handle: *origin.handle.lock() };
+    let specification = Specification { id, vcpus: 1, spis: MIN_SPIS, grants, ports: 0, handle: *origin.handle.lock() };
     let mut made = assemble(machine, &specification, created, promise, parts, fork)?;
     // Nobody else has it yet.
     if let Some(domain) = Arc::get_mut(&mut made) {
@@ -198,8 +200,8 @@ impl Control {
     /// # Errors
     /// If there is no memory for it, or too little of its own.
     pub fn build(&self, machine: &Machine, before: u8) -> Result<(), Errno> {
-        let handle = [before; 16];
-        let asked = Specification { id: DomainId::CONTROL, vcpus: 1, spis: MIN_SPIS, grants: CONTROL_GRANTS, handle };
+        let (id, handle, grants, ports) = (DomainId::CONTROL, [before; 16], CONTROL_GRANTS, MAX_PORT);
+        let asked = Specification { id, vcpus: 1, spis: MIN_SPIS, grants, ports, handle };
         let domain = create(machine, &asked)?;
         let Modules { image, memory: bytes, tree, ref all } = self.modules;
         let (ram, end) = (RAM0.base, RAM0.base + bytes);

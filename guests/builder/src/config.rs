@@ -19,14 +19,19 @@ pub use devices::{Vbd, Vif, serial, vdev_number};
 pub const MAX_DOMAINS: usize = 1024;
 /// Least memory of a domain, in bytes.
 pub const MIN_MEMORY: u64 = 64 << 10;
-/// The last port of an event channel.
+/// The last port of an event channel that a configuration can name, and the last that a domain has if it is no driver domain.
 pub const MAX_PORT: u32 = 1023;
 /// Frames of a domain's own grants, as on Xen (`opt_max_grant_frames`), and of its mappings of others': fewer than on Xen, where
-/// a domain that maps without end takes 16 MiB of the hypervisor's memory. A driver domain maps what all others grant.
+/// a domain that maps without end takes 16 MiB of the hypervisor's memory.
 const GRANT_FRAMES: u32 = 64;
 const MAPTRACK_FRAMES: u32 = 8;
-const DRIVER_MAPTRACK_FRAMES: u32 = 64;
 const MAX_MAPTRACK_FRAMES: u32 = 1024;
+/// A driver domain maps what all others grant, as many as it has memory for: frames of mappings for each MiB, 256 in each, two for each
+/// domain with which it shares an event channel, and all that all domains that there can be have need of.
+const DRIVER_MAPTRACK_FRAMES_PER_MIB: u64 = 8;
+const DRIVER_MAPTRACK_FRAMES: [u64; 2] = [64, 256];
+const MAPPINGS_PER_PORT: u32 = 2;
+const MAPPINGS_PER_FRAME: u32 = 256;
 /// A vCPU's weight in the scheduler unless said, and the greatest: as credit2's.
 pub const DEFAULT_WEIGHT: u32 = 256;
 const MAX_WEIGHT: u32 = 65_535;
@@ -277,7 +282,10 @@ impl Definition {
         let (kernel, place_of_kernel) =
             module(node, "kernel", locate)?.ok_or(ConfigError::Missing("the kernel module"))?;
         let driver = node.has("mote,driver");
-        let maptrack_frames = if driver { DRIVER_MAPTRACK_FRAMES } else { MAPTRACK_FRAMES };
+        let memory = memory(node)?;
+        let [least, most] = DRIVER_MAPTRACK_FRAMES;
+        let of_driver = ((memory >> 20) * DRIVER_MAPTRACK_FRAMES_PER_MIB).clamp(least, most) as u32;
+        let maptrack_frames = if driver { of_driver } else { MAPTRACK_FRAMES };
         let (enhanced, xenstore) = enhanced(node)?;
         let (vifs, vbds) = (devices::vifs(node)?, devices::vbds(node)?);
         let has_devices = !vifs.is_empty() || !vbds.is_empty();
@@ -286,7 +294,7 @@ impl Definition {
         }
         let definition = Self {
             name: name.into(),
-            memory: memory(node)?,
+            memory,
             vcpus: number(node, "cpus", 1, 1, MAX_VCPUS)?,
             weight: number(node, "mote,weight", DEFAULT_WEIGHT, 1, MAX_WEIGHT)?,
             vpl011: node.has("vpl011"),
@@ -310,6 +318,13 @@ impl Definition {
         };
         definition.refuse_contradictions()?;
         Ok(definition)
+    }
+
+    /// Its last port: a driver domain has one more for each two mappings.
+    #[must_use]
+    pub const fn max_port(&self) -> u32 {
+        let mappings = self.max_maptrack_frames * MAPPINGS_PER_FRAME;
+        if self.driver { MAX_PORT + mappings / MAPPINGS_PER_PORT } else { MAX_PORT }
     }
 
     /// What comes back does not vanish; and what clones cannot have, a template has not either.

@@ -125,7 +125,7 @@ fn create(definition: &Definition, wishes: Wishes, devices: &Devices) -> Result<
     let asked = CreateDomain {
         flags: create::HVM | create::HAP,
         max_vcpus: definition.vcpus,
-        max_evtchn_port: u32::MAX,
+        max_evtchn_port: definition.max_port(),
         max_grant_frames: definition.max_grant_frames as i32,
         max_maptrack_frames: definition.max_maptrack_frames as i32,
         grant_opts: 1,

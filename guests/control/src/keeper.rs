@@ -8,6 +8,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
+use mote_builder::config::MAX_PORT;
 use mote_keep::{Journal, Memory};
 use mote_unikernel::Machine;
 use mote_unikernel::xen::foreign::{Mapping, Region};
@@ -131,7 +132,7 @@ impl Keeper {
         let asked = CreateDomain {
             flags: create::HVM | create::HAP,
             max_vcpus: 1,
-            max_evtchn_port: u32::MAX,
+            max_evtchn_port: MAX_PORT,
             grant_opts: 1,
             ..CreateDomain::new_zeroed()
         };

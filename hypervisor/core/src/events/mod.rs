@@ -18,7 +18,6 @@ use xen_abi::errno::Errno;
 use xen_abi::event_channel::{Status, fifo as fifo_abi, status};
 use xen_abi::xen::{EVENTS_2L, VcpuInfo, virq};
 
-use crate::addr::PAGE_SIZE;
 use crate::id::{DomainId, VcpuId};
 use crate::vgic::VcpuSet;
 use fifo::Fifo;
@@ -32,13 +31,15 @@ pub trait Page {
     fn double(&self, offset: usize) -> &AtomicU64;
 }
 
-/// Greatest port number, as of a domain that Xen's dom0less builds, and of one that needs few.
+/// Greatest port number, as of a domain that Xen's dom0less builds.
 pub const MAX_PORT: u32 = 1023;
 /// The same of one that needs few.
 pub const FEW_PORTS: u32 = BUCKET as u32 - 1;
 
-/// Bytes of heap that a domain's ports take, while their table grows as well.
-pub const HEAP_BYTES: u64 = 2 * ((MAX_PORT as usize + 1) * size_of::<Channel>()).next_power_of_two() as u64;
+/// Bytes of heap that ports up to `most` take, while their table grows as well.
+pub const fn heap_bytes(most: u32) -> u64 {
+    2 * ((most as usize + BUCKET) * (size_of::<Channel>() + 1)).next_power_of_two() as u64
+}
 
 /// Where a port leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +62,6 @@ struct Channel {
 
 impl Channel {
     const FREE: Self = Self { end: End::Free, vcpu: VcpuId(0), queue: fifo::Placement::DEFAULT };
-
-    /// Makes it another. The queue that it was in last is remembered: it may still be in it.
-    const fn renew(&mut self, end: End, vcpu: VcpuId) {
-        let last = self.queue.last;
-        *self = Self { end, vcpu, queue: fifo::Placement { last, ..fifo::Placement::DEFAULT } };
-    }
 }
 
 /// Whom to tell of what came.
@@ -124,11 +119,12 @@ pub struct EventChannels<P> {
     pub shared: P,
     // By number; 0 is no port.
     ports: Vec<Channel>,
+    // A bit for each that is not free, from 1 on.
+    open: Vec<u64>,
     targets: Vec<Target<P>>,
     fifo: Option<Fifo<P>>,
-    // Greatest port number, 0 if there are to be no more, and one below which none is free.
+    // Greatest port number, 0 if there are to be no more.
     most: u32,
-    first_free: u32,
     // How many vCPUs poll.
     polling: u32,
 }
@@ -142,7 +138,7 @@ impl<P: Page> EventChannels<P> {
         let mut targets = Vec::new();
         targets.try_reserve_exact(vcpus).map_err(|_| Errno::ENOMEM)?;
         targets.resize_with(vcpus, || Target { info: None, polling: Polling::Nothing });
-        Ok(Self { me, shared, ports: Vec::new(), targets, fifo: None, most, first_free: 1, polling: 0 })
+        Ok(Self { me, shared, ports: Vec::new(), open: Vec::new(), targets, fifo: None, most, polling: 0 })
     }
 
     /// Leaves the pages of the guest's that it has registered, because the guest will not run again.
@@ -165,12 +161,11 @@ impl<P: Page> EventChannels<P> {
     /// If it is in use otherwise or is no port.
     pub fn connect(&mut self, port: u32, remote: DomainId, remote_port: u32) -> Result<(), Errno> {
         self.grow_to(port)?;
-        let channel = self.channel_mut(port)?;
-        if port == 0 || ![End::Free, End::Unbound(remote)].contains(&channel.end) {
+        let end = self.channel(port)?.end;
+        if port == 0 || ![End::Free, End::Unbound(remote)].contains(&end) {
             return Err(Errno::EBUSY);
         }
-        channel.renew(End::Interdomain(remote, remote_port), VcpuId(0));
-        Ok(())
+        self.renew(port, End::Interdomain(remote, remote_port), VcpuId(0))
     }
 
     /// Binds a virtual interrupt of a vCPU.
@@ -367,11 +362,6 @@ impl<P: Page> EventChannels<P> {
         Ok(raised)
     }
 
-    /// Whether there are queues.
-    pub const fn has_fifo(&self) -> bool {
-        self.fifo.is_some()
-    }
-
     /// After every port was closed: back to bits in the shared page.
     pub fn leave_fifo(&mut self) {
         self.fifo = None;
@@ -384,8 +374,8 @@ impl<P: Page> EventChannels<P> {
 
     /// The first port in use that is the guest's to close.
     pub fn first_open(&self) -> Option<u32> {
-        let is_open = |channel: &Channel| channel.end != End::Free;
-        (0..).zip(&self.ports).find_map(|(port, channel)| is_open(channel).then_some(port))
+        let (word, open) = (0..).zip(&self.open).find(|(_, open)| **open != 0)?;
+        Some(word * 64 + open.trailing_zeros() + 1)
     }
 
     /// The domain that a port is connected to or waits for, if it is of that kind. That does not change while the port is open.
@@ -402,23 +392,34 @@ impl<P: Page> EventChannels<P> {
 
     #[inline(never)]
     fn allocate(&mut self, end: End, vcpu: VcpuId) -> Result<u32, Errno> {
-        let first = self.first_free;
-        let free = (first..).zip(self.ports.iter().skip(first as usize)).find(|(_, c)| c.end == End::Free);
-        let port = free.map_or(self.ports.len().max(1) as u32, |(port, _)| port);
+        let word = self.open.iter().position(|&open| open != u64::MAX).unwrap_or(self.open.len());
+        let open = self.open.get(word).map_or(0, |open| open.trailing_ones());
+        let port = (word * BUCKET) as u32 + open + 1;
         self.grow_to(port)?;
-        self.first_free = port;
-        self.channel_mut(port)?.renew(end, vcpu);
-        Ok(port)
+        self.renew(port, end, vcpu).map(|()| port)
+    }
+
+    /// Makes a port another. The queue that it was in last is remembered: it may still be in it.
+    fn renew(&mut self, port: u32, end: End, vcpu: VcpuId) -> Result<(), Errno> {
+        let channel = self.channel_mut(port)?;
+        let queue = fifo::Placement { last: channel.queue.last, ..fifo::Placement::DEFAULT };
+        *channel = Channel { end, vcpu, queue };
+        let bit = port.wrapping_sub(1);
+        let open = self.open.get_mut(bit as usize / BUCKET).ok_or(Errno::EINVAL)?;
+        *open = *open & !(1 << (bit % 64)) | u64::from(end != End::Free) << (bit % 64);
+        Ok(())
     }
 
     /// Xen's table grows by 64 ports, and what is free but has its place is a port (`EVTCHNS_PER_BUCKET`).
     fn grow_to(&mut self, port: u32) -> Result<(), Errno> {
-        if port > self.most {
+        if port > self.most || self.fifo.is_none() && port >= EVENTS_2L {
             return Err(Errno::ENOSPC);
         }
-        let wanted = (port as usize + 1).next_multiple_of(BUCKET).max(self.ports.len());
-        self.ports.try_reserve_exact(wanted - self.ports.len()).map_err(|_| Errno::ENOMEM)?;
-        self.ports.resize(wanted, Channel::FREE);
+        let words = (port as usize / BUCKET + 1).max(self.open.len());
+        self.open.try_reserve(words - self.open.len()).map_err(|_| Errno::ENOMEM)?;
+        self.ports.try_reserve(words * BUCKET - self.ports.len()).map_err(|_| Errno::ENOMEM)?;
+        self.open.resize(words, 0);
+        self.ports.resize(words * BUCKET, Channel::FREE);
         Ok(())
     }
 
@@ -450,10 +451,7 @@ impl<P: Page> EventChannels<P> {
             None => two_level::clear_pending(&self.shared, port),
             Some(fifo) => fifo.clear_pending(port),
         }
-        if let Ok(channel) = self.channel_mut(port) {
-            channel.renew(End::Free, VcpuId(0));
-        }
-        self.first_free = self.first_free.min(port.max(1));
+        let _ = self.renew(port, End::Free, VcpuId(0));
     }
 
     /// Makes an event pending, and says who must hear of it.
@@ -519,8 +517,6 @@ const UPCALL_PENDING: u32 = 1;
 const UPCALL_MASK: u32 = 0xff;
 /// Offset of `vcpu_info.evtchn_pending_sel`.
 const SEL: usize = core::mem::offset_of!(VcpuInfo, evtchn_pending_sel);
-
-const _: () = assert!(MAX_PORT < EVENTS_2L && (PAGE_SIZE as usize) > size_of::<VcpuInfo>());
 
 const fn is_global(number: u32) -> bool {
     virq::GLOBAL >> number & 1 != 0

@@ -423,6 +423,23 @@ fn who_is_connected_hears_of_a_domain_s_end() {
 }
 
 #[test]
+fn only_queues_have_room_for_more_ports_than_there_are_bits() {
+    let mut events = EventChannels::new(domain(1), VCPUS, 10_000, Shared::new()).expect("memory");
+    for port in 1..EVENTS_2L {
+        assert_eq!(events.allocate_unbound(domain(2)), Ok(port));
+    }
+    assert_eq!(events.allocate_unbound(domain(2)), Err(Errno::ENOSPC));
+    events.init_control(VcpuId(0), Shared::new(), 0).expect("a control block");
+    for port in EVENTS_2L..=10_000 {
+        assert_eq!(events.allocate_unbound(domain(2)), Ok(port));
+    }
+    assert_eq!(events.allocate_unbound(domain(2)), Err(Errno::ENOSPC));
+    events.close_alone(4_321, Some(domain(2))).expect("open");
+    assert_eq!(events.allocate_unbound(domain(2)), Ok(4_321));
+    assert_eq!(events.first_open(), Some(1));
+}
+
+#[test]
 fn the_lowest_free_port_is_taken() {
     let mut events = one();
     let ports: Vec<u32> = (0..200).map(|_| events.allocate_unbound(domain(1)).expect("room")).collect();

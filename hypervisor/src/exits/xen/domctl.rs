@@ -19,6 +19,7 @@ use xen_abi::domctl::{
     ArchConfig, CreateDomain, Domctl, GetDomainInfo, INTERFACE_VERSION, MaxMem, SchedulerOp, VGCF_ONLINE, VcpuContext,
     VcpuContextOp, create, info, op, sched,
 };
+use xen_abi::event_channel::fifo::LINK;
 use xen_abi::mote::{self, Connect, Describe, Join, Text, flags};
 
 use super::{Action, Answer, Errno, Reply, Session, part, put};
@@ -130,8 +131,9 @@ impl Session<'_> {
         let machine = machine();
         let wanted = DomainId::new(call.domain).filter(|id| *id != DomainId::CONTROL);
         let (vcpus, spis, handle) = (asked.max_vcpus, nr_spis, asked.handle);
+        let ports = asked.max_evtchn_port.min(LINK);
         let id = machine.with_number(wanted, |id| {
-            machine.add(&builder::create(machine, &Specification { id, vcpus, spis, grants, handle })?);
+            machine.add(&builder::create(machine, &Specification { id, vcpus, spis, grants, ports, handle })?);
             Ok(id)
         })?;
         call.domain = id.get();
