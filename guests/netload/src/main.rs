@@ -1,7 +1,8 @@
 //! Measures a network between two unikernels: one sends as many bytes as it is asked for, the other takes them and says how long it took.
 //!
 //! Arguments: `ip=10.0.2.30/24`, and on the end that asks `server=10.0.2.31 bytes=10000000`, and `times=10` to ask
-//! so many times; or `pages=10.0.2.31` for the pages of a web server.
+//! so many times; `pages=10.0.2.31` for the pages of a web server; or `standing=10.0.2.31 summoned=10.0.2.32 requests=1000` for requests,
+//! of a server that is always there and of one that is launched for each, over connections of their own.
 
 #![no_std]
 #![no_main]
@@ -10,6 +11,7 @@
 extern crate alloc;
 
 mod pages;
+mod requests;
 
 use alloc::vec::Vec;
 use core::cell::OnceCell;
@@ -49,17 +51,17 @@ fn main(machine: Machine) {
     executor.spawn(network.follow());
     executor.spawn(async {
         let address = |name| machine.argument(name).and_then(|address| address.parse().ok());
-        match (address("server"), address("pages")) {
-            (Some(server), _) => {
-                let bytes = machine.number("bytes").unwrap_or(1_000_000);
-                ask(network, server, bytes, machine.number("times").unwrap_or(1)).await;
-            }
-            (None, Some(server)) => {
-                pages::ask(network, server).await;
-                executor::sleep(PAUSE).await;
-            }
-            (None, None) => answer(network).await,
+        if let Some(server) = address("server") {
+            let bytes = machine.number("bytes").unwrap_or(1_000_000);
+            ask(network, server, bytes, machine.number("times").unwrap_or(1)).await;
+        } else if let Some(server) = address("pages") {
+            pages::ask(network, server).await;
+        } else if let (Some(standing), Some(summoned)) = (address("standing"), address("summoned")) {
+            requests::ask(network, standing, summoned, machine.number("requests").unwrap_or(1000) as usize).await;
+        } else {
+            answer(network).await;
         }
+        executor::sleep(PAUSE).await;
         power::shutdown();
     });
     executor.run();
@@ -101,7 +103,6 @@ async fn ask(network: &Network, server: Ipv4Addr, bytes: u64, times: u64) {
     }
     println!("bench: done");
     stream.close();
-    executor::sleep(PAUSE).await;
 }
 
 /// Asks for so many bytes, and looks at them.
