@@ -11,33 +11,33 @@ extern crate alloc;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
-use core::cell::{Cell, OnceCell};
+use core::cell::Cell;
 use core::time::Duration;
 
-use mote_unikernel::executor::{self, Executor};
+use mote_unikernel::net::http::{self, Settings};
 use mote_unikernel::net::tcp::Buffers;
-use mote_unikernel::net::{Address, Fixed, Listener, Network, Trouble, http};
 use mote_unikernel::xen::store::Store;
-use mote_unikernel::{Machine, println, time};
+use mote_unikernel::{Machine, time};
 use mote_webserver::files::{self, File};
 use mote_webserver::json::Text;
 use mote_webserver::{Handler, Limits, Request, Response};
 
 mote_unikernel::entry!(main);
 
-const PORT: u16 = 80;
-/// Connections that are served at a time, and such as may wait for that.
-const CONNECTIONS: usize = 24;
-const BACKLOG: usize = 32;
 /// A request is small. An answer that fits is written in one go.
-const BUFFERS: Buffers = Buffers { receive: 2048, send: 6144 };
-const LIMITS: Limits = Limits {
-    head: 2048,
-    body: 1024,
-    idle: Duration::from_secs(10),
-    request: Duration::from_secs(5),
-    piece: Duration::from_secs(10),
-    requests: u32::MAX,
+const SETTINGS: Settings = Settings {
+    port: 80,
+    connections: 24,
+    backlog: 32,
+    buffers: Buffers { receive: 2048, send: 6144 },
+    limits: Limits {
+        head: 2048,
+        body: 1024,
+        idle: Duration::from_secs(10),
+        request: Duration::from_secs(5),
+        piece: Duration::from_secs(10),
+        requests: u32::MAX,
+    },
 };
 
 const FILES: &[File] = &[
@@ -47,55 +47,8 @@ const FILES: &[File] = &[
 ];
 
 fn main(machine: Machine) {
-    let (site, network) = (OnceCell::new(), OnceCell::new());
-    executor::run(async {
-        match find(&machine).await {
-            Ok(found) => {
-                let _ = (site.set(found.0), network.set(found.1));
-            }
-            Err(trouble) => println!("http: {trouble}"),
-        }
-    });
-    let (Some(site), Some(network)) = (site.get(), network.get()) else { return };
-    let Ok(listener) = Listener::bind(network.stack(), PORT, BUFFERS, BACKLOG) else { return };
-
-    let mut executor = Executor::new();
-    let (spawner, listener) = (executor.spawner(), &listener);
-    executor.spawn(network.run());
-    executor.spawn(network.follow());
-    executor.spawn(async move {
-        let [a, b, c, d] = network.stack().configured().await.address().octets();
-        println!("ready: http://{a}.{b}.{c}.{d}:{PORT}/");
-        if !network.is_service().await {
-            return (0..CONNECTIONS).for_each(|_| spawner.spawn(http::answer(listener, site, &LIMITS)));
-        }
-        match network.snapshot().await {
-            Ok(identity) => {
-                site.domain.set(Some(identity.domain));
-                http::answer_and_vanish(network, listener, site, &LIMITS).await
-            }
-            Err(error) => println!("http: cannot become a template: error {}", error.number()),
-        }
-    });
-    executor.run();
-}
-
-/// Asks xenstore who and where this is.
-async fn find(machine: &Machine) -> Result<(Site, Network), Trouble> {
-    let store = Store::connect().await?;
-    let network = Network::open(&store, machine, address(machine)).await?;
-    let name = match machine.argument("name") {
-        Some(name) => name.to_owned(),
-        None => store.read_text("name").await.unwrap_or_default(),
-    };
-    let domain = store.read_text("domid").await.ok().and_then(|domain| domain.parse().ok());
-    Ok((Site { name, domain: Cell::new(domain), requests: Cell::new(0) }, network))
-}
-
-/// The address that the arguments give, if they give one.
-fn address(machine: &Machine) -> Address {
-    let fixed = machine.argument("ip").and_then(|ip| Fixed::read(ip, machine.argument("gateway"), None));
-    fixed.map_or(Address::Dhcp, Address::Fixed)
+    let prepare = async |store: &Store| Site::find(&machine, store).await;
+    http::run(&machine, &SETTINGS, prepare, |site, clone| site.domain.set(Some(clone.domain)));
 }
 
 /// What is served.
@@ -117,6 +70,16 @@ impl Handler for Site {
 }
 
 impl Site {
+    /// Asks xenstore who this is.
+    async fn find(machine: &Machine, store: &Store) -> Self {
+        let name = match machine.argument("name") {
+            Some(name) => name.to_owned(),
+            None => store.read_text("name").await.unwrap_or_default(),
+        };
+        let domain = store.read_text("domid").await.ok().and_then(|domain| domain.parse().ok());
+        Self { name, domain: Cell::new(domain), requests: Cell::new(0) }
+    }
+
     fn info(&self) -> String {
         let (name, domain, requests) = (Text(&self.name), self.domain.get().unwrap_or(0), self.requests.get());
         let uptime = time::uptime().as_micros() as u64;
