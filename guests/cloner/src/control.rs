@@ -65,7 +65,7 @@ fn build(machine: &Machine, definition: &Definition, boot: &BootMemory) -> u16 {
     let asked = CreateDomain {
         flags: create::HVM | create::HAP,
         max_vcpus: 1,
-        max_evtchn_port: u32::MAX,
+        max_evtchn_port: 1023,
         max_grant_frames: -1,
         max_maptrack_frames: -1,
         grant_opts: 1,
