@@ -16,6 +16,7 @@ mod offers;
 mod statistics;
 
 use mote_unikernel::executor::Executor;
+use mote_unikernel::xen::events;
 use mote_unikernel::xen::store::Store;
 use mote_unikernel::{Machine, println};
 
@@ -24,6 +25,9 @@ use statistics::Statistics;
 mote_unikernel::entry!(main);
 
 fn main(machine: Machine) {
+    if let Err(error) = events::many() {
+        println!("it has 4095 event channels at most: {error:?}");
+    }
     let mut executor = Executor::new();
     let spawner = executor.spawner();
     executor.spawn(async move {

@@ -1,6 +1,7 @@
 //! A web server: a page, its parts, and `/api/info`, which says in JSON who answers.
 //!
-//! Arguments: `ip=10.0.2.20/24 gateway=10.0.2.2` for a fixed address, else one comes by DHCP; `name=` in place of the domain's own.
+//! Arguments: `ip=10.0.2.20/24 gateway=10.0.2.2` for a fixed address, else one comes by DHCP; `name=` in place of the domain's own;
+//! `patience=` for how many seconds it waits for the rest of a request.
 
 #![no_std]
 #![no_main]
@@ -48,7 +49,11 @@ const FILES: &[File] = &[
 
 fn main(machine: Machine) {
     let prepare = async |store: &Store| Site::find(&machine, store).await;
-    http::run(&machine, &SETTINGS, prepare, |site, clone| site.domain.set(Some(clone.domain)));
+    let mut settings = SETTINGS;
+    if let Some(seconds) = machine.number("patience") {
+        (settings.limits.idle, settings.limits.request) = (Duration::from_secs(seconds), Duration::from_secs(seconds));
+    }
+    http::run(&machine, &settings, prepare, |site, clone| site.domain.set(Some(clone.domain)));
 }
 
 /// What is served.

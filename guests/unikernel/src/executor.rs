@@ -4,6 +4,7 @@
 //! interrupt handler may do so.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::task::Wake;
@@ -15,15 +16,30 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
+use spin::Mutex;
+
 use crate::time::{self, Instant};
 use crate::{arch, interrupts};
 
-/// Whether a task is worth a look.
-struct Flag(AtomicBool);
+/// Tasks that are worth a look, by their places, each once.
+type Ready = Mutex<VecDeque<usize>>;
+
+/// Whether a task is among them.
+struct Flag {
+    is_ready: AtomicBool,
+    place: usize,
+    ready: Arc<Ready>,
+}
 
 impl Wake for Flag {
     fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Release);
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.is_ready.swap(true, Ordering::AcqRel) {
+            interrupts::masked(|| self.ready.lock().push_back(self.place));
+        }
     }
 }
 
@@ -38,7 +54,10 @@ type Boxed<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 /// Tasks that are to run.
 #[derive(Default)]
 pub struct Executor<'a> {
-    tasks: Vec<Task<'a>>,
+    /// A task's place is free when it has ended.
+    tasks: Vec<Option<Task<'a>>>,
+    free: Vec<usize>,
+    ready: Arc<Ready>,
     spawner: Spawner<'a>,
 }
 
@@ -73,31 +92,48 @@ impl<'a> Executor<'a> {
 
     /// Takes in what was spawned.
     fn admit(&mut self) {
-        let new = core::mem::take(&mut *self.spawner.0.borrow_mut());
-        self.tasks.extend(new.into_iter().map(|future| {
-            let flag = Arc::new(Flag(AtomicBool::new(true)));
+        for future in core::mem::take(&mut *self.spawner.0.borrow_mut()) {
+            let place = self.free.pop().unwrap_or(self.tasks.len());
+            let flag = Arc::new(Flag { is_ready: AtomicBool::new(false), place, ready: self.ready.clone() });
             let waker = Waker::from(flag.clone());
-            Task { future, flag, waker }
-        }));
+            waker.wake_by_ref();
+            let task = Some(Task { future, flag, waker });
+            match self.tasks.get_mut(place) {
+                Some(free) => *free = task,
+                None => self.tasks.push(task),
+            }
+        }
+    }
+
+    /// Gives a task its turn. What wakes one that has ended may wake another in its place, which looks once in vain.
+    fn poll(&mut self, place: usize) {
+        let Some(Some(task)) = self.tasks.get_mut(place) else { return };
+        task.flag.is_ready.store(false, Ordering::Release);
+        if task.future.as_mut().poll(&mut Context::from_waker(&task.waker)).is_ready() {
+            self.tasks[place] = None;
+            self.free.push(place);
+        }
+    }
+
+    fn next(&self) -> Option<usize> {
+        interrupts::masked(|| self.ready.lock().pop_front())
     }
 
     /// Runs the tasks until all are done.
     pub fn run(mut self) {
         loop {
             self.admit();
-            if self.tasks.is_empty() {
+            if self.tasks.len() == self.free.len() {
                 return;
             }
-            self.tasks.retain_mut(|task| {
-                !task.flag.0.swap(false, Ordering::AcqRel)
-                    || task.future.as_mut().poll(&mut Context::from_waker(&task.waker)).is_pending()
-            });
-            interrupts::masked(|| {
-                let idle = self.tasks.iter().all(|task| !task.flag.0.load(Ordering::Acquire));
-                if idle && !self.tasks.is_empty() && self.spawner.0.borrow().is_empty() {
-                    arch::wait_for_interrupt();
-                }
-            });
+            match self.next() {
+                Some(place) => self.poll(place),
+                None => interrupts::masked(|| {
+                    if self.ready.lock().is_empty() {
+                        arch::wait_for_interrupt();
+                    }
+                }),
+            }
         }
     }
 }

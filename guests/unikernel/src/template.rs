@@ -58,6 +58,9 @@ pub fn become_template(private: &[&Page]) -> Result<Identity, Errno> {
 }
 
 fn freeze(private: &[&Page], kept: u32) -> Result<Identity, Errno> {
+    if !events::is_plain() {
+        return Err(Errno::EBUSY);
+    }
     let mut frames = [0; 64];
     let places = frames.get_mut(..private.len()).ok_or(Errno::E2BIG)?;
     places.iter_mut().zip(private).for_each(|(place, page)| *place = page.frame());

@@ -310,7 +310,7 @@ fn launch(id: MachineId, template: u16, plan: &Plan) -> Option<Launched> {
     match (ring(transmit), ring(receive)) {
         (Ok(transmit), Ok(receive)) => {
             let queue = |wire| Queue::new(transmit, receive, wire, plan.agreement);
-            Some(Launched::new(id, domain, port.gather(), queue))
+            Some(Launched::new(id, domain, port, queue))
         }
         _ => {
             let _ = domains::destroy(domain);

@@ -71,6 +71,12 @@ impl Network {
         &self.stack
     }
 
+    /// The interface's Ethernet address.
+    #[must_use]
+    pub const fn mac(&self) -> [u8; 6] {
+        self.front.mac()
+    }
+
     /// Whether the configuration makes this domain a service: then [`Network::snapshot`] is what to do when it is ready to serve.
     pub async fn is_service(&self) -> bool {
         self.front.is_service().await
@@ -117,6 +123,23 @@ impl Network {
             let next = next.map(|next| next.max(if is_due { now() + PAUSE } else { next }));
             let deadline = next.map(|next| Instant::at(ticks(next)));
             either(either(self.event(), self.stack.work()), wait_until(deadline)).await;
+        }
+    }
+
+    /// Has `turn` take frames from the interface and give it others, in place of [`Network::run`], until it says that it is done. Each time
+    /// that there may be something it has a turn, and now and then besides.
+    pub async fn frames(&self, mut turn: impl FnMut(&mut NetFront) -> bool) {
+        self.front.connected().await;
+        loop {
+            let (done, settled) = self.stack.device(|device| (turn(device), device.settle()));
+            if done {
+                return;
+            }
+            if settled.has_more {
+                yield_now().await;
+                continue;
+            }
+            either(self.event(), wait_until(Some(Instant::at(ticks(now() + PAUSE))))).await;
         }
     }
 

@@ -268,7 +268,7 @@ pub fn clone(template: u16, mut clone: CloneTemplate) -> Result<u16, Errno> {
 pub fn clone_linked(template: u16, mut clone: CloneTemplate) -> Result<(u16, Port), Errno> {
     // SAFETY: neither domain is the caller.
     let number = unsafe { domctl_unchecked(mote::op::CLONE, other(template)?, &mut clone) }?;
-    Ok((number, Port::existing(clone.port)))
+    Ok((number, Port::new_gathered(clone.port)))
 }
 
 /// Which ephemeral domains ended since this was asked last, as many as there is room for. The answer is how many that are, and how many

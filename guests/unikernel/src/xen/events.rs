@@ -1,14 +1,16 @@
 //! Event channels: a port to another domain, to the hypervisor, or to this domain itself.
 //!
-//! Events use the 2-level format and the boot vCPU. An event that came is remembered until somebody takes it, so none is lost between
-//! looking and waiting.
+//! Events come to the boot vCPU. One that came is remembered until somebody takes it, so none is lost between looking and waiting. They
+//! come as `bits` of the shared page, or in `queues` if the program asks for [`many`] ports; nobody else sees which.
+
+mod bits;
+mod queues;
+mod waiting;
 
 use core::future::poll_fn;
-use core::mem::offset_of;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use core::task::{Context, Poll, Waker};
 
-use alloc::vec::Vec;
 use arm_gic::IntId;
 use spin::{Mutex, Once};
 use xen_abi::Zeroed;
@@ -16,33 +18,26 @@ use xen_abi::arch_arm::EVENT_CHANNEL_INTID;
 use xen_abi::errno::Errno;
 use xen_abi::event_channel::{AllocUnbound, BindInterdomain, BindVirq, Port as Argument, Status, op, status};
 use xen_abi::memory::space;
-use xen_abi::xen::{SharedInfo, VcpuInfo, domid, hypercall};
+use xen_abi::xen::{domid, hypercall};
 
 use super::page::Page;
 use super::{call, hypercall::hypercall as raw};
 use crate::{Machine, arch, interrupts, template};
+use waiting::Waiting;
 
-/// Offsets in the shared page.
-const PENDING: usize = offset_of!(SharedInfo, evtchn_pending);
-const MASK: usize = offset_of!(SharedInfo, evtchn_mask);
-const SEL: usize = offset_of!(VcpuInfo, evtchn_pending_sel);
-/// `vcpu_info.evtchn_upcall_pending`.
+/// `vcpu_info.evtchn_upcall_pending`, in the first word of the shared page.
 const UPCALL_PENDING: u32 = 0xff;
-/// Words of 64 ports each: all that there are in this format.
-const WORDS: usize = 64;
 
 static SHARED: Once<Page> = Once::new();
-/// Events that came and were not taken yet.
-static CAME: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
 /// How often something came.
 static TIMES: AtomicU64 = AtomicU64::new(0);
 /// Who waits for which port, and for any.
-static WAITING: Mutex<Vec<(u32, Waker)>> = Mutex::new(Vec::new());
+static WAITING: Mutex<Waiting> = Mutex::new(Waiting::NOBODY);
 const ANY: u32 = 0;
-/// Ports whose events one task takes, in which words some came, and that task.
-static GATHERED: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
-static GATHERED_CAME: AtomicU64 = AtomicU64::new(0);
+/// Who takes the events of gathered ports.
 static GATHERER: Mutex<Option<Waker>> = Mutex::new(None);
+/// Whether there was ever a port.
+static IS_USED: AtomicBool = AtomicBool::new(false);
 
 /// Maps the shared page and has events delivered, once.
 fn start() {
@@ -52,16 +47,37 @@ fn start() {
         page
     });
     static HANDLER: Once = Once::new();
-    HANDLER.call_once(|| {
-        let interrupt = Machine::get().and_then(Machine::event_interrupt);
-        let standard = IntId::ppi(EVENT_CHANNEL_INTID - 16);
-        interrupts::register(interrupt.unwrap_or(standard), |_| collect());
-    });
+    HANDLER.call_once(|| interrupts::register(interrupt(), |_| collect(bits::collect)));
+}
+
+fn interrupt() -> IntId {
+    let named = Machine::get().and_then(Machine::event_interrupt);
+    named.unwrap_or(IntId::ppi(EVENT_CHANNEL_INTID - 16))
+}
+
+/// Has events come in a way that has room for more than 4,095 ports, as many as the hypervisor lets the domain have. To be called before
+/// there is a port; then the domain cannot become a template.
+///
+/// # Errors
+/// `EBUSY` if it is too late, and the hypervisor's; then events come as before.
+pub fn many() -> Result<(), Errno> {
+    start();
+    if IS_USED.load(Ordering::Relaxed) {
+        return Err(Errno::EBUSY);
+    }
+    queues::start()?;
+    interrupts::register(interrupt(), |_| collect(queues::collect));
+    Ok(())
+}
+
+/// Whether a template's clones could go on with the events that it has.
+pub(crate) fn is_plain() -> bool {
+    !queues::is_used()
 }
 
 /// Forgets what came for the template of which this domain is a clone: its ports are closed here, but for `kept`, if that is not 0.
 pub(crate) fn forget(kept: u32) {
-    CAME.iter().for_each(|word| word.store(0, Ordering::Release));
+    bits::forget();
     KEPT.store(kept, Ordering::Release);
 }
 
@@ -74,43 +90,28 @@ pub fn shared() -> &'static Page {
     SHARED.get().expect("started")
 }
 
-/// Takes what is pending out of the shared page.
-fn collect() {
+/// Whether the hypervisor has told of something since this was asked last.
+fn is_called(shared: &Page) -> bool {
+    shared.word(0).fetch_and(!UPCALL_PENDING, Ordering::AcqRel) & UPCALL_PENDING != 0
+}
+
+/// Has `format` take what came, and wakes those who wait for it.
+fn collect(format: impl FnOnce(&Page) -> bool) {
     let Some(shared) = SHARED.get() else { return };
-    while shared.word(0).fetch_and(!UPCALL_PENDING, Ordering::AcqRel) & UPCALL_PENDING != 0 {
-        let mut words = shared.double(SEL).swap(0, Ordering::AcqRel);
-        while words != 0 {
-            let word = words.trailing_zeros() as usize;
-            words &= words - 1;
-            let masked = shared.double(MASK + word * 8).load(Ordering::Acquire);
-            let came = shared.double(PENDING + word * 8).fetch_and(masked, Ordering::AcqRel) & !masked;
-            if let (Some(known), Some(gathered)) = (CAME.get(word), GATHERED.get(word)) {
-                known.fetch_or(came, Ordering::AcqRel);
-                if gathered.load(Ordering::Relaxed) & came != 0 {
-                    GATHERED_CAME.fetch_or(1 << word, Ordering::AcqRel);
-                }
-            }
-        }
-    }
-    if GATHERED_CAME.load(Ordering::Relaxed) != 0
+    if format(shared)
         && let Some(waker) = GATHERER.lock().take()
     {
         waker.wake();
     }
     TIMES.fetch_add(1, Ordering::AcqRel);
-    let ready = |(port, _): &mut (u32, Waker)| *port == ANY || has_come(*port);
-    WAITING.lock().extract_if(.., ready).for_each(|(_, waker)| waker.wake());
+    wake(ANY);
 }
 
-/// Notes who is to be woken by an event of `port`. Whoever looks again before it comes is noted once.
-fn wait_for(port: u32, waker: &Waker) {
-    let mut waiting = WAITING.lock();
-    if !waiting.iter().any(|(other, known)| *other == port && known.will_wake(waker)) {
-        waiting.push((port, waker.clone()));
-    }
+fn wake(port: u32) {
+    WAITING.lock().wake(port);
 }
 
-/// Waits for an event of any [gathered](Port::gather) port and takes it: however many there are, that takes no longer. For one task.
+/// Waits for an event of any port that a clone was [made](super::domains::clone_linked) with and takes it: however many there are, that takes no longer. For one task.
 pub async fn gathered() -> u32 {
     poll_fn(|context| {
         interrupts::masked(|| {
@@ -126,22 +127,7 @@ pub async fn gathered() -> u32 {
 
 /// Takes an event of a gathered port, if there is one.
 pub fn take_gathered() -> Option<u32> {
-    loop {
-        let word = GATHERED_CAME.load(Ordering::Acquire).trailing_zeros();
-        let (came, gathered) = (CAME.get(word as usize)?, GATHERED.get(word as usize)?);
-        // Whatever comes from here on is noted anew.
-        GATHERED_CAME.fetch_and(!(1 << word), Ordering::AcqRel);
-        let ports = came.load(Ordering::Acquire) & gathered.load(Ordering::Acquire);
-        if ports == 0 {
-            continue;
-        }
-        let first = ports & ports.wrapping_neg();
-        came.fetch_and(!first, Ordering::AcqRel);
-        if ports != first {
-            GATHERED_CAME.fetch_or(1 << word, Ordering::AcqRel);
-        }
-        return Some(word * 64 + first.trailing_zeros());
-    }
+    queues::take_gathered().unwrap_or_else(bits::take_gathered)
 }
 
 /// How often events have come, whichever they were. To be asked before looking at ports, for [`any`].
@@ -158,7 +144,7 @@ pub async fn any(seen: u64) {
             if times() != seen {
                 return Poll::Ready(());
             }
-            wait_for(ANY, context.waker());
+            WAITING.lock().note(ANY, context.waker());
             Poll::Pending
         })
     })
@@ -166,8 +152,7 @@ pub async fn any(seen: u64) {
 }
 
 fn has_come(port: u32) -> bool {
-    let word = CAME.get(port as usize / 64);
-    word.is_some_and(|word| word.load(Ordering::Acquire) >> (port % 64) & 1 != 0)
+    queues::word(port).map_or_else(|| bits::has_come(port), queues::is_pending)
 }
 
 /// One end of an event channel. It is closed when it is dropped.
@@ -180,6 +165,12 @@ pub struct Port {
 
 impl Port {
     fn new(number: u32) -> Self {
+        Self::admitted(number, false)
+    }
+
+    fn admitted(number: u32, gathered: bool) -> Self {
+        IS_USED.store(true, Ordering::Relaxed);
+        queues::admit(number, gathered);
         Self { number, made_by: template::generation() }
     }
 
@@ -230,13 +221,11 @@ impl Port {
         Self::new(number)
     }
 
-    /// Has its events taken by [`gathered`].
-    #[must_use]
-    pub fn gather(self) -> Self {
-        if let Some(word) = GATHERED.get(self.number as usize / 64) {
-            word.fetch_or(1 << (self.number % 64), Ordering::AcqRel);
-        }
-        self
+    /// A port that is new to the library, whose events are [`gathered`].
+    pub(crate) fn new_gathered(number: u32) -> Self {
+        start();
+        bits::gather(number, true);
+        Self::admitted(number, true)
     }
 
     /// Whether somebody is at the other end. Who ends sends an event by that.
@@ -271,8 +260,7 @@ impl Port {
     /// Whether an event has come since the last was taken; takes it.
     #[must_use]
     pub fn take(&self) -> bool {
-        let (word, bit) = (self.number as usize / 64, 1 << (self.number % 64));
-        CAME.get(word).is_some_and(|word| word.fetch_and(!bit, Ordering::AcqRel) & bit != 0)
+        queues::word(self.number).map_or_else(|| bits::take(self.number), queues::take)
     }
 
     /// Waits for an event and takes it, while other tasks run.
@@ -286,7 +274,7 @@ impl Port {
             if self.take() {
                 return Poll::Ready(());
             }
-            wait_for(self.number, context.waker());
+            WAITING.lock().note(self.number, context.waker());
             Poll::Pending
         })
     }
@@ -311,9 +299,9 @@ impl Drop for Port {
         let mut argument = Argument { port: self.number };
         // SAFETY: it reads the structure alone.
         let _ = unsafe { call(hypercall::EVENT_CHANNEL_OP, op::CLOSE, &mut argument) };
-        if let Some(word) = GATHERED.get(self.number as usize / 64) {
-            word.fetch_and(!(1 << (self.number % 64)), Ordering::AcqRel);
-        }
+        bits::gather(self.number, false);
+        queues::dismiss(self.number);
+        interrupts::masked(|| WAITING.lock().forget(self.number));
         let _ = self.take();
     }
 }
