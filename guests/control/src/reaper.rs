@@ -64,9 +64,12 @@ fn look_at(domains: &Domains) -> (Vec<GetDomainInfo>, Vec<u16>) {
     let mut next = domains.range(0, u16::MAX).next();
     while let Some((first, _)) = next {
         let mut room = [GetDomainInfo::new_zeroed(); PART];
-        let Ok(count) = hypervisor::list(first, &mut room) else { break };
+        // No more than there should be from there on: the hypervisor would look for more behind them, among the numbers of all clones.
+        let room = &mut room[..domains.range(first, u16::MAX).take(PART).count()];
+        let Ok(count) = hypervisor::list(first, room) else { break };
+        let is_full = count == room.len();
         let listed = room.get(..count).unwrap_or_default();
-        let last = listed.last().filter(|_| count == PART).map_or(u16::MAX, |last| last.domain);
+        let last = listed.last().filter(|_| is_full).map_or(u16::MAX, |last| last.domain);
         for (id, domain) in domains.range(first, last) {
             // One that has its number now may be another's clone.
             let found = listed.iter().find(|info| info.domain == id && info.handle == domain.handle);

@@ -45,9 +45,9 @@ pub(crate) struct Inner<D> {
     /// The runner, if it waits, and whether it has something to do.
     runner: Option<Waker>,
     work: bool,
-    /// Who waits for an address, and for the end of what was closed.
+    /// Who waits for an address, and for all that was said to be heard.
     unconfigured: Vec<Waker>,
-    unclosed: Option<Waker>,
+    unheard: Option<Waker>,
 }
 
 impl<D: Device> Stack<D> {
@@ -71,7 +71,7 @@ impl<D: Device> Stack<D> {
             runner: None,
             work: true,
             unconfigured: Vec::new(),
-            unclosed: None,
+            unheard: None,
         };
         match configuration.address {
             Address::Fixed(fixed) => inner.configure(Some(fixed)),
@@ -94,8 +94,8 @@ impl<D: Device> Stack<D> {
         inner.replenish();
         inner.backlogs.iter_mut().for_each(|backlog| backlog.wake(&inner.sockets));
         let reaped = inner.closing.reap(&mut inner.sockets, now);
-        if inner.closing.is_empty()
-            && let Some(waker) = inner.unclosed.take()
+        if inner.closing.is_heard(&inner.sockets)
+            && let Some(waker) = inner.unheard.take()
         {
             waker.wake();
         }
@@ -145,14 +145,15 @@ impl<D: Device> Stack<D> {
         self.relink(now);
     }
 
-    /// Waits until all connections that were [closed](crate::tcp::Stream::close) have ended.
-    pub async fn closed(&self) {
+    /// Waits until the other sides of all connections that were [closed](crate::tcp::Stream::close) have all that was said, and know that it
+    /// was all. They may not have ended theirs yet.
+    pub async fn heard(&self) {
         poll_fn(|context| {
             let mut inner = self.inner.borrow_mut();
-            if inner.closing.is_empty() {
+            if inner.closing.is_heard(&inner.sockets) {
                 return Poll::Ready(());
             }
-            inner.unclosed = Some(context.waker().clone());
+            inner.unheard = Some(context.waker().clone());
             Poll::Pending
         })
         .await;

@@ -346,8 +346,12 @@ impl Closing {
         self.connections.push((handle, now + LINGER));
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.connections.is_empty()
+    /// Whether the other sides have acknowledged everything, the end too.
+    pub(crate) fn is_heard(&self, sockets: &SocketSet<'static>) -> bool {
+        let state = |handle| sockets.get::<Socket<'_>>(handle).state();
+        self.connections.iter().all(|(handle, _)| {
+            matches!(state(*handle), State::FinWait2 | State::TimeWait | State::Closed | State::Listen)
+        })
     }
 
     /// Forgets those that are over, and returns when to look again.

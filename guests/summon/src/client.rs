@@ -137,7 +137,9 @@ impl<F: Packet> Summoner<F> {
         let Some(connection) = self.calls.get(id) else { return };
         if segment.has(flags::SYN) {
             // He may have forgotten it, and says so if he has (RFC 5961, 4.2).
-            self.acknowledge(id, now, actions);
+            if self.limiters.known.allows(now) {
+                self.acknowledge(id, actions);
+            }
             return actions.push_back(Action::Discard(frame));
         }
         if segment.has(flags::RST) {
@@ -216,8 +218,8 @@ impl<F: Packet> Summoner<F> {
         if segment.has(flags::FIN) && segment.sequence == flow.received {
             flow.received = segment.end();
         }
-        if segment.has(flags::FIN) || segment.data > 0 {
-            self.acknowledge(id, now, actions);
+        if (segment.has(flags::FIN) || segment.data > 0) && self.limiters.known.allows(now) {
+            self.acknowledge(id, actions);
         }
         if is_sent {
             self.finish(id, false, now, actions);
@@ -235,7 +237,10 @@ impl<F: Packet> Summoner<F> {
         }
         let received = if only_ends { segment.end() } else { closed.received };
         self.calls.advance(key, received);
-        if let Some(standing) = self.services.at_ip(segment.target).filter(|_| self.limiters.known.allows(now)) {
+        // It ends once. What comes again is not answered however often it comes.
+        if let Some(standing) = self.services.at_ip(segment.target)
+            && (only_ends || self.limiters.known.allows(now))
+        {
             let (sequence, flags) = (closed.sent, flags::ACK);
             let reply = Blueprint { sequence, acknowledgement: received, flags, ..answer(segment, standing.mac) };
             actions.push_back(Action::ToOutside(Parcel::Short(reply.make())));
@@ -243,10 +248,9 @@ impl<F: Packet> Summoner<F> {
     }
 
     /// Says to a client where his connection stands.
-    fn acknowledge(&mut self, id: Id, now: u64, actions: &mut Actions<F>) {
+    pub(crate) fn acknowledge(&self, id: Id, actions: &mut Actions<F>) {
         if let Some(connection) = self.calls.get(id)
             && let Some(standing) = self.services.get(connection.service)
-            && self.limiters.known.allows(now)
         {
             let segment = connection.to_client(&standing.service, standing.mac, flags::ACK);
             actions.push_back(Action::ToOutside(Parcel::Short(segment.make())));

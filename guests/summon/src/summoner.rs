@@ -155,7 +155,14 @@ impl<F: Packet> Summoner<F> {
                 self.place(id, now, actions);
             }
             State::Early { .. } if stage == Stage::Launching => self.refuse(id, now, actions),
-            State::Open(flow) if flow.is_sent() => self.finish(id, false, now, actions),
+            State::Open(flow) if flow.is_sent() => {
+                if flow.client_end == Some(flow.received.wrapping_add(1)) {
+                    // It may have said so, but it was gone before that was heard.
+                    flow.received = flow.received.wrapping_add(1);
+                    self.acknowledge(id, actions);
+                }
+                self.finish(id, false, now, actions);
+            }
             State::Open(flow) if flow.machine_end.is_some() => {
                 connection.state = State::Ending { flow: *flow, fins: 0 };
                 connection.deadline = now + FIN_AGAIN;

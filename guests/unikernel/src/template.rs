@@ -14,7 +14,7 @@ use xen_abi::mote::{Snapshot, call};
 
 use crate::xen::events::{self, Port};
 use crate::xen::page::Page;
-use crate::{executor, interrupts};
+use crate::{executor, interrupts, time};
 
 pub use xen_abi::mote::call::Identity;
 
@@ -66,6 +66,8 @@ fn freeze(private: &[&Page], kept: u32) -> Result<Identity, Errno> {
     places.iter_mut().zip(private).for_each(|(place, page)| *place = page.frame());
     let frames = frames.as_ptr().expose_provenance() as u64;
     let argument = Snapshot { frames, count: private.len() as u32, pad: 0 };
+    // Once for all clones.
+    time::wake_on_virtual_timer();
     interrupts::masked(|| {
         let identity = call(&argument)?;
         *IDENTITY.lock() = Some(identity);

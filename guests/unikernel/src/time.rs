@@ -139,7 +139,7 @@ fn wake_sleepers() {
 }
 
 /// Has the virtual timer's interrupt handled on this vCPU, once.
-fn wake_on_virtual_timer() {
+pub(crate) fn wake_on_virtual_timer() {
     static READY: [AtomicBool; MAX_VCPUS as usize] = [const { AtomicBool::new(false) }; MAX_VCPUS as usize];
     if READY[cpus::current()].swap(true, Ordering::Relaxed) {
         return;

@@ -37,6 +37,16 @@ fn a_machine_that_vanishes_is_spoken_for() {
     bench.client(2, 7, end, ACK, b"more");
     assert_eq!(outward(&mut bench).0.flags, RST);
 
+    // The same where that was passed on to it in time, but it had no time to say so.
+    let (_, id) = bench.open(5, 5, 1_000);
+    bench.machine(id, 5, 1_001, 6, FIN, b"bye");
+    let end = outward(&mut bench).0.end();
+    bench.client(5, 6, end, FIN, &[]);
+    assert_eq!(inward(&mut bench, id).0.flags, FIN);
+    bench.summoner.gone(id, bench.now, &mut bench.actions);
+    let (said, _) = outward(&mut bench);
+    assert_eq!((said.flags, said.sequence, said.acknowledgement), (ACK, end, 7));
+
     // One whose last word was lost: it is said again, if it was only that it is the last.
     let (_, id) = bench.open(3, 5, 1_000);
     bench.machine(id, 3, 1_001, 6, FIN, b"bye");

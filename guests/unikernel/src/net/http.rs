@@ -108,7 +108,7 @@ pub async fn answer_and_vanish(
             Either::Second(()) => break,
         };
     }
-    network.stack().closed().await;
+    network.stack().heard().await;
     power::shutdown()
 }
 
