@@ -141,7 +141,10 @@ impl<D: Device> Stack<D> {
     /// Goes on as another host with the same address, whose numbers nobody who knows the first can guess. To be called when there are no
     /// connections.
     pub fn renew(&self, seed: u64, now: Instant) {
-        self.inner.borrow_mut().random = Random::new(seed);
+        let mut inner = self.inner.borrow_mut();
+        inner.random = Random::new(seed);
+        inner.backlogs.iter_mut().for_each(Backlog::be_frugal);
+        drop(inner);
         self.relink(now);
     }
 

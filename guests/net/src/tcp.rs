@@ -85,7 +85,8 @@ impl<'s, D: Device> Listener<'s, D> {
             if port == 0 || inner.backlogs.iter().any(|backlog| backlog.port == port) {
                 return Err(Error::InUse);
             }
-            let mut backlog = Backlog { port, buffers, limit: backlog, sockets: Vec::new(), waiting: Vec::new() };
+            let (sockets, waiting) = (Vec::new(), Vec::new());
+            let mut backlog = Backlog { port, buffers, limit: backlog, listening: LISTENING, sockets, waiting };
             backlog.replenish(&mut inner.sockets);
             inner.backlogs.push(backlog);
             Ok(Self { stack, port })
@@ -124,6 +125,8 @@ impl<D> Drop for Listener<'_, D> {
 
 /// How many sockets listen, as long as the backlog is not full: one more for a moment in which nobody looks.
 const LISTENING: usize = 2;
+/// The same for those who wait for few connections and are to write to little memory.
+const FRUGAL: usize = 1;
 
 /// What a listener has ready: sockets that listen, and such as were found and not accepted yet.
 #[derive(Debug)]
@@ -132,6 +135,8 @@ pub(crate) struct Backlog {
     buffers: Buffers,
     /// How many sockets there may be.
     limit: usize,
+    /// How many of them are to listen.
+    listening: usize,
     sockets: Vec<SocketHandle>,
     /// Who accepts.
     waiting: Vec<Waker>,
@@ -160,10 +165,15 @@ impl Backlog {
             }
             !is_spent
         });
-        while listening < LISTENING && self.sockets.len() < self.limit {
+        while listening < self.listening && self.sockets.len() < self.limit {
             self.sockets.push(listen(sockets, self.port, self.buffers));
             listening += 1;
         }
+    }
+
+    /// Is content with one socket that listens, as long as there is one.
+    pub(crate) fn be_frugal(&mut self) {
+        self.listening = FRUGAL;
     }
 
     /// Wakes as many of those who accept as there are connections.

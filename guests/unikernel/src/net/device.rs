@@ -101,12 +101,11 @@ impl Link {
         Ok(false)
     }
 
-    /// Whether a frame can be sent, after what was sent before is taken back.
+    /// Whether a frame can be sent, after what was sent before is taken back: the first pages are used again and again, of which a clone
+    /// has to have its own, and the others stay as they are.
     fn can_send(&mut self) -> bool {
-        if !self.sender.has_room(FRAME) {
-            let collected = self.sender.collect();
-            self.note(collected);
-        }
+        let collected = self.sender.collect();
+        self.note(collected);
         self.sender.has_room(FRAME) && self.broken.is_none()
     }
 
