@@ -346,13 +346,13 @@ impl<P: Page> EventChannels<P> {
         Ok(())
     }
 
-    /// Adds a page of event words, and announces what was pending without one.
+    /// Adds a page of event words, if there is one, and announces what was pending without it.
     ///
     /// # Errors
-    /// If events are not in queues or there are enough pages.
-    pub fn expand_array(&mut self, page: P) -> Result<Raised, Errno> {
+    /// If events are not in queues or there are enough pages; else what is wrong with the page.
+    pub fn expand_array(&mut self, page: Result<P, Errno>) -> Result<Raised, Errno> {
         let fifo = self.fifo.as_mut().ok_or(Errno::EOPNOTSUPP)?;
-        let first = fifo.add_page(page)?;
+        let first = fifo.add_page(page?)?;
         let mut raised = Raised::NOBODY;
         for port in first..(first + fifo_abi::WORDS_PER_PAGE).min(self.ports.len() as u32) {
             if self.channel(port).is_ok_and(|channel| channel.queue.pending) {

@@ -92,7 +92,7 @@ impl Guest {
                 events.init_control(vcpu, control.clone(), 128).expect("none yet");
             }
             let words = Shared::new();
-            assert_eq!(events.expand_array(words.clone()), Ok(Raised::NOBODY));
+            assert_eq!(events.expand_array(Ok(words.clone())), Ok(Raised::NOBODY));
             (words, controls)
         });
         Self { events, shared, queues, due: BTreeSet::new(), masked: BTreeSet::new() }
@@ -348,10 +348,10 @@ fn what_was_pending_in_bits_is_pending_in_queues() {
     let port = events.bind_ipi(0).expect("room");
     let Ok(Sent::Here(_)) = events.send(port) else { panic!("sent") };
     let (control, words) = (Shared::new(), Shared::new());
-    assert_eq!(events.expand_array(words.clone()), Err(Errno::EOPNOTSUPP));
+    assert_eq!(events.expand_array(Ok(words.clone())), Err(Errno::EOPNOTSUPP));
     events.init_control(VcpuId(0), control.clone(), 0).expect("none yet");
     assert_eq!(events.init_control(VcpuId(0), control.clone(), 0), Err(Errno::EINVAL));
-    let raised = events.expand_array(words.clone()).expect("room");
+    let raised = events.expand_array(Ok(words.clone())).expect("room");
     assert_eq!(raised.upcalls, VcpuSet::EMPTY, "it was told of it before");
     assert_eq!(control.word(8 + 7 * 4).load(Ordering::Relaxed), port);
     assert_ne!(words.word(port as usize * 4).load(Ordering::Relaxed) & fifo_abi::PENDING, 0);
@@ -362,7 +362,7 @@ fn an_event_of_a_vcpu_without_queues_is_pending_and_ends_a_poll() {
     let mut events = one();
     let words = Shared::new();
     events.init_control(VcpuId(0), Shared::new(), 0).expect("none yet");
-    let _ = events.expand_array(words.clone()).expect("room");
+    let _ = events.expand_array(Ok(words.clone())).expect("room");
     let port = events.bind_ipi(1).expect("room");
     assert_eq!(events.poll(VcpuId(1), &[port]), Ok(true));
     let Ok(Sent::Here(raised)) = events.send(port) else { panic!("sent") };
@@ -388,7 +388,7 @@ fn a_guest_that_spoils_its_queues_loses_its_own_events_alone() {
     let mut events = one();
     let (control, words) = (Shared::new(), Shared::new());
     events.init_control(VcpuId(0), control, 0).expect("none yet");
-    let _ = events.expand_array(words.clone()).expect("room");
+    let _ = events.expand_array(Ok(words.clone())).expect("room");
     let ports: Vec<u32> = (0..8).map(|_| events.bind_ipi(0).expect("room")).collect();
     for garbage in [u32::MAX, fifo_abi::LINKED, fifo_abi::LINK, fifo_abi::BUSY | 77, 0] {
         for &port in &ports {

@@ -86,7 +86,7 @@ impl Session<'_> {
             op::INIT_CONTROL => self.init_control(at)?,
             op::EXPAND_ARRAY => {
                 let asked: ExpandArray = self.read(at)?;
-                let page = self.own_page(asked.array_gfn)?;
+                let page = self.own_page(asked.array_gfn);
                 let raised = self.domain.events.lock().expand_array(page)?;
                 self.announce(raised);
             }
