@@ -14,7 +14,7 @@ use core::time::Duration;
 
 use mote_plot::Chart;
 use mote_unikernel::Machine;
-use mote_unikernel::net::http::{self, Settings};
+use mote_unikernel::net::site::{self, Settings};
 use mote_unikernel::net::tcp::Buffers;
 use mote_webserver::{Body, Handler, Limits, Request, Response};
 
@@ -39,7 +39,7 @@ const SETTINGS: Settings = Settings {
 const USAGE: &str = "Ask for /chart.svg?values=3,5,8.25&title=Rain&kind=bars (or line).\n";
 
 fn main(machine: Machine) {
-    http::run(&machine, &SETTINGS, async |_| Charts, |_, _| ());
+    site::run(&machine, &SETTINGS, async |_| Charts, |_, _| ());
 }
 
 /// Draws.

@@ -15,7 +15,7 @@ use alloc::string::String;
 use core::cell::Cell;
 use core::time::Duration;
 
-use mote_unikernel::net::http::{self, Settings};
+use mote_unikernel::net::site::{self, Settings};
 use mote_unikernel::net::tcp::Buffers;
 use mote_unikernel::xen::store::Store;
 use mote_unikernel::{Machine, time};
@@ -53,7 +53,7 @@ fn main(machine: Machine) {
     if let Some(seconds) = machine.number("patience") {
         (settings.limits.idle, settings.limits.request) = (Duration::from_secs(seconds), Duration::from_secs(seconds));
     }
-    http::run(&machine, &settings, prepare, |site, clone| site.domain.set(Some(clone.domain)));
+    site::run(&machine, &settings, prepare, |site, clone| site.domain.set(Some(clone.domain)));
 }
 
 /// What is served.

@@ -15,6 +15,8 @@ mod device;
 mod front;
 #[cfg(feature = "net-http")]
 pub mod http;
+#[cfg(all(feature = "net-http", feature = "net-dhcp"))]
+pub mod site;
 
 pub use mote_net::*;
 
