@@ -209,6 +209,7 @@ cpu_mhz                : 62.500
 total_memory           : 2048
 free_memory            : 1757
 nr_domains             : 3
+lost_clones            : 0
 uptime                 : 90.5
 ";
     assert_eq!(machine.says(&["info"]), info);
