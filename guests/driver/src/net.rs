@@ -29,8 +29,10 @@ use summoning::Summoning;
 const DIRECTORY: &str = "backend/vif";
 /// Interfaces that are served at most, of all guests together.
 const INTERFACES_MAX: usize = 1024;
-/// Pages for frames on their way: 1.25 MiB, made when they are needed first.
-const PAGES: usize = 320;
+/// Pages for frames on their way, made when they are needed first: at least 1.25 MiB, or this part of all pages.
+const PAGES_MIN: usize = 320;
+const PART: usize = 8;
+const PAGE: usize = 4096;
 
 /// The switch. It is borrowed for a turn, never while a task waits.
 type SharedLan = Rc<RefCell<Lan<Mapping, Guest, Box<Net>, Tallied>>>;
@@ -40,7 +42,7 @@ type Tallied = Rc<Option<Record>>;
 
 /// Serves interfaces for as long as there is a xenstore.
 pub async fn serve(machine: Machine, store: Store, statistics: Statistics, spawner: Spawner<'static>) {
-    let lan: SharedLan = Rc::new(RefCell::new(Lan::new(PAGES)));
+    let lan: SharedLan = Rc::new(RefCell::new(Lan::new(pages(&machine))));
     for device in devices(&machine, DeviceType::Network) {
         match Net::new(device) {
             Ok(card) => add_uplink(&lan, card, &spawner),
@@ -83,6 +85,10 @@ async fn serve_uplink(lan: SharedLan, port: PortId, interrupt: Interrupt) {
             Turn::Wait => interrupt.event().await,
         }
     }
+}
+
+fn pages(machine: &Machine) -> usize {
+    PAGES_MIN.max(machine.memory_size() / PAGE / PART)
 }
 
 /// The time in seconds, for what is forgotten after a while.

@@ -8,6 +8,7 @@ use zerocopy::FromZeros;
 
 use crate::Frame;
 use crate::frame::FIRST_MAX;
+use crate::queue::Scratch;
 
 /// Bytes in a page.
 pub(crate) const PAGE: usize = 4096;
@@ -39,13 +40,15 @@ pub struct Pool {
     free: Vec<Box<Page>>,
     /// How many there may still be.
     unmade: usize,
+    /// For the queue that has its turn.
+    pub(crate) scratch: Scratch,
 }
 
 impl Pool {
     /// None yet, and never more than `limit`.
     #[must_use]
-    pub const fn new(limit: usize) -> Self {
-        Self { free: Vec::new(), unmade: limit }
+    pub fn new(limit: usize) -> Self {
+        Self { free: Vec::new(), unmade: limit, scratch: Scratch::default() }
     }
 
     /// A page, if one is left.

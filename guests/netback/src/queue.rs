@@ -42,6 +42,16 @@ pub struct Transfer<'a> {
     item: u16,
 }
 
+/// What a queue needs while it has its turn.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    /// Requests of the batch that is being taken.
+    parts: Vec<transmit::Part>,
+    /// Requests that are being answered, and the frames that are being copied.
+    slots: Vec<receive::Slot>,
+    leaving: Vec<Frame>,
+}
+
 /// The frontend's memory and its event channels, of one pair of rings.
 pub trait Frontend {
     /// Makes the copies, and notes in each whether it was made.
@@ -63,11 +73,8 @@ pub struct Queue<P, F> {
     receive: RxBack<P>,
     frontend: F,
     agreement: Agreement,
-    /// Requests of the batch that is being taken.
-    parts: Vec<transmit::Part>,
-    /// Requests that are being answered, and the frames that are being copied.
-    slots: Vec<receive::Slot>,
-    leaving: Vec<Frame>,
+    /// Lists that are the pool's but for the time of a turn.
+    scratch: Scratch,
     /// Frames for which the frontend has not asked yet, and their pages.
     backlog: VecDeque<Frame>,
     backlog_pages: usize,
@@ -82,9 +89,7 @@ impl<P: Shared, F: Frontend> Queue<P, F> {
             receive: RxBack::new(receive),
             frontend,
             agreement,
-            parts: Vec::new(),
-            slots: Vec::new(),
-            leaving: Vec::new(),
+            scratch: Scratch::default(),
             backlog: VecDeque::new(),
             backlog_pages: 0,
             broken: false,
@@ -101,7 +106,9 @@ impl<P: Shared, F: Frontend> Queue<P, F> {
     /// # Errors
     /// If the ring makes no sense.
     pub fn take(&mut self, pool: &mut Pool, frames: &mut Vec<Frame>) -> Result<Turn, Broken> {
+        core::mem::swap(&mut self.scratch, &mut pool.scratch);
         let taken = if self.broken { Err(Broken) } else { self.take_batch(pool, frames) };
+        self.put_back(pool);
         self.noted(taken)
     }
 
@@ -125,15 +132,32 @@ impl<P: Shared, F: Frontend> Queue<P, F> {
     /// # Errors
     /// If the ring makes no sense.
     pub fn deliver(&mut self, pool: &mut Pool) -> Result<(), Broken> {
+        core::mem::swap(&mut self.scratch, &mut pool.scratch);
         let delivered = if self.broken { Err(Broken) } else { self.deliver_backlog(pool) };
+        self.put_back(pool);
         self.noted(delivered)
     }
 
     /// Gives back all pages, for when the connection ends.
     pub fn empty(&mut self, pool: &mut Pool) {
         self.backlog.drain(..).for_each(|frame| pool.give(frame));
-        self.leaving.drain(..).for_each(|frame| pool.give(frame));
         self.backlog_pages = 0;
+    }
+
+    /// Keeps no memory for frames while none wait: for connections that are many and say little.
+    pub fn rest(&mut self) {
+        if self.backlog.is_empty() {
+            self.backlog = VecDeque::new();
+        }
+    }
+
+    /// The lists are empty when they are the pool's again.
+    fn put_back(&mut self, pool: &mut Pool) {
+        let Scratch { mut parts, mut slots, mut leaving } = core::mem::take(&mut self.scratch);
+        parts.clear();
+        slots.clear();
+        leaving.drain(..).for_each(|frame| pool.give(frame));
+        pool.scratch = Scratch { parts, slots, leaving };
     }
 
     /// Whether the rings made no sense.

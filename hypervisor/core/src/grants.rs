@@ -68,7 +68,8 @@ impl Limits {
     pub const fn heap_bytes(self) -> u64 {
         let pins = self.frames as usize * ENTRIES_PER_FRAME as usize * size_of::<Pins>();
         let slots = self.mappings as usize * size_of::<Slot>();
-        2 * (pins.next_power_of_two() + slots.next_power_of_two()) as u64
+        let grown = pins.saturating_sub(ENTRIES_PER_FRAME as usize * size_of::<Pins>());
+        (pins.next_power_of_two() + grown.next_power_of_two() + 2 * slots.next_power_of_two()) as u64
     }
 }
 

@@ -9,7 +9,7 @@ use core::task::{Poll, Waker};
 use mote_netback::{Frontend, PortId, Transfer, Turn};
 use mote_unikernel::executor::yield_now;
 use mote_unikernel::xen::events::Port;
-use mote_unikernel::xen::transfers::Transfers;
+use mote_unikernel::xen::transfers::{Room, Transfers};
 
 use super::{SharedLan, seconds};
 
@@ -104,8 +104,8 @@ pub struct Guest {
 
 impl Guest {
     /// Domain `domain`, by a pair of rings.
-    pub const fn new(domain: u16, ports: Rc<Ports>, fate: Rc<Fate>) -> Self {
-        Self { transfers: Transfers::new(domain), ports, fate }
+    pub fn new(domain: u16, ports: Rc<Ports>, fate: Rc<Fate>) -> Self {
+        Self { transfers: Transfers::new(domain, Room::default()), ports, fate }
     }
 }
 

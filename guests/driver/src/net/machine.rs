@@ -8,7 +8,7 @@ use mote_netback::{Frame, Frontend, Pool, Queue, Transfer, Turn};
 use mote_summon::MachineId;
 use mote_unikernel::xen::events::Port;
 use mote_unikernel::xen::grants::Mapping;
-use mote_unikernel::xen::transfers::Transfers;
+use mote_unikernel::xen::transfers::{Room, Transfers};
 
 /// What came of an event.
 pub enum Heard {
@@ -35,10 +35,16 @@ pub struct Launched {
 }
 
 impl Launched {
-    /// Domain `domain`, at the other end of `port`.
-    pub fn new(id: MachineId, domain: u16, port: Port, queue: impl FnOnce(Wire) -> Queue<Mapping, Wire>) -> Self {
+    /// Domain `domain`, at the other end of `port`. Copies are listed in `room`, for all machines by turns.
+    pub fn new(
+        id: MachineId,
+        domain: u16,
+        port: Port,
+        room: &Room,
+        queue: impl FnOnce(Wire) -> Queue<Mapping, Wire>,
+    ) -> Self {
         let port = Rc::new(port);
-        let queue = queue(Wire { transfers: Transfers::new(domain), port: port.clone() });
+        let queue = queue(Wire { transfers: Transfers::new(domain, room.clone()), port: port.clone() });
         Self { id, domain, queue, port, waits: Cell::new(false) }
     }
 
@@ -77,6 +83,7 @@ impl Launched {
         self.waits.set(false);
         // Rings that make no sense are seen with its next event, or it lives no longer than it may.
         let _ = self.queue.deliver(pool);
+        self.queue.rest();
     }
 
     /// Gives back what it did not take.

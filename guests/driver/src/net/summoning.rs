@@ -1,6 +1,7 @@
 //! Services: their clones are launched when somebody connects, each with the interface that its template had. [`mote_summon`] decides, here
 //! is what it takes: clones, their rings, and their way to the switch.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -15,14 +16,17 @@ use mote_unikernel::Machine;
 use mote_unikernel::executor::{Either, either, sleep_until, yield_now};
 use mote_unikernel::time::{self, Instant};
 use mote_unikernel::xen::grants::Mapping;
+use mote_unikernel::xen::transfers::Room;
 use mote_unikernel::xen::{domains, events};
 use xen_abi::mote::{CloneTemplate, flags};
 
 use super::machine::{self, Launched};
-use super::{SharedLan, Tallied, seconds};
+use super::{SharedLan, Tallied, pages, seconds};
 
-/// Machines, connections, and pages of frames that wait for machines to answer.
-const LIMITS: Limits = Limits { machines: 3900, connections: 8192, pages: 128 };
+/// Bytes of this domain's memory for each machine that there may be: what one needs, twice.
+const BYTES_PER_MACHINE: usize = 2048;
+/// The part of the pages for frames in which frames may wait for machines to answer: this many hundredths.
+const WAITING: usize = 40;
 /// Frames, and events of machines, that are taken by one turn.
 const BATCH: usize = 32;
 /// The least length of an Ethernet frame without its checksum (IEEE 802.3, 3.2.8).
@@ -52,7 +56,9 @@ struct State {
     summoner: Summoner<Frame>,
     actions: Actions<Frame>,
     services: BTreeMap<u16, Standing>,
-    machines: Vec<Option<Launched>>,
+    machines: Vec<Option<Box<Launched>>>,
+    /// In which copies are listed.
+    room: Room,
     /// Which machine is at the other end of a port.
     ends: BTreeMap<u32, usize>,
     /// Machines that are to have frames, and frames that are to go out, at the end of a turn.
@@ -75,10 +81,11 @@ impl Summoning {
     pub fn new(machine: &Machine, lan: &SharedLan) -> Self {
         Self(Rc::new(RefCell::new(State {
             lan: lan.clone(),
-            summoner: Summoner::new(&machine.key().to_ne_bytes(), LIMITS),
+            summoner: Summoner::new(&machine.key().to_ne_bytes(), limits(machine)),
             actions: Actions::new(),
             services: BTreeMap::new(),
             machines: Vec::new(),
+            room: Room::default(),
             ends: BTreeMap::new(),
             waiting: Vec::new(),
             leaving: Vec::new(),
@@ -232,14 +239,14 @@ impl State {
 
     fn launch(&mut self, id: MachineId, template: u16) {
         let plan = self.services.get(&template).map(|standing| standing.plan);
-        match plan.and_then(|plan| launch(id, template, &plan)) {
+        match plan.and_then(|plan| launch(id, template, &plan, &self.room)) {
             Some(launched) => {
                 self.ends.insert(launched.port(), id.place());
                 if self.machines.len() <= id.place() {
                     self.machines.resize_with(id.place() + 1, || None);
                 }
                 if let Some(place) = self.machines.get_mut(id.place()) {
-                    *place = Some(launched);
+                    *place = Some(Box::new(launched));
                 }
                 self.summoner.launched(id, now(), &mut self.actions);
             }
@@ -293,8 +300,14 @@ impl State {
     }
 }
 
+/// What there may be of machines, connections, and pages of frames that wait for machines to answer.
+fn limits(machine: &Machine) -> Limits {
+    let machines = (machine.memory_size() / BYTES_PER_MACHINE) as u32;
+    Limits { machines, connections: 2 * machines, pages: pages(machine) * WAITING / 100 }
+}
+
 /// Clones a template and reaches the clone's rings. Without them it is of no use, and ends.
-fn launch(id: MachineId, template: u16, plan: &Plan) -> Option<Launched> {
+fn launch(id: MachineId, template: u16, plan: &Plan, room: &Room) -> Option<Launched> {
     let Terms { keep, life, memory, .. } = plan.terms;
     let asked = CloneTemplate {
         ticks: time::ticks(Duration::from_millis(life.into())),
@@ -310,7 +323,7 @@ fn launch(id: MachineId, template: u16, plan: &Plan) -> Option<Launched> {
     match (ring(transmit), ring(receive)) {
         (Ok(transmit), Ok(receive)) => {
             let queue = |wire| Queue::new(transmit, receive, wire, plan.agreement);
-            Some(Launched::new(id, domain, port, queue))
+            Some(Launched::new(id, domain, port, room, queue))
         }
         _ => {
             let _ = domains::destroy(domain);

@@ -55,7 +55,7 @@ impl<P: Shared, F: Frontend> Queue<P, F> {
             left -= needs(&frame);
             self.backlog_pages = self.backlog_pages.saturating_sub(frame.pages());
             let taken = self.assign_frame(&frame);
-            self.leaving.push(frame);
+            self.scratch.leaving.push(frame);
             taken?;
         }
         Ok(())
@@ -78,12 +78,12 @@ impl<P: Shared, F: Frontend> Queue<P, F> {
             }
             let request = self.receive.next()?.ok_or(Broken)?;
             let (reference, id) = (request.gref, request.id);
-            self.slots.push(Slot { reference, id, flags, status: len as i16, first, extra: None });
+            self.scratch.slots.push(Slot { reference, id, flags, status: len as i16, first, extra: None });
             if first && frame.segment != 0 {
                 // Its page is not used.
                 self.receive.next()?.ok_or(Broken)?;
                 let extra = Some(frame.segment);
-                self.slots.push(Slot { reference: 0, id: 0, flags: 0, status: 0, first: false, extra });
+                self.scratch.slots.push(Slot { reference: 0, id: 0, flags: 0, status: 0, first: false, extra });
             }
             (first, flags) = (false, 0);
         }
@@ -92,11 +92,11 @@ impl<P: Shared, F: Frontend> Queue<P, F> {
 
     /// Copies the frames into the pages of the requests.
     fn store(&mut self) {
-        let mut frames = self.leaving.iter();
+        let mut frames = self.scratch.leaving.iter();
         let mut reader = Reader::default();
         let mut copies = Copies::new();
-        for number in 0..self.slots.len() {
-            let Some(slot) = self.slots.get(number).filter(|slot| slot.extra.is_none()) else { continue };
+        for number in 0..self.scratch.slots.len() {
+            let Some(slot) = self.scratch.slots.get(number).filter(|slot| slot.extra.is_none()) else { continue };
             if slot.first {
                 reader = frames.next().map(|frame| frame.reader(0)).unwrap_or_default();
             }
@@ -108,7 +108,7 @@ impl<P: Shared, F: Frontend> Queue<P, F> {
                     break;
                 }
                 if copies.is_full() {
-                    make(&mut self.frontend, &mut copies, &mut self.slots);
+                    make(&mut self.frontend, &mut copies, &mut self.scratch.slots);
                 }
                 copies.push(Transfer {
                     reference,
@@ -120,11 +120,11 @@ impl<P: Shared, F: Frontend> Queue<P, F> {
                 (offset, left) = (offset + len, left - len);
             }
         }
-        make(&mut self.frontend, &mut copies, &mut self.slots);
+        make(&mut self.frontend, &mut copies, &mut self.scratch.slots);
     }
 
     fn answer_received(&mut self, pool: &mut Pool) {
-        for slot in self.slots.drain(..) {
+        for slot in self.scratch.slots.drain(..) {
             let response = match slot.extra {
                 Some(size) => Extra { kind: extra::GSO, size, segments: extra::TCPV4, ..Extra::default() }.into(),
                 None => RxResponse { id: slot.id, offset: 0, flags: slot.flags, status: slot.status },
@@ -134,7 +134,7 @@ impl<P: Shared, F: Frontend> Queue<P, F> {
         if self.receive.publish() {
             self.frontend.notify_receive();
         }
-        self.leaving.drain(..).for_each(|frame| pool.give(frame));
+        self.scratch.leaving.drain(..).for_each(|frame| pool.give(frame));
     }
 }
 

@@ -47,10 +47,10 @@ struct Description {
 
 impl<P: Shared, F: Frontend> Queue<P, F> {
     pub(super) fn take_batch(&mut self, pool: &mut Pool, frames: &mut Vec<Frame>) -> Result<Turn, Broken> {
-        self.parts.clear();
+        self.scratch.parts.clear();
         let old = frames.len();
         let mut turn = Ok(Turn::Again);
-        while frames.len() - old < BATCH && self.parts.len() < RING_ENTRIES as usize {
+        while frames.len() - old < BATCH && self.scratch.parts.len() < RING_ENTRIES as usize {
             match self.transmit.next() {
                 Ok(Some(first)) => {
                     if let Err(broken) = self.take_frame(first, pool, frames) {
@@ -82,19 +82,19 @@ impl<P: Shared, F: Frontend> Queue<P, F> {
 
     /// Takes the rest of the frame that begins with `first`.
     fn take_frame(&mut self, first: TxRequest, pool: &mut Pool, frames: &mut Vec<Frame>) -> Result<(), Broken> {
-        let begin = self.parts.len();
+        let begin = self.scratch.parts.len();
         let (description, extras) = self.describe(&first)?;
         let (mut last, mut beyond) = (first, 0u32);
-        self.parts.push(part(&first, extras));
+        self.scratch.parts.push(part(&first, extras));
         while last.flags & transmit::MORE_DATA != 0 {
             last = self.transmit.next()?.ok_or(Broken)?;
-            if self.parts.len() - begin >= SLOTS_MAX {
+            if self.scratch.parts.len() - begin >= SLOTS_MAX {
                 return Err(Broken);
             }
             beyond += u32::from(last.size);
-            self.parts.push(part(&last, 0));
+            self.scratch.parts.push(part(&last, 0));
         }
-        let parts = self.parts.get_mut(begin..).unwrap_or_default();
+        let parts = self.scratch.parts.get_mut(begin..).unwrap_or_default();
         // The first request has the size of the whole.
         let len = usize::from(first.size);
         let first_len = u32::from(first.size).checked_sub(beyond).filter(|len| *len > 0);
@@ -154,8 +154,8 @@ impl<P: Shared, F: Frontend> Queue<P, F> {
         let mut frames = frames.iter_mut();
         let mut writer = Writer::default();
         let mut copies = Copies::new();
-        for number in 0..self.parts.len() {
-            let Some(part) = self.parts.get(number).filter(|part| part.wanted) else { continue };
+        for number in 0..self.scratch.parts.len() {
+            let Some(part) = self.scratch.parts.get(number).filter(|part| part.wanted) else { continue };
             if part.first {
                 writer = frames.next().map(Frame::writer).unwrap_or_default();
             }
@@ -167,7 +167,7 @@ impl<P: Shared, F: Frontend> Queue<P, F> {
                     break;
                 }
                 if copies.is_full() {
-                    make(&mut self.frontend, &mut copies, &mut self.parts);
+                    make(&mut self.frontend, &mut copies, &mut self.scratch.parts);
                 }
                 copies.push(Transfer {
                     reference,
@@ -179,14 +179,14 @@ impl<P: Shared, F: Frontend> Queue<P, F> {
                 (offset, left) = (offset + len, left - len);
             }
         }
-        make(&mut self.frontend, &mut copies, &mut self.parts);
+        make(&mut self.frontend, &mut copies, &mut self.scratch.parts);
     }
 
     /// Answers all requests, and drops the frames that could not be copied.
     fn answer(&mut self, frames: &mut Vec<Frame>, old: usize, pool: &mut Pool) {
         let mut failed = 0u32;
         let mut frame = 0;
-        for part in &self.parts {
+        for part in &self.scratch.parts {
             frame += u32::from(part.wanted && part.first);
             if part.wanted && part.status != status::OKAY {
                 failed |= 1 << (frame - 1);

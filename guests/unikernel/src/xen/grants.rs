@@ -162,16 +162,18 @@ struct Places {
 }
 
 impl Places {
-    /// Pages that can be mapped at a time.
-    const LIMIT: usize = 4096;
+    /// Pages that can be mapped at a time: two for each domain that there can be, or fewer where there are few addresses.
+    const LIMIT: usize = 65_536;
+    const LEAST: usize = 4096;
 
     /// At the end of what the hypervisor names, as a control domain's window is at the beginning.
     fn find() -> Option<Self> {
         const ADDRESSES: Range<usize> = 1 << 30..1 << 36;
         let usable = |range: Range<usize>| range.start.max(ADDRESSES.start)..range.end.min(ADDRESSES.end);
-        let fits = |range: &Range<usize>| range.len() >= 2 * Self::LIMIT * SIZE;
+        let fits = |range: &Range<usize>| range.len() >= 2 * Self::LEAST * SIZE;
         let range = Machine::get()?.unused().map(usable).find(fits)?;
-        Some(Self { next: range.end, end: range.end - Self::LIMIT * SIZE, free: Vec::new() })
+        let pages = Self::LIMIT.min(range.len() / SIZE / 2);
+        Some(Self { next: range.end, end: range.end - pages * SIZE, free: Vec::new() })
     }
 
     fn take(&mut self) -> Option<usize> {
