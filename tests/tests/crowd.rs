@@ -34,7 +34,7 @@ fn assert_all_answered(run: &Run, clients: u32) {
 #[test]
 fn a_thousand_machines_are_alive_at_once_and_all_answer() {
     let clients = 1000;
-    let run = crowd(clients, 8192, &machine(1, 512));
+    let run = crowd(clients, 8192, &machine(1, 1024));
     assert_all_answered(&run, clients);
 }
 
@@ -42,7 +42,7 @@ fn a_thousand_machines_are_alive_at_once_and_all_answer() {
 #[ignore = "takes minutes, and 4 GiB of the host's memory"]
 fn ten_thousand_machines_are_alive_at_once_on_4_gib_and_all_answer() {
     let clients = 10_000;
-    let run = crowd(clients, 32 << 10, &Machine { icount: true, ..machine(1, 4096) });
+    let run = crowd(clients, 20 << 10, &Machine { icount: true, ..machine(1, 4096) });
     assert_all_answered(&run, clients);
     for line in run.lines.iter().filter(|line| line.text.contains("crowd: ")) {
         println!("{}", line.text);

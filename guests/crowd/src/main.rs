@@ -2,7 +2,7 @@
 //! machines, they say the rest, and all machines answer. It makes its packets by itself: a TCP/IP stack that polls ten thousand sockets is
 //! slower than what it is to measure.
 //!
-//! Arguments: `ip=10.0.2.30/24 service=10.0.2.22 clients=1000`, `together=16` for how many are on their way at a time, `stay` in
+//! Arguments: `ip=10.0.2.30/24 service=10.0.2.22 clients=1000`, `together=64` for how many are on their way at a time, `stay` in
 //! milliseconds between the halves.
 
 #![no_std]
@@ -62,7 +62,7 @@ fn main(machine: Machine) {
     executor.spawn(network.follow());
     executor.spawn(async {
         let count = machine.number("clients").unwrap_or(100) as u16;
-        let together = machine.number("together").unwrap_or(16) as usize;
+        let together = machine.number("together").unwrap_or(64) as usize;
         let here = Station { mac: network.mac(), ip: own };
         let Some(there) = find(network, here, service.octets()).await else { return };
         println!("ready");
