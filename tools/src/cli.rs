@@ -328,6 +328,11 @@ pub struct BenchArgs {
     /// Measure domains that come and go alone
     #[arg(long, conflicts_with = "devices")]
     pub lives: bool,
+
+    /// Measure clones and the requests that they answer alone
+    #[arg(long, conflicts_with_all = ["devices", "lives"])]
+    pub clones: bool,
+
     /// Where the figures go.
     #[command(flatten)]
     pub report: ReportArgs,

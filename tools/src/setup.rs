@@ -25,7 +25,7 @@ use crate::workspace;
 
 pub use debian::Linux;
 pub use files::lay_out;
-pub use initramfs::{Archive, kind};
+pub use initramfs::{Archive, CONSOLE, kind};
 pub use summary::summary;
 pub use targets::Target;
 

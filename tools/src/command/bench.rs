@@ -2,8 +2,10 @@
 
 mod bare;
 mod dom0;
+mod dust;
 mod figures;
 mod lives;
+mod rivals;
 
 use std::collections::HashMap;
 
@@ -44,6 +46,17 @@ const NOTE: &str = "The same guest on the same emulated machine (one CPU, 2 GiB)
 #[derive(Debug, Default, Serialize)]
 struct Document {
     figures: Vec<Figure>,
+    /// Of clones, and what stands beside them.
+    clones: Vec<Figure>,
+    others: Vec<Other>,
+}
+
+/// A figure without a goal, with which others are to be compared.
+#[derive(Debug, Serialize)]
+struct Other {
+    title: &'static str,
+    key: &'static str,
+    value: Option<u64>,
 }
 
 /// Measures, and shows the figures beside their goals.
@@ -53,7 +66,8 @@ struct Document {
 /// A machine cannot be booted or does not come to its end.
 pub fn bench(arguments: &BenchArgs) -> Result<Status> {
     let (mut mote, mut xen, mut bare, mut rows) = (Values::new(), Values::new(), None, Vec::new());
-    let all = !arguments.devices && !arguments.lives;
+    let all = !arguments.devices && !arguments.lives && !arguments.clones;
+    let (clones, others) = if all || arguments.clones { of_clones()? } else { (Vec::new(), Vec::new()) };
     if all {
         mote.extend(on_mote()?);
         xen.extend(on_xen()?);
@@ -70,15 +84,37 @@ pub fn bench(arguments: &BenchArgs) -> Result<Status> {
         rows.extend(figures::LIVES);
     }
     let figures: Vec<Figure> = rows.iter().map(|row| row.figure(&mote, &xen, bare)).collect();
-    println!("{}", as_table(&figures));
-    let document = Document { figures };
+    for table in [&figures, &clones].into_iter().filter(|table| !table.is_empty()) {
+        println!("{}", as_table(table));
+    }
+    if !others.is_empty() {
+        println!("{}", as_list(&others));
+    }
+    finish(arguments, &Document { figures, clones, others })
+}
+
+/// Writes what is to be written.
+fn finish(arguments: &BenchArgs, document: &Document) -> Result<Status> {
     if let Some(file) = &arguments.report.json {
-        json::write(file, &document)?;
+        json::write(file, document)?;
     }
     if let Some(file) = &arguments.report.html {
-        page::write(file, "Mote beside Xen", &[section(&document.figures)])?;
+        let all = [&document.figures, &document.clones].into_iter().filter(|figures| !figures.is_empty());
+        let sections: Vec<_> = all.map(|figures| section(figures)).collect();
+        page::write(file, "Mote beside Xen", &sections)?;
     }
-    Ok(status(&document.figures, arguments.strict))
+    let is_missing = document.others.iter().any(|other| other.value.is_none());
+    let all = document.figures.iter().chain(&document.clones);
+    Ok(if is_missing { Status::Crashed } else { status(all, arguments.strict) })
+}
+
+/// Clones and the requests that they answer, and what else there is.
+fn of_clones() -> Result<(Vec<Figure>, Vec<Other>)> {
+    let (mote, rivals) = (dust::on_mote()?, rivals::measure()?);
+    let figures = dust::ROWS.iter().map(|row| row.figure(&mote, &Values::new(), None)).collect();
+    let value = |key| mote.get(key).or_else(|| rivals.get(key)).copied();
+    let others = dust::OTHERS.iter().map(|&(title, key)| Other { title, key, value: value(key) }).collect();
+    Ok((figures, others))
 }
 
 /// What was measured, by key.
@@ -191,6 +227,14 @@ fn as_table(figures: &[Figure]) -> String {
     table::finish(&table)
 }
 
+fn as_list(others: &[Other]) -> String {
+    let mut table = table::begin(vec!["beside these".into()]);
+    for Other { title, value, .. } in others {
+        table::row(&mut table, title, vec![value.map_or_else(|| "-".into(), figures::written)]);
+    }
+    table::finish(&table)
+}
+
 fn section(figures: &[Figure]) -> Section {
     let row = |figure: &Figure| {
         let cell = |value: Option<u64>| value.map(|value| (value, figures::written(value)));
@@ -208,8 +252,8 @@ fn section(figures: &[Figure]) -> Section {
 }
 
 /// A figure that is missing is a failure; a goal that is missed only for whoever is `strict`.
-fn status(figures: &[Figure], strict: bool) -> Status {
-    let failed = figures.iter().any(|figure| match figure.verdict() {
+fn status<'a>(figures: impl IntoIterator<Item = &'a Figure>, strict: bool) -> Status {
+    let failed = figures.into_iter().any(|figure| match figure.verdict() {
         Verdict::Unknown => true,
         Verdict::Missed => strict,
         Verdict::Met => false,

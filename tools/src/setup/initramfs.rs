@@ -33,7 +33,7 @@ const INIT: Package = Package { name: "linux-init", program: "init", target: Tar
 
 const INIT_SOURCES: &str = "guests/linux/init";
 /// Linux opens it for the first program (Documentation/admin-guide/devices.txt).
-pub(super) const CONSOLE: (&str, u32, u32) = ("dev/console", 5, 1);
+pub const CONSOLE: (&str, u32, u32) = ("dev/console", 5, 1);
 
 /// Whether that of `linux` is there and no older than what it is made of.
 pub fn is_current(linux: Linux, paths: &Paths) -> bool {
@@ -103,7 +103,11 @@ impl Archive {
     }
 
     /// Adds a character device, with its name and numbers.
-    pub(super) fn add_device(&mut self, (name, major, minor): (&str, u32, u32)) -> io::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn add_device(&mut self, (name, major, minor): (&str, u32, u32)) -> io::Result<()> {
         let mode = kind::CHARACTER_DEVICE | 0o600;
         self.write(Builder::new(name).mode(mode).rdev_major(major).rdev_minor(minor), &[])
     }

@@ -41,13 +41,15 @@ impl Source {
 
 /// The most that is well.
 #[derive(Clone, Copy, Debug)]
-enum Goal {
+pub enum Goal {
     /// So many.
     AtMost(u64),
     /// So many per cent of what it takes without a hypervisor.
     OfBare(u64),
     /// So many per cent of what it takes on Xen.
     OfXen(u64),
+    /// So many per cent of another of Mote's own.
+    OfKey(&'static str, u64),
 }
 
 /// Less than on Xen.
@@ -102,7 +104,8 @@ pub const ROWS: [Measurement; 19] = [
     row("hypervisor's memory for a small guest, bytes", Source::DOMAIN, Goal::AtMost(64 << 10)),
 ];
 
-const fn row(title: &'static str, key: &'static str, goal: Goal) -> Measurement {
+/// A row of the table.
+pub const fn row(title: &'static str, key: &'static str, goal: Goal) -> Measurement {
     Measurement { title, source: Source(key), goal }
 }
 
@@ -120,6 +123,7 @@ impl Measurement {
                 Goal::AtMost(most) => Some(most),
                 Goal::OfBare(per_cent) => bare.map(|bare| part(bare, per_cent)),
                 Goal::OfXen(per_cent) => on_xen.map(|xen| part(xen, per_cent)),
+                Goal::OfKey(other, per_cent) => mote.get(other).map(|&other| part(other, per_cent)),
             },
             mote: mote.get(key).copied(),
             xen: on_xen,
