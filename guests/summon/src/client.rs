@@ -7,10 +7,12 @@ use crate::calls::{Closed, Entry, Key};
 use crate::connection::{CLOSING_MAX, Connection, IDLE_MAX, MSS, State, WINDOW, hold};
 use crate::cookie::Call;
 use crate::flow::after;
+use crate::machine::Machine;
 use crate::make::Blueprint;
-use crate::slots::Id;
+use crate::services::Services;
+use crate::slots::{Id, Slots};
 use crate::wire::{Segment, flags};
-use crate::{Actions, Mac, Packet, ServiceId, Summoner, cookie};
+use crate::{Actions, Mac, MachineId, Packet, ServiceId, Summoner, cookie};
 
 /// Milliseconds after a SYN was answered in which ACKs with a wrong cookie are not: if a client's first ACK was lost or overtaken his
 /// others look so, and he will send it again while the cookie is good.
@@ -163,6 +165,13 @@ impl<F: Packet> Summoner<F> {
         let State::Open(flow) = &mut connection.state else { return };
         flow.client_sends(segment);
         let (shift, is_over, is_closing) = (flow.shift, flow.is_over(), flow.is_closing());
+        // It need not run once more to learn that it was heard.
+        let done = connection.machine.filter(|_| flow.is_sent() && segment.data == 0);
+        if let Some(machine) = done.filter(|machine| serves_once(&self.machines, &self.services, *machine)) {
+            actions.push_back(Action::Discard(frame));
+            self.close(id, now, actions);
+            return self.end(machine, actions);
+        }
         connection.window = segment.window;
         connection.deadline = now + if is_closing { CLOSING_MAX } else { IDLE_MAX };
         match (connection.machine, self.services.get(connection.service)) {
@@ -280,6 +289,14 @@ impl<F: Packet> Summoner<F> {
         }
         actions.push_back(Action::ToOutside(Parcel::Short(reply.make())));
     }
+}
+
+/// Whether a machine has no more to do when the connection that it has is over.
+fn serves_once(machines: &Slots<Machine>, services: &Services, machine: MachineId) -> bool {
+    machines.get(machine.0).is_some_and(|machine| {
+        let keep = services.get(machine.service).map(|standing| standing.service.policy.keep);
+        keep == Some(0) && machine.connections.len() == 1
+    })
 }
 
 fn call(segment: &Segment, isn: u32) -> Call {

@@ -155,20 +155,25 @@ impl<F: Packet> Summoner<F> {
                 self.place(id, now, actions);
             }
             State::Early { .. } if stage == Stage::Launching => self.refuse(id, now, actions),
-            State::Open(flow) if flow.is_sent() => {
-                if flow.client_end == Some(flow.received.wrapping_add(1)) {
-                    // It may have said so, but it was gone before that was heard.
-                    flow.received = flow.received.wrapping_add(1);
-                    self.acknowledge(id, actions);
-                }
-                self.finish(id, false, now, actions);
-            }
+            // What it said of the client's end may be lost.
+            State::Open(flow) if flow.is_sent() => self.close(id, now, actions),
             State::Open(flow) if flow.machine_end.is_some() => {
                 connection.state = State::Ending { flow: *flow, fins: 0 };
                 connection.deadline = now + FIN_AGAIN;
             }
             State::Early { .. } | State::Open(_) | State::Ending { .. } => self.break_off(id, now, actions),
         }
+    }
+
+    /// Ends a connection whose machine has said everything, and was heard: the client's end is acknowledged here.
+    pub(crate) fn close(&mut self, id: Id, now: u64, actions: &mut Actions<F>) {
+        if let Some(State::Open(flow)) = self.calls.get_mut(id).map(|connection| &mut connection.state)
+            && flow.client_end == Some(flow.received.wrapping_add(1))
+        {
+            flow.received = flow.received.wrapping_add(1);
+            self.acknowledge(id, actions);
+        }
+        self.finish(id, false, now, actions);
     }
 
     /// Tells the network of a service's address.

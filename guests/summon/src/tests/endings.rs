@@ -37,16 +37,6 @@ fn a_machine_that_vanishes_is_spoken_for() {
     bench.client(2, 7, end, ACK, b"more");
     assert_eq!(outward(&mut bench).0.flags, RST);
 
-    // The same where that was passed on to it in time, but it had no time to say so.
-    let (_, id) = bench.open(5, 5, 1_000);
-    bench.machine(id, 5, 1_001, 6, FIN, b"bye");
-    let end = outward(&mut bench).0.end();
-    bench.client(5, 6, end, FIN, &[]);
-    assert_eq!(inward(&mut bench, id).0.flags, FIN);
-    bench.summoner.gone(id, bench.now, &mut bench.actions);
-    let (said, _) = outward(&mut bench);
-    assert_eq!((said.flags, said.sequence, said.acknowledgement), (ACK, end, 7));
-
     // One whose last word was lost: it is said again, if it was only that it is the last.
     let (_, id) = bench.open(3, 5, 1_000);
     bench.machine(id, 3, 1_001, 6, FIN, b"bye");
@@ -71,6 +61,36 @@ fn a_machine_that_vanishes_is_spoken_for() {
     let said = bench.out();
     assert!(!said.is_empty() && said.iter().all(|said| said.flags == RST | ACK));
     assert_eq!((bench.counters().broken, bench.counters().open), (broken + 1, 0));
+}
+
+#[test]
+fn who_serves_once_is_not_asked_once_more_when_it_was_heard() {
+    let mut bench = Bench::new(Policy::default());
+    let (_, id) = bench.open(1, 5, 1_000);
+    bench.machine(id, 1, 1_001, 6, FIN, b"bye");
+    let end = outward(&mut bench).0.end();
+    // Half of it: there may be more to be sent again.
+    bench.client(1, 6, end.wrapping_sub(1), ACK, &[]);
+    assert_eq!(inward(&mut bench, id).0.flags, ACK);
+    bench.client(1, 6, end, FIN, &[]);
+    let done = bench.done();
+    assert!(matches!(&done[..], [Action::ToOutside(_), Action::End(ended)] if *ended == id));
+    bench.client(1, 6, end, FIN, &[]);
+    let (said, _) = outward(&mut bench);
+    assert_eq!((said.flags, said.sequence, said.acknowledgement), (ACK, end, 7));
+}
+
+#[test]
+fn who_is_gone_before_it_answered_the_client_s_end_is_spoken_for() {
+    let mut bench = Bench::new(Policy { keep: 1_000, ..Policy::default() });
+    let (_, id) = bench.open(5, 5, 1_000);
+    bench.machine(id, 5, 1_001, 6, FIN, b"bye");
+    let end = outward(&mut bench).0.end();
+    bench.client(5, 6, end, FIN, &[]);
+    assert_eq!(inward(&mut bench, id).0.flags, FIN);
+    bench.summoner.gone(id, bench.now, &mut bench.actions);
+    let (said, _) = outward(&mut bench);
+    assert_eq!((said.flags, said.sequence, said.acknowledgement), (ACK, end, 7));
 }
 
 #[test]
