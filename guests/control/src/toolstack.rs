@@ -1,5 +1,6 @@
 //! The toolstack: domains are made, joined, let run and ended here, whoever asks for it.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::time::Duration;
@@ -17,12 +18,13 @@ use mote_unikernel::xen::domains::{self as hypervisor, End};
 use mote_unikernel::xen::foreign::Window;
 use mote_unikernel::{Machine, println};
 use xen_abi::Zeroed;
+use xen_abi::domctl::GetDomainInfo;
 use xen_abi::mote::Usage;
 use xen_abi::sched::reason;
 
 use crate::build::{self, BuildError, Built, Wishes};
 use crate::console::Console;
-use crate::domains::{Domain, Domains, Spare};
+use crate::domains::{Domain, Domains, Handle, Spare};
 use crate::keeper;
 use crate::machine::module;
 use crate::reaper;
@@ -240,16 +242,26 @@ impl Toolstack {
             }
             // From then on there are no more of them, but for those that are being made.
             let _ = hypervisor::shut_down(id, reason::POWEROFF);
-            reaper::for_each(|info| {
-                if info.handle == handle && info.domain != id {
-                    // It may have ended by itself.
-                    let _ = hypervisor::destroy(info.domain);
-                }
-            });
+            destroy_clones(|clone| clone.handle == handle && clone.domain != id);
         }
         // Its number may be another's soon.
         self.count_ends();
         Ok(())
+    }
+
+    /// Ends the clones of the templates that a driver domain serves, which has ended: nobody reaches them any more. The templates stay as
+    /// they are, for the next driver domain.
+    fn end_served(&self, driver: &Definition) {
+        let is_its = |backend: Option<&str>| backend.is_none_or(|backend| backend == driver.name);
+        let is_served = |domain: &Domain| {
+            let services = domain.definition.vifs.iter().filter(|vif| vif.service.is_some());
+            { services }.any(|vif| is_its(vif.backend.as_deref()))
+        };
+        let served = self.domains.iter().filter(|(_, domain)| is_served(domain));
+        let served: BTreeMap<Handle, u16> = served.map(|(id, domain)| (domain.handle, id)).collect();
+        if !served.is_empty() {
+            destroy_clones(|clone| served.get(&clone.handle).is_some_and(|template| *template != clone.domain));
+        }
     }
 
     /// Counts the ephemeral domains that ended since this was done last; whether there may be more.
@@ -336,6 +348,7 @@ impl Toolstack {
         self.store.suspend(id);
         let left = self.take_apart(id)?;
         if let Some((definition, Some(spare))) = left {
+            self.end_served(&definition);
             match self.rebuild(id, &definition, spare) {
                 Ok(()) => return Ok(()),
                 Err(error) => report::refused(&definition.name, error),
@@ -387,6 +400,16 @@ impl Toolstack {
             let _ = self.end(id);
         }
     }
+}
+
+/// Destroys the clones among the domains that are as `wanted`.
+fn destroy_clones(wanted: impl Fn(&GetDomainInfo) -> bool) {
+    reaper::for_each(|info| {
+        if wanted(info) {
+            // It may have ended by itself.
+            let _ = hypervisor::destroy(info.domain);
+        }
+    });
 }
 
 /// How many clones a template has; `None` for another.

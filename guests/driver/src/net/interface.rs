@@ -16,7 +16,7 @@ use mote_unikernel::xen::grants::Mapping;
 use mote_unikernel::xen::store::{Store, Watch};
 
 use super::connection::{self, Failure, Fate, Guest, Ports};
-use super::summoning::{Plan, Summoning};
+use super::summoning::{self, Plan, Summoning};
 use super::{DIRECTORY, SharedLan, Tallied};
 use crate::complaints::Complaints;
 use crate::offers::Purpose;
@@ -98,7 +98,13 @@ impl Interface<'_> {
                     self.disconnect(&mut serving);
                     self.offer().await;
                 }
-                Next::Connect => serving = self.connect().await,
+                Next::Connect => match self.left_behind().await {
+                    Some(plan) => {
+                        self.summon(Some(plan), &state, &existence).await?;
+                        continue;
+                    }
+                    None => serving = self.connect().await,
+                },
                 Next::Close => self.end(&mut serving, State::Closing).await,
                 Next::Shut => self.end(&mut serving, State::Closed).await,
                 Next::Forget => {
@@ -143,6 +149,16 @@ impl Interface<'_> {
         }
         self.summoning.remove(self.guest);
         watching
+    }
+
+    /// How clones of the guest are connected, if it became a template when a driver domain before this one served it.
+    async fn left_behind(&self) -> Option<Plan> {
+        let terms = self.terms?;
+        let values = self.read("", &Agreement::NODES).await;
+        let agreement = Agreement::new(|name| value(&values, name)).ok()?;
+        let values = self.read(&agreement.queue_directory(0), &QueueKeys::NODES).await;
+        let plan = Plan::new(QueueKeys::new(|name| value(&values, name))?, agreement, terms)?;
+        summoning::is_template(self.guest, &plan).then_some(plan)
     }
 
     async fn watch(&self, path: &str) -> Result<Watch, Gone> {
@@ -198,8 +214,8 @@ impl Interface<'_> {
         for number in 0..agreement.queues {
             let values = self.read(&agreement.queue_directory(number), &QueueKeys::NODES).await;
             let keys = QueueKeys::new(|name| value(&values, name)).ok_or("it names no rings")?;
-            if let (Some(terms), Events::One(port)) = (self.terms, keys.events) {
-                plan = Some(Plan { rings: [keys.transmit, keys.receive], port, agreement, terms });
+            if let Some(terms) = self.terms {
+                plan = Plan::new(keys, agreement, terms);
             }
             let ours = Rc::new(self.bind(keys.events).ok_or("its ports are not offered")?);
             let ring = |reference| Mapping::new(self.guest, reference, true).map_err(|_| "its rings are not granted");

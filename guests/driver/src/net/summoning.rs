@@ -9,7 +9,7 @@ use core::cell::RefCell;
 use core::future::poll_fn;
 use core::time::Duration;
 
-use mote_netback::{Agreement, Frame, Identity, PortId, Queue};
+use mote_netback::{Agreement, Events, Frame, Identity, PortId, Queue, QueueKeys};
 use mote_protocols::service::Terms;
 use mote_summon::{Action, Actions, Limits, MachineId, Network, Parcel, Policy, Refusal, Service, ServiceId, Summoner};
 use mote_unikernel::Machine;
@@ -45,6 +45,17 @@ pub struct Plan {
     pub agreement: Agreement,
     /// How it is served.
     pub terms: Terms,
+}
+
+impl Plan {
+    /// Of an interface whose rings are named by `keys`. `None` if it has a port for each of them.
+    pub const fn new(keys: QueueKeys, agreement: Agreement, terms: Terms) -> Option<Self> {
+        let QueueKeys { transmit, receive, events, .. } = keys;
+        match events {
+            Events::One(port) => Some(Self { rings: [transmit, receive], port, agreement, terms }),
+            Events::Two(..) => None,
+        }
+    }
 }
 
 /// All services and their machines. It is borrowed for a turn, never while a task waits.
@@ -306,18 +317,28 @@ fn limits(machine: &Machine) -> Limits {
     Limits { machines, connections: 2 * machines, pages: pages(machine) * WAITING / 100 }
 }
 
-/// Clones a template and reaches the clone's rings. Without them it is of no use, and ends.
-fn launch(id: MachineId, template: u16, plan: &Plan, room: &Room) -> Option<Launched> {
+/// What is asked of the hypervisor for each clone.
+fn order(plan: &Plan, flags: u32) -> CloneTemplate {
     let Terms { keep, life, memory, .. } = plan.terms;
-    let asked = CloneTemplate {
+    CloneTemplate {
         ticks: time::ticks(Duration::from_millis(life.into())),
         pages: memory.div_ceil(4),
-        flags: flags::EPHEMERAL,
+        flags,
         argument: [keep.into(), 0, 0, 0, 0, 0, 0, 0],
         port: plan.port,
         pad: 0,
-    };
-    let (domain, port) = domains::clone_linked(template, asked).ok()?;
+    }
+}
+
+/// Whether clones of a domain can be launched: one is, and ended before it runs.
+pub fn is_template(domain: u16, plan: &Plan) -> bool {
+    let launched = domains::clone_linked(domain, order(plan, flags::EPHEMERAL | flags::PAUSED));
+    launched.is_ok_and(|(clone, _)| domains::destroy(clone).is_ok())
+}
+
+/// Clones a template and reaches the clone's rings. Without them it is of no use, and ends.
+fn launch(id: MachineId, template: u16, plan: &Plan, room: &Room) -> Option<Launched> {
+    let (domain, port) = domains::clone_linked(template, order(plan, flags::EPHEMERAL)).ok()?;
     let ring = |reference| Mapping::new(domain, reference, true);
     let [transmit, receive] = plan.rings;
     match (ring(transmit), ring(receive)) {
