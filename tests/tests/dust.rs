@@ -1,7 +1,7 @@
 //! A machine for every request: services, whose clones are launched when somebody connects and gone when they have answered.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::RandomState;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{Read, Write};
@@ -48,12 +48,12 @@ fn a_machine_for_every_request() {
 
 /// `cargo test --test dust -- --ignored`.
 #[test]
-#[ignore = "100,000 requests take an hour or more"]
+#[ignore = "100,000 requests take half an hour"]
 fn a_machine_for_each_of_100_000_requests() {
-    summon(&Load { requests: 11_112, clients: 8, frames: 1_000_000, secrets: 1_000, kills: 20 });
+    summon(&Load { requests: 5_900, clients: 8, frames: 1_000_000, secrets: 1_000, kills: 20 });
 }
 
-fn guests() -> [Guest; 6] {
+fn guests() -> [Guest; 7] {
     let service = |name: &str, package: &str, last: u8, more: &str| {
         let properties = format!(
             "xen,enhanced; vif {{ compatible = \"mote,vif\"; mote,ip = \"10.0.2.{last}\"; mote,publish = \"0:80\"; {more} }};"
@@ -67,7 +67,7 @@ fn guests() -> [Guest; 6] {
         mac.join(" ")
     );
     let few = "mote,service = <80>; mote,machines = <2>; mote,waiting = <1>; mote,patience = <20000>;";
-    let kept = "mote,service = <80>; mote,keep = <3000>;";
+    let kept = "mote,service = <80>; mote,keep = <2000>;";
     let life = LIFE.as_millis();
     let wicked = format!("mote,service = <80>; mote,life = <{life}>; mote,clone-memory = <2048>;");
     [
@@ -77,6 +77,25 @@ fn guests() -> [Guest; 6] {
         service("few", "http", 23, few),
         service("kept", "http", 24, kept),
         service("wicked", "secret", 25, &wicked),
+        service("tight", "secret", 26, "mote,service = <80>; mote,clone-memory = <256>;"),
+    ]
+}
+
+/// A part of the test and its name.
+type Part<'a> = (&'static str, fn(&Scene<'a>));
+
+fn parts<'a>() -> [Part<'a>; 10] {
+    [
+        ("each request meets another machine", Scene::each_request_meets_another_machine),
+        ("clients of all kinds are served", Scene::clients_of_all_kinds_are_served),
+        ("machines are few if they are to be", Scene::machines_are_few_if_they_are_to_be),
+        ("machines are kept if they are to be", Scene::machines_are_kept_if_they_are_to_be),
+        ("whoever fails fails alone", Scene::whoever_fails_fails_alone),
+        ("a flood launches nothing", Scene::a_flood_launches_nothing),
+        ("no secret is ever seen again", Scene::no_secret_is_ever_seen_again),
+        ("services outlive the control domain", Scene::services_outlive_the_control_domain),
+        ("services outlive the driver domain", Scene::services_outlive_the_driver_domain),
+        ("a service goes and comes", Scene::a_service_goes_and_comes),
     ]
 }
 
@@ -88,19 +107,14 @@ fn summon(load: &Load) {
     let run = boot_beside_hearing(&config, &machine, |state, client, heard| {
         let scene = Scene { state, client, heard, memory: &memory, load };
         wait("the API", || client.machine().is_ok());
-        for service in ["dust", "few", "kept", "wicked"] {
+        for service in ["dust", "few", "kept", "wicked", "tight"] {
             wait(service, || client.domain(service).is_ok_and(|domain| domain.template));
         }
-        scene.each_request_meets_another_machine();
-        scene.clients_of_all_kinds_are_served();
-        scene.machines_are_few_if_they_are_to_be();
-        scene.machines_are_kept_if_they_are_to_be();
-        scene.whoever_fails_fails_alone();
-        scene.a_flood_launches_nothing();
-        scene.no_secret_is_ever_seen_again();
-        scene.services_outlive_the_control_domain();
-        scene.services_outlive_the_driver_domain();
-        scene.a_service_goes_and_comes();
+        for (name, part) in parts() {
+            let begun = Instant::now();
+            part(&scene);
+            println!("{name}: {:.1} s", begun.elapsed().as_secs_f32());
+        }
     });
     assert_eq!(run.end, End::PoweredOff, "{run}");
     let left = run.heard.machine().expect("a report of the machine");
@@ -165,10 +179,10 @@ impl Scene<'_> {
         let before = self.settled("dust");
         let Load { requests, clients, .. } = *self.load;
         // The first ones have the driver domain take memory that it keeps.
-        let mut all = self.at_once();
+        let mut all = self.at_once(requests);
         let (free, driver) = (self.free_when_settled("dust"), self.client.domain("driver").expect("it is there"));
         all.extend((0..requests).map(|_| self.who("dust")));
-        all.extend(self.at_once());
+        all.extend(self.at_once(requests));
         assert_eq!(self.free_when_settled("dust"), free, "all their memory comes back");
         let asked = requests * (1 + 2 * clients);
         assert_eq!(self.since("dust", before), (asked as u64, asked as u64, 0));
@@ -184,9 +198,8 @@ impl Scene<'_> {
     }
 
     /// Those who ask at once, each one time after the other.
-    fn at_once(&self) -> Vec<u32> {
-        let Load { requests, clients, .. } = *self.load;
-        let port = self.port("dust");
+    fn at_once(&self, requests: usize) -> Vec<u32> {
+        let (clients, port) = (self.load.clients, self.port("dust"));
         let ask = || (0..requests).map(|_| who(port, "dust")).collect::<Vec<_>>();
         thread::scope(|scope| {
             let all: Vec<_> = (0..clients).map(|_| scope.spawn(ask)).collect();
@@ -257,11 +270,19 @@ impl Scene<'_> {
 
     fn machines_are_kept_if_they_are_to_be(&self) {
         let before = self.settled("kept");
-        let met: Vec<u32> = (0..4).map(|_| self.who("kept")).collect();
-        assert!(met.iter().all(|domain| *domain == met[0]), "{met:?}");
-        assert_eq!(self.machines("kept").live, 1);
-        assert_eq!(self.since("kept", before), (1, 1, 0));
-        assert_ne!(self.who("kept"), met[0], "it is gone");
+        let met = self.who("kept");
+        // It may still be about the leaving of the one before when the next calls.
+        let mut others = 0;
+        wait("the same machine again", || {
+            sleep(Duration::from_millis(200));
+            let again = self.who("kept") == met;
+            others += u64::from(!again);
+            again
+        });
+        let launched = 1 + others;
+        assert_eq!(self.machines("kept").live, launched);
+        assert_eq!(self.since("kept", before), (launched, launched, 0));
+        assert_ne!(self.who("kept"), met, "it is gone");
         self.settled("kept");
     }
 
@@ -270,7 +291,6 @@ impl Scene<'_> {
         for (path, crashes) in [
             ("/crash", true),
             ("/leave", false),
-            ("/take/4096", true),
             ("/spoil/ffffffff", false),
             ("/spoil/80000000", false),
             ("/spin", true),
@@ -285,6 +305,12 @@ impl Scene<'_> {
             let crashed = u64::from(crashes);
             assert_eq!(self.since("wicked", before), (2, 2 - crashed, crashed), "{path}");
         }
+        let before = self.settled("tight");
+        assert_eq!(self.ask("tight", "/take/400"), "", "it takes more than it may");
+        assert!(self.ask("tight", "/take/60").contains("60 KiB"));
+        assert_eq!(self.since("tight", before), (2, 1, 1));
+        let most = self.machines("tight").memory_kib_max;
+        assert!(most <= 256 + 4, "{most} KiB");
         assert_eq!(self.free(), free);
     }
 
@@ -337,7 +363,7 @@ impl Scene<'_> {
         let mut connection = self.connect("wicked");
         assert!(connection.ask("/large/1").contains(" 200 "));
         assert!(self.client.restart("control").is_ok());
-        for _ in 0..self.load.requests {
+        for _ in 0..20 {
             self.who("dust");
         }
         assert!(connection.ask("/large/2").contains(" 200 "), "its machine stays");
@@ -367,7 +393,7 @@ impl Scene<'_> {
                 self.settled(service);
             }
             assert_eq!(self.client.domain("driver").expect("it is back").id, 1);
-            self.at_once();
+            self.at_once(5);
             assert_eq!(self.free_when_settled("dust"), *free.get_or_insert(self.free()), "memory is lost");
         }
     }
@@ -392,8 +418,10 @@ impl Scene<'_> {
             assert!(held.ask("/api/info").contains(" 200 "));
             self.client.destroy("few").expect("its machines end first");
             assert!(self.client.domain("few").is_err());
+            let begun = Instant::now();
             assert_eq!(held.all(), "");
-            assert_eq!(self.ask("few", "/"), "", "nobody should answer");
+            assert!(begun.elapsed() < SOON, "it is told that its machine is gone");
+            self.connect("few").has_nobody();
             let refused = self.client.create(&tree(&cpus)).expect_err("it could never become a template");
             assert!(refused.to_string().contains("several cpus"), "{refused}");
             let left = self.free();
@@ -418,7 +446,7 @@ impl Scene<'_> {
         loop {
             let line = self.heard.recv_timeout(deadline.saturating_duration_since(Instant::now()));
             let line = line.unwrap_or_else(|_| panic!("{who} does not say `{text}`"));
-            if line.speaker.as_deref() == Some(who) && line.text.contains(text) {
+            if says(&line, who, text) {
                 return;
             }
         }
@@ -426,7 +454,7 @@ impl Scene<'_> {
 
     /// Whether `who` has said `text` by now.
     fn has_said(&self, who: &str, text: &str) -> bool {
-        self.heard.try_iter().any(|line| line.speaker.as_deref() == Some(who) && line.text.contains(text))
+        self.heard.try_iter().any(|line| says(&line, who, text))
     }
 }
 
@@ -450,6 +478,13 @@ impl Connection {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("QEMU listens");
         stream.set_read_timeout(Some(SOON)).expect("a time-out");
         Self(stream)
+    }
+
+    /// There is no answer, for as long as a service would take by far.
+    fn has_nobody(mut self) {
+        self.0.set_read_timeout(Some(Duration::from_secs(1))).expect("a time-out");
+        self.send(b"GET / HTTP/1.1\r\nHost: dust\r\n\r\n");
+        assert_eq!(self.all(), "", "nobody should answer");
     }
 
     fn send(&mut self, bytes: &[u8]) {
@@ -496,6 +531,12 @@ fn domain_in(answer: &str) -> u32 {
     value(answer, "domain").unwrap_or_else(|| panic!("no domain in {answer:?}"))
 }
 
+/// Whether it is `who` that says `text`. Those are not known to the console who are not in the configuration.
+fn says(line: &Line, who: &str, text: &str) -> bool {
+    let is_its = line.speaker.as_deref().map_or_else(|| line.text.starts_with(who), |speaker| speaker == who);
+    is_its && line.text.contains(text)
+}
+
 /// What was found of secrets.
 #[derive(Debug, Default)]
 struct Found {
@@ -516,22 +557,15 @@ fn secrets(memory: &Path, tag: u64) -> Found {
         { starts }.any(|(at, _)| page[at..].starts_with(text))
     };
     let (mut found, mut part, zeroes) = (Found::default(), vec![0; PART], vec![0; PAGE]);
-    let mut places = BTreeMap::new();
     let mut file = File::open(memory).expect("QEMU's memory");
-    let mut at = 0;
     while file.read_exact(&mut part).is_ok() {
         for page in part.chunks(PAGE).filter(|page| *page != zeroes) {
             let words = page.as_chunks::<8>().0.iter().filter(|word| u64::from_le_bytes(**word) >> 16 == tag >> 16);
             let (words, text) = (words.count(), has_text(page));
-            if words > 0 || text {
-                places.insert(at + (page.as_ptr().addr() - part.as_ptr().addr()), (words, text));
-            }
             found.words += words;
             found.pages_with_text += usize::from(text);
         }
-        at += PART;
     }
-    eprintln!("secrets at {places:x?}");
     found
 }
 

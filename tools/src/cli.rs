@@ -255,6 +255,7 @@ impl RunArgs {
             icount: *icount,
             idles: false,
             hypervisor: true,
+            memory_file: None,
         }
     }
 }

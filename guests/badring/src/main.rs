@@ -1,7 +1,7 @@
 //! A guest that does to its devices' back ends what no driver does: one case after the other, each on rings of its own, and each with
 //! the answer that the protocol has for it, or the end of that connection.
 //!
-//! `do=net`, `do=disk` and `do=store` choose; several are done in turn, and `then=stay` does not end after them. A case that comes to something else than it should is a panic. What
+//! `do=net`, `do=flood`, `do=disk` and `do=store` choose; several are done in turn, and `then=stay` does not end after them. A case that comes to something else than it should is a panic. What
 //! has to be there besides: a neighbour at `near=` that answers ARP.
 
 #![no_std]
@@ -38,6 +38,7 @@ fn main(machine: Machine) {
         for role in roles {
             match role {
                 "net" => net::misbehave(&machine, &store).await,
+                "flood" => net::flood::flood(&machine, &store).await,
                 "disk" => disk::misbehave(&machine, &store).await,
                 _ => store::take_all(&store).await,
             }

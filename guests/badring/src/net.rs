@@ -1,5 +1,7 @@
 //! What a network back end must bear.
 
+pub mod flood;
+
 use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;

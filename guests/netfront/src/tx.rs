@@ -94,6 +94,12 @@ impl<P: Shared> Sender<P> {
         }
     }
 
+    /// The page that the ring is in.
+    #[must_use]
+    pub const fn page(&self) -> &P {
+        self.ring.page()
+    }
+
     /// Lets the back end see what was sent, and says whether it wants an event.
     pub fn publish(&mut self) -> bool {
         self.ring.publish()

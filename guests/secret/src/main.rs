@@ -95,12 +95,11 @@ impl Handler for Site<'_> {
             "take" => Response::text(200, format!("{} KiB\n", take(kib))),
             "crash" => panic!("as it was asked to"),
             "leave" => power::shutdown(),
-            "spin" => loop {
-                core::hint::spin_loop();
-            },
+            "spin" => spin(),
             "spoil" => {
                 self.network.spoil(u32::from_str_radix(number, 16).unwrap_or(0));
-                core::future::pending().await
+                // The next thing that is sent would put it right.
+                spin()
             }
             "sleep" => core::future::pending().await,
             _ => Response::text(404, "Nothing is here.\n"),
@@ -114,7 +113,7 @@ impl Site<'_> {
         let is_others = |word: u64| word >> 16 == secret >> 16 && word != secret;
         let found = inspect::count(is_others);
         let kept = fill_heap(secret);
-        fill_stack(secret, 24);
+        fill_stack(secret, 8);
         let own = inspect::count(|word| word == secret);
         drop(black_box(kept));
         let domain = self.domain.get();
@@ -147,6 +146,12 @@ fn fill_stack(secret: u64, depth: usize) {
         fill_stack(words[0], depth - 1);
     }
     black_box(&words);
+}
+
+fn spin() -> ! {
+    loop {
+        core::hint::spin_loop();
+    }
 }
 
 fn large(kib: usize) -> Vec<u8> {

@@ -36,6 +36,8 @@ pub mod cpus;
 pub mod exceptions;
 pub mod executor;
 mod heap;
+#[cfg(feature = "inspect")]
+pub mod inspect;
 pub mod interrupts;
 mod machine;
 mod memory;

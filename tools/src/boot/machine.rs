@@ -1,7 +1,7 @@
 //! The emulated machine.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
 
@@ -81,6 +81,8 @@ pub struct Machine {
     pub seed: u32,
     /// Whether the machine has EL2 and starts in it.
     pub hypervisor: bool,
+    /// A file in which all its memory is to be seen while it runs.
+    pub memory_file: Option<PathBuf>,
 }
 
 impl Machine {
@@ -110,6 +112,7 @@ impl Machine {
             idles: false,
             seed: Self::DEFAULT_SEED,
             hypervisor: true,
+            memory_file: None,
         }
     }
 
@@ -135,6 +138,11 @@ impl Machine {
         let mut arguments: Vec<String> =
             ["-M", &board, "-cpu", &cpu, "-smp", &cpus, "-m", &memory, "-nic", "none"].map(String::from).into();
         arguments.extend(["-display", "none", "-monitor", "none"].map(String::from));
+        if let Some(file) = self.memory_file.as_ref().filter(|_| dump_to.is_none()) {
+            let bytes = self.memory.bytes();
+            let place = format!("memory-backend-file,id=memory,size={bytes},share=on,mem-path={}", escape(file));
+            arguments.extend(["-machine".into(), "memory-backend=memory".into(), "-object".into(), place]);
+        }
         if self.icount {
             let clock = if self.idles { "shift=0,sleep=on" } else { "shift=0,sleep=off" };
             arguments.extend(["-icount", clock, "-seed"].map(String::from));

@@ -109,6 +109,15 @@ impl Link {
         self.sender.has_room(FRAME) && self.broken.is_none()
     }
 
+    /// Says that so much was sent, which is not.
+    #[cfg(feature = "inspect")]
+    pub fn spoil(&self, produced: u32) {
+        use mote_protocols::ring::Shared;
+
+        self.sender.page().word(0).store(produced, core::sync::atomic::Ordering::Release);
+        let _ = self.port.notify();
+    }
+
     fn note(&mut self, done: Result<(), Fault>) {
         if let Err(fault) = done {
             self.broken = Some(fault);

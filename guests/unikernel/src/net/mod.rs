@@ -103,6 +103,12 @@ impl Network {
         Ok(identity)
     }
 
+    /// Has the ring say that so much was sent, whatever was.
+    #[cfg(feature = "inspect")]
+    pub fn spoil(&self, produced: u32) {
+        self.stack.device(|device| device.link().map(|link| link.spoil(produced)));
+    }
+
     /// Keeps to the back end that xenstore names. For ever: this and [`Network::run`] are a task each.
     pub async fn follow(&self) {
         self.front.follow(self).await;
