@@ -342,12 +342,18 @@ impl Scene<'_> {
     fn no_secret_is_ever_seen_again(&self) {
         let tag = RandomState::new().build_hasher().finish() << 16;
         self.settled("wicked");
+        // One has a secret all the time.
+        let mut held = self.connect("wicked");
+        assert!(held.ask(&format!("/secret/{:016x}", tag | 0xffff)).contains("\"others\":0,"));
         for number in 0..self.load.secrets {
             let answer = self.ask("wicked", &format!("/secret/{:016x}", tag | u64::from(number)));
             assert!(answer.contains("\"others\":0,"), "a machine sees what another had: {answer}");
             // Most of its memory.
             assert!(value(&answer, "own").is_some_and(|own| own > 60_000), "{answer}");
         }
+        wait("the end of all others", || self.machines("wicked").live == 1);
+        assert!(secrets(self.memory, tag).words > 60_000, "what is there is found");
+        drop(held);
         self.settled("wicked");
         let found = secrets(self.memory, tag);
         assert_eq!(found.words, 0, "secrets in memory after all who had them are gone");
