@@ -6,6 +6,7 @@ use core::cell::Cell;
 
 use mote_netback::{Frame, Frontend, Pool, Queue, Transfer, Turn};
 use mote_summon::MachineId;
+use mote_unikernel::xen::domains;
 use mote_unikernel::xen::events::Port;
 use mote_unikernel::xen::grants::Mapping;
 use mote_unikernel::xen::transfers::{Room, Transfers};
@@ -32,6 +33,8 @@ pub struct Launched {
     port: Rc<Port>,
     /// Whether frames wait for the end of the turn.
     waits: Cell<bool>,
+    /// Whether it has yet to run: it is to find its first frames when it does.
+    is_paused: bool,
 }
 
 impl Launched {
@@ -45,7 +48,7 @@ impl Launched {
     ) -> Self {
         let port = Rc::new(port);
         let queue = queue(Wire { transfers: Transfers::new(domain, room.clone()), port: port.clone() });
-        Self { id, domain, queue, port, waits: Cell::new(false) }
+        Self { id, domain, queue, port, waits: Cell::new(false), is_paused: true }
     }
 
     /// The port's number.
@@ -84,6 +87,10 @@ impl Launched {
         // Rings that make no sense are seen with its next event, or it lives no longer than it may.
         let _ = self.queue.deliver(pool);
         self.queue.rest();
+        if core::mem::take(&mut self.is_paused) {
+            // It may have been ended meanwhile.
+            let _ = domains::unpause(self.domain);
+        }
     }
 
     /// Gives back what it did not take.

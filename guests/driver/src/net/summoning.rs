@@ -317,13 +317,13 @@ fn limits(machine: &Machine) -> Limits {
     Limits { machines, connections: 2 * machines, pages: pages(machine) * WAITING / 100 }
 }
 
-/// What is asked of the hypervisor for each clone.
-fn order(plan: &Plan, flags: u32) -> CloneTemplate {
+/// What is asked of the hypervisor for each clone: it runs when it is let.
+fn order(plan: &Plan) -> CloneTemplate {
     let Terms { keep, life, memory, .. } = plan.terms;
     CloneTemplate {
         ticks: time::ticks(Duration::from_millis(life.into())),
         pages: memory.div_ceil(4),
-        flags,
+        flags: flags::EPHEMERAL | flags::PAUSED,
         argument: [keep.into(), 0, 0, 0, 0, 0, 0, 0],
         port: plan.port,
         pad: 0,
@@ -332,13 +332,13 @@ fn order(plan: &Plan, flags: u32) -> CloneTemplate {
 
 /// Whether clones of a domain can be launched: one is, and ended before it runs.
 pub fn is_template(domain: u16, plan: &Plan) -> bool {
-    let launched = domains::clone_linked(domain, order(plan, flags::EPHEMERAL | flags::PAUSED));
+    let launched = domains::clone_linked(domain, order(plan));
     launched.is_ok_and(|(clone, _)| domains::destroy(clone).is_ok())
 }
 
 /// Clones a template and reaches the clone's rings. Without them it is of no use, and ends.
 fn launch(id: MachineId, template: u16, plan: &Plan, room: &Room) -> Option<Launched> {
-    let (domain, port) = domains::clone_linked(template, order(plan, flags::EPHEMERAL)).ok()?;
+    let (domain, port) = domains::clone_linked(template, order(plan)).ok()?;
     let ring = |reference| Mapping::new(domain, reference, true);
     let [transmit, receive] = plan.rings;
     match (ring(transmit), ring(receive)) {

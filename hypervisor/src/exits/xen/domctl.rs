@@ -62,8 +62,8 @@ impl Session<'_> {
             return self.write(at, &call).map(|()| Reply::DONE);
         }
         let is_clone = |number| self.find_domain(number).is_some_and(|domain| domain.origin.is_some());
-        let ends_clone = call.cmd == op::DESTROYDOMAIN && is_clone(call.domain);
-        let domain = self.domain_for(if ends_clone { Action::Clone } else { Action::Control }, call.domain)?;
+        let serves_clone = [op::DESTROYDOMAIN, op::UNPAUSEDOMAIN].contains(&call.cmd) && is_clone(call.domain);
+        let domain = self.domain_for(if serves_clone { Action::Clone } else { Action::Control }, call.domain)?;
         let is_self = domain.id == self.domain.id;
         match call.cmd {
             op::DESTROYDOMAIN | op::PAUSEDOMAIN | op::SETVCPUCONTEXT if is_self => return Err(Errno::EINVAL),
