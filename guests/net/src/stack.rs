@@ -8,11 +8,11 @@ use core::net::Ipv4Addr;
 use core::task::{Poll, Waker};
 
 use smoltcp::iface::{self, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};
-use smoltcp::phy::Device;
+use smoltcp::phy::{Device, Medium};
 #[cfg(feature = "dhcp")]
 use smoltcp::socket::dhcpv4;
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr};
 
 use crate::configuration::{Address, Configuration, Fixed};
 use crate::random::Random;
@@ -140,6 +140,8 @@ impl<D: Device> Stack<D> {
 
     /// Goes on as another host with the same address, whose numbers nobody who knows the first can guess. To be called when there are no
     /// connections.
+    // A clone does this once: room for it on the stack is not for what comes later.
+    #[inline(never)]
     pub fn renew(&self, seed: u64, now: Instant) {
         let mut inner = self.inner.borrow_mut();
         inner.random = Random::new(seed);
@@ -261,7 +263,11 @@ impl<D: Device> Inner<D> {
 }
 
 fn interface<D: Device>(device: &mut D, mac: [u8; 6], random: &mut Random, now: Instant) -> Interface {
-    let mut configuration = iface::Config::new(EthernetAddress(mac).into());
+    let address = match device.capabilities().medium {
+        Medium::Ethernet => EthernetAddress(mac).into(),
+        Medium::Ip => HardwareAddress::Ip,
+    };
+    let mut configuration = iface::Config::new(address);
     configuration.random_seed = random.next();
     Interface::new(configuration, device, now)
 }

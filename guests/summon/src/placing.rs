@@ -224,6 +224,7 @@ impl<F: Packet> Summoner<F> {
 /// Whom a machine has to know to answer a client: him or its gateway.
 fn neighbour(service: &Service, client: [u8; 4]) -> Option<[u8; 4]> {
     let difference = u32::from_be_bytes(service.ip) ^ u32::from_be_bytes(client);
-    let is_near = difference.leading_zeros() >= u32::from(service.network.prefix);
-    if is_near { Some(client) } else { service.network.gateway }
+    let network = service.network?;
+    let is_near = difference.leading_zeros() >= u32::from(network.prefix);
+    if is_near { Some(client) } else { network.gateway }
 }

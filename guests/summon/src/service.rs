@@ -17,8 +17,8 @@ pub struct Service {
     pub ip: [u8; 4],
     /// Its TCP port.
     pub port: u16,
-    /// What the machines believe to be around them.
-    pub network: Network,
+    /// What the machines believe to be around them, if they look for neighbours at all and do not answer to where they were asked from.
+    pub network: Option<Network>,
     /// How many machines there may be, and what for.
     pub policy: Policy,
 }

@@ -141,7 +141,7 @@ fn bench() -> Bench {
     let limits = Limits { machines: 32_752, connections: 65_536, pages: 64 };
     let mut summoner = Summoner::new(&[1; 16], limits);
     let mut actions = Actions::with_capacity(16);
-    let network = Network { prefix: 8, gateway: None };
+    let network = Some(Network { prefix: 8, gateway: None });
     let service = Service { template: 3, mac: MAC, ip: IP, port: 80, network, policy: Policy::default() };
     summoner.add(service, 0, &mut actions).unwrap();
     actions.clear();

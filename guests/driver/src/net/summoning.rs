@@ -11,7 +11,7 @@ use core::time::Duration;
 
 use mote_netback::{Agreement, Events, Frame, Identity, PortId, Queue, QueueKeys};
 use mote_protocols::service::Terms;
-use mote_summon::{Action, Actions, Limits, MachineId, Network, Parcel, Policy, Refusal, Service, ServiceId, Summoner};
+use mote_summon::{Action, Actions, Limits, MachineId, Parcel, Policy, Refusal, Service, ServiceId, Summoner};
 use mote_unikernel::Machine;
 use mote_unikernel::executor::{Either, either, sleep_until, yield_now};
 use mote_unikernel::time::{self, Instant};
@@ -117,7 +117,8 @@ impl Summoning {
             mac: identity.mac,
             ip: identity.ip.ok_or(Refusal::Address)?,
             port: plan.terms.port,
-            network: Network::default(),
+            // They send to whom they were sent to.
+            network: None,
             policy: policy(&plan.terms),
         };
         let proxy = state.lan.borrow_mut().add_proxy(identity, plan.agreement.abilities, tally);

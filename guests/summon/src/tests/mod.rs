@@ -61,7 +61,7 @@ pub fn bytes(parcel: Parcel<Buffer>) -> Vec<u8> {
 }
 
 pub fn service(policy: Policy) -> Service {
-    let network = Network { prefix: 24, gateway: Some([10, 0, 0, 1]) };
+    let network = Some(Network { prefix: 24, gateway: Some([10, 0, 0, 1]) });
     Service { template: 7, mac: MAC, ip: IP, port: PORT, network, policy }
 }
 

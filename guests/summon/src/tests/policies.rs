@@ -208,7 +208,7 @@ fn services_come_change_and_go() {
         add(Service { policy: Policy { machines: 0, ..first.policy }, port: 81, ..first }),
         Err(Refusal::Policy)
     );
-    let second = add(Service { port: 81, template: 8, network: Network::default(), ..first }).unwrap();
+    let second = add(Service { port: 81, template: 8, network: Some(Network::default()), ..first }).unwrap();
     bench.actions.clear();
     (0..4).for_each(|number| _ = bench.call(number, 0, b"x"));
     let [one] = bench.launches()[..] else { panic!("one is launched") };

@@ -18,6 +18,9 @@ use crate::xen::grants::Grant;
 use crate::xen::page::Page;
 use crate::xen::pool::{Access, Pool};
 
+/// Bytes of Ethernet's header: two addresses and what follows.
+const HEADER: usize = 14;
+const IPV4: [u8; 2] = [8, 0];
 /// Bytes of an Ethernet frame without its checksum, as long as nobody says anything else.
 const FRAME: usize = 1514;
 /// Bytes of the largest packet that is taken in: what IP's length can say, behind Ethernet's header.
@@ -36,6 +39,8 @@ pub struct Link {
     /// The rings' grants, which the back end is told.
     references: [u32; 2],
     broken: Option<Fault>,
+    /// Ethernet's header of all that is sent, if whoever is at the other end passes everything on: then nobody is looked for on the network.
+    router: Option<[u8; HEADER]>,
 }
 
 impl Link {
@@ -54,7 +59,7 @@ impl Link {
         let mut receiver = Receiver::new(rx, RX_PAGES, |page| incoming.reference(page));
         // Whoever connects looks at the ring without being told.
         receiver.publish();
-        Ok(Self { sender, receiver, outgoing, incoming, port, references, broken: None })
+        Ok(Self { sender, receiver, outgoing, incoming, port, references, broken: None, router: None })
     }
 
     /// By which the back end says that there is something.
@@ -101,6 +106,16 @@ impl Link {
         Ok(false)
     }
 
+    /// Where in a packet that came begins what is for the stack, if there is something. Answers go to whom it came from.
+    fn start(&mut self, packet: &[u8]) -> Option<usize> {
+        let Some(header) = &mut self.router else { return Some(0) };
+        let came = packet.first_chunk::<HEADER>()?;
+        header[..6].copy_from_slice(&came[6..12]);
+        header[6..12].copy_from_slice(&came[..6]);
+        header[12..].copy_from_slice(&IPV4);
+        (came[12..] == IPV4).then_some(HEADER)
+    }
+
     /// Whether a frame can be sent, after what was sent before is taken back: the first pages are used again and again, of which a clone
     /// has to have its own, and the others stay as they are.
     fn can_send(&mut self) -> bool {
@@ -126,13 +141,18 @@ impl Link {
 
     /// Has `fill` write a frame, and sends it.
     fn send<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        let header = self.router;
+        let before = header.map_or(0, |header| header.len());
+        let length = before + length;
         let room = self.sender.reserve(length);
         let place = room.and_then(|room| Some((room, self.outgoing.bytes_mut(room.first * PAGE, length)?)));
         let Some((room, frame)) = place else {
             // Lost, as on any network: a frame has room whenever a token was given.
-            return fill(&mut vec![0; length]);
+            return fill(&mut vec![0; length - before]);
         };
-        let result = fill(frame);
+        let (start, rest) = frame.split_at_mut(before);
+        header.iter().for_each(|header| start.copy_from_slice(header));
+        let result = fill(rest);
         let offload = Offload { checksum: offload::leave_checksum(frame), segment: 0 };
         self.sender.send(room, length, offload, |page| self.outgoing.reference(page));
         result
@@ -178,6 +198,13 @@ impl NetFront {
         self.link.as_mut()
     }
 
+    /// From now on everything goes to whom the last packet came from.
+    pub(super) const fn use_router(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.router = Some([0; HEADER]);
+        }
+    }
+
     pub(super) fn settle(&mut self) -> Settled {
         let Some(link) = &mut self.link else { return Settled::default() };
         if link.broken.is_some() {
@@ -196,12 +223,19 @@ impl Device for NetFront {
         if !link.can_send() {
             return None;
         }
-        match link.receive(&mut self.packet) {
-            Ok(true) => Some((Received(&self.packet), Room(link))),
-            Ok(false) => None,
-            Err(fault) => {
-                link.note(Err(fault));
-                None
+        loop {
+            match link.receive(&mut self.packet) {
+                Ok(true) => {
+                    // What is not for the stack is gone.
+                    if let Some(start) = link.start(&self.packet) {
+                        return Some((Received(self.packet.get(start..)?), Room(link)));
+                    }
+                }
+                Ok(false) => return None,
+                Err(fault) => {
+                    link.note(Err(fault));
+                    return None;
+                }
             }
         }
     }
@@ -213,8 +247,9 @@ impl Device for NetFront {
 
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = FRAME;
+        let routed = self.link.as_ref().is_some_and(|link| link.router.is_some());
+        (capabilities.medium, capabilities.max_transmission_unit) =
+            if routed { (Medium::Ip, FRAME - HEADER) } else { (Medium::Ethernet, FRAME) };
         capabilities.checksum.tcp = Checksum::None;
         capabilities.checksum.udp = Checksum::None;
         capabilities

@@ -99,6 +99,7 @@ impl Network {
         }
         let port = self.port.borrow().clone().ok_or(Errno::EAGAIN)?;
         let identity = template::become_linked(&port)?;
+        self.stack.device(NetFront::use_router);
         self.stack.renew(template::seed().unwrap_or_default(), now());
         Ok(identity)
     }
