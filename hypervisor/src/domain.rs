@@ -234,6 +234,8 @@ impl Domain {
             return false;
         }
         if !self.gone.swap(true, Ordering::AcqRel) {
+            // What a guest had in registers stays with nobody.
+            self.vcpus.iter().for_each(|vcpu| vcpu.state.lock().reset(Start { entry: 0, context: 0 }));
             passthrough::release(self);
             console::lock().detach(self.id, &mut Wire);
             machine().bury(self);
