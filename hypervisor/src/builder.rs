@@ -90,7 +90,7 @@ pub fn create(machine: &Machine, asked: &Specification) -> Result<Arc<Domain>, E
     Ok(made)
 }
 
-/// Makes a clone of a template, paused, which nobody knows yet. `link` is the other end of the port that it is to have: it has granted what
+/// Makes a clone of a template, paused if it is to be, which nobody knows yet. `link` is the other end of the port that it is to have: it has granted what
 /// its template had then.
 ///
 /// # Errors

@@ -24,7 +24,7 @@ const LOOK_UPS: [Place; 4] = [
 /// Where a guest's number becomes a domain.
 const FINDS: [Place; 4] = [
     ("exits/xen.rs", 2, "its definition, and `domain_for`, which asks the policy"),
-    ("exits/xen/domctl.rs", 1, "whether it is a clone decides what the policy is asked"),
+    ("exits/xen/domctl.rs", 1, "followed by the question that is right for a clone, or for another"),
     ("exits/xen/grants.rs", 1, "whether there is one decides which error is given"),
     ("exits/xen/memory_op.rs", 1, "followed by the question whether its memory may be mapped"),
 ];

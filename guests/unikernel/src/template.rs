@@ -1,8 +1,8 @@
 //! Templates and clones, which Mote alone has: a guest that waits for work becomes a template, and each clone of it goes on from there.
 //!
-//! What must not be the same in two clones the library renews: its random numbers ([`seed`]), its event channels (a
-//! [`Port`](crate::xen::events::Port) of before is closed in a clone), and its grants (what was granted before is not). Time goes on:
-//! deadlines that passed since the template stopped have passed for its clones.
+//! What must not be the same in two clones the library renews: its random numbers ([`seed`]) and its event channels (a
+//! [`Port`](crate::xen::events::Port) of before is closed in a clone). Grants of before are none, either: but for the one port and the
+//! grants of [`become_linked`]. Time goes on: deadlines that passed since the template stopped have passed for its clones.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -30,7 +30,7 @@ static IDENTITY: Mutex<Option<Identity>> = Mutex::new(None);
 static IS_CLONE: AtomicU32 = AtomicU32::new(0);
 
 /// Lets the other tasks that are ready have their turn, then makes this domain a template, which never runs again: what comes back is
-/// a clone. Clones find zeroes in pages that are `private`, as in all that others use.
+/// a clone. Clones find zeroes in pages that are `private`.
 ///
 /// # Errors
 /// The hypervisor's, and this domain goes on: `ENOSYS` if it is not Mote, `EPERM` if this is a clone, `EBUSY` while it has another vCPU on, or

@@ -2,8 +2,9 @@
 //! behind that call. And domains that are gone as soon as they end, as clones are wont to be.
 //!
 //! A clone has its template's memory, registers and interrupt controller. It has no event channels, no grants and no registered areas, as
-//! after a reset, and finds zeroes in pages that are private. Where its template had mapped the shared page and grant frames, it has its
-//! own as soon as it touches them.
+//! after a reset, unless whoever clones it asks for a channel to it: then it has that one, and has granted what its template had. It finds
+//! zeroes in pages that are private, and a copy of what others used. Where its template had mapped the shared page and grant frames, it
+//! has its own as soon as it touches them.
 
 use alloc::sync::Arc;
 use core::ops::Deref;

@@ -169,7 +169,12 @@ impl Session<'_> {
     #[inline(never)]
     fn domain_for(&self, action: Action, number: u16) -> Result<Arc<Domain>, Errno> {
         let domain = self.find_domain(number).ok_or(Errno::ESRCH)?;
-        if allows(action, self.domain.relation(&domain)) { Ok(domain) } else { Err(Errno::EPERM) }
+        self.may(action, &domain).map(|()| domain)
+    }
+
+    /// Asks the policy whether the guest may do something to a domain.
+    fn may(&self, action: Action, domain: &Domain) -> Result<(), Errno> {
+        if allows(action, self.domain.relation(domain)) { Ok(()) } else { Err(Errno::EPERM) }
     }
 
     fn find_domain(&self, number: u16) -> Option<Arc<Domain>> {

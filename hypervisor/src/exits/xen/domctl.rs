@@ -54,16 +54,10 @@ impl Session<'_> {
             self.create_domain(&mut call)?;
             return self.write(at, &call).map(|()| Reply::DONE);
         }
-        if call.cmd == mote::op::CLONE {
-            let template = self.domain_for(Action::Clone, call.domain)?;
-            let mut asked = part(&call.u);
-            call.domain = self.clone_template(&template, &mut asked)?;
-            put(&mut call.u, &asked);
-            return self.write(at, &call).map(|()| Reply::DONE);
-        }
-        let is_clone = |number| self.find_domain(number).is_some_and(|domain| domain.origin.is_some());
-        let serves_clone = [op::DESTROYDOMAIN, op::UNPAUSEDOMAIN].contains(&call.cmd) && is_clone(call.domain);
-        let domain = self.domain_for(if serves_clone { Action::Clone } else { Action::Control }, call.domain)?;
+        let domain = self.find_domain(call.domain).ok_or(Errno::ESRCH)?;
+        let is_of_clone = [op::DESTROYDOMAIN, op::UNPAUSEDOMAIN].contains(&call.cmd) && domain.origin.is_some();
+        let serves = call.cmd == mote::op::CLONE || is_of_clone;
+        self.may(if serves { Action::Clone } else { Action::Control }, &domain)?;
         let is_self = domain.id == self.domain.id;
         match call.cmd {
             op::DESTROYDOMAIN | op::PAUSEDOMAIN | op::SETVCPUCONTEXT if is_self => return Err(Errno::EINVAL),
@@ -97,6 +91,7 @@ impl Session<'_> {
                 let length = self.hear(&domain, asked.at, asked.length as usize)? as u32;
                 put(&mut call.u, &Text { length, ..asked });
             }
+            mote::op::CLONE => self.clone_template(&domain, &mut call)?,
             mote::op::ENDED => {
                 let ended = self.ended(&part(&call.u))?;
                 put(&mut call.u, &ended);

@@ -5,10 +5,11 @@ use alloc::vec::Vec;
 
 use mote_core::addr::Ipa;
 use mote_core::sched::Leaving;
+use xen_abi::domctl::Domctl;
 use xen_abi::errno::Errno;
 use xen_abi::mote::{CloneTemplate, Ended, Snapshot, call};
 
-use super::{Answer, Arguments, BATCH, Reply, Session};
+use super::{Answer, Arguments, BATCH, Reply, Session, part, put};
 use crate::builder;
 use crate::domain::{Domain, End};
 use crate::machine::machine;
@@ -39,14 +40,14 @@ impl Session<'_> {
         }
     }
 
-    /// Makes a clone, which runs at once unless it is to be paused. The answer is its number, and `asked.port` the caller's port.
-    pub(super) fn clone_template(&self, template: &Arc<Domain>, asked: &mut CloneTemplate) -> Result<u16, Errno> {
-        let machine = machine();
+    /// Makes a clone, which runs at once unless it is to be paused. Its number is answered, and the caller's port.
+    pub(super) fn clone_template(&self, template: &Arc<Domain>, call: &mut Domctl) -> Result<(), Errno> {
+        let (machine, mut asked) = (machine(), part::<CloneTemplate>(&call.u));
         let events = &self.domain.events;
         let id = machine.with_number(None, |id| {
             let own = (asked.port != 0).then(|| events.lock().allocate_unbound(id)).transpose()?;
             let link = own.map(|port| (self.domain.id, port));
-            let made = builder::clone_of(machine, template, id, asked, link).inspect_err(|_| {
+            let made = builder::clone_of(machine, template, id, &asked, link).inspect_err(|_| {
                 own.map(|port| self.domain.close_port(port));
             })?;
             if let Some(own) = own {
@@ -56,7 +57,9 @@ impl Session<'_> {
             machine.add(&made);
             Ok(id)
         })?;
-        Ok(id.get())
+        call.domain = id.get();
+        put(&mut call.u, &asked);
+        Ok(())
     }
 
     /// Passes on which ephemeral domains ended, some at a time.
