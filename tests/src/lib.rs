@@ -5,6 +5,7 @@
 
 mod api;
 pub mod ext4;
+mod patience;
 
 use std::fmt::Write;
 use std::io;
@@ -26,6 +27,7 @@ use mote_tools::session::{End, Wish};
 use mote_tools::setup::{self, Need};
 
 pub use api::{ask, definition, get, request, with_interface};
+pub use patience::{hear, hear_where, wait};
 
 /// No boot takes so long, on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -3,11 +3,11 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
 use mote_api::model::{Action, Domain};
-use mote_tests::{Guest, ask, boot_beside, configuration, definition, machine, request, with_interface};
+use mote_tests::{Guest, ask, boot_beside, configuration, definition, machine, request, wait, with_interface};
 use mote_tools::build;
 use mote_tools::report;
 use mote_tools::running::{Client, State};
@@ -27,7 +27,7 @@ fn a_machine_is_dealt_with_by_its_api() {
     let machine = machine(2, 1024);
     let config = configuration(&guests, &machine);
     let run = boot_beside(&config, &machine, |state, client| {
-        wait("the API", || client.machine().is_ok());
+        wait(SOON, "the API", || client.machine().is_ok());
         who_is_there(client);
         the_machine_is_described(client);
         whoever_has_no_token_is_refused(state);
@@ -55,7 +55,7 @@ fn who_is_there(client: &Client) {
     assert!(control.state.running && control.memory_kib >= 4000 && control.cpu_ns > 0, "{control:?}");
     assert!(driver.touched_bytes > 0 && driver.hypervisor_bytes.tables > 0, "{driver:?}");
     assert_eq!((web.vcpus, web.weight, web.memory_kib / 1024, web.networks.len()), (1, 256, 1, 1));
-    wait("exits", || client.domain("driver").expect("it is there").exits.total() > 0);
+    wait(SOON, "exits", || client.domain("driver").expect("it is there").exits.total() > 0);
     assert_eq!(client.domain("web").expect("it is there").id, client.domain("2").expect("it is there").id);
 }
 
@@ -170,7 +170,7 @@ fn a_domain_comes_and_goes(client: &Client) {
     assert!(client.pause("one").is_err(), "it is paused");
     assert!(!client.unpause("one").expect("it runs").state.paused);
     assert!(client.unpause("one").is_err(), "it is not paused");
-    wait("it to run", || client.domain("one").expect("it is there").cpu_ns > 1_000_000);
+    wait(SOON, "it to run", || client.domain("one").expect("it is there").cpu_ns > 1_000_000);
     assert!(client.pause("one").expect("it stops").state.paused);
     let before = client.domain("one").expect("it is there").cpu_ns;
     sleep(Duration::from_millis(200));
@@ -189,7 +189,7 @@ fn a_domain_comes_and_goes(client: &Client) {
 fn a_domain_that_ends_is_gone(client: &Client) {
     let id = create(client, &simple("crash", "rogue", "do=panic")).id;
     client.unpause("crash").expect("it runs");
-    wait("its end", || !client.is_up(&id.to_string()).expect("an answer") && client.domain("crash").is_err());
+    wait(SOON, "its end", || !client.is_up(&id.to_string()).expect("an answer") && client.domain("crash").is_err());
 }
 
 fn a_domain_is_shut_down(client: &Client) {
@@ -197,7 +197,7 @@ fn a_domain_is_shut_down(client: &Client) {
         create(client, &simple(name, "spinner", ""));
         client.unpause(name).expect("it runs");
         client.shut_down(name, action).expect("it is asked");
-        wait("its end", || !client.is_up(name).expect("an answer"));
+        wait(SOON, "its end", || !client.is_up(name).expect("an answer"));
     }
 }
 
@@ -260,14 +260,14 @@ fn the_silent_block_nobody_for_long(state: &State, client: &Client) {
         silent.iter_mut().step_by(2).for_each(|stream| drop(stream.write_all(&[*byte])));
         sleep(Duration::from_millis(100));
     }
-    wait("the API", || client.machine().is_ok());
+    wait(SOON, "the API", || client.machine().is_ok());
     drop(silent);
-    wait("the API", || client.machine().is_ok());
+    wait(SOON, "the API", || client.machine().is_ok());
 }
 
 /// After all that has come and gone.
 fn the_first_guests_are_served_as_before(state: &State) {
-    wait("the web server", || get(state.services[0].host).is_some_and(|page| page.contains("\"name\":\"web\"")));
+    wait(SOON, "the web server", || get(state.services[0].host).is_some_and(|page| page.contains("\"name\":\"web\"")));
 }
 
 fn get(port: u16) -> Option<String> {
@@ -277,12 +277,4 @@ fn get(port: u16) -> Option<String> {
     let mut page = String::new();
     stream.read_to_string(&mut page).ok()?;
     Some(page)
-}
-
-fn wait(what: &str, mut is_there: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
-    while !is_there() {
-        assert!(Instant::now() < deadline, "no sign of {what}");
-        sleep(Duration::from_millis(50));
-    }
 }

@@ -4,11 +4,12 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::mpsc::Receiver;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mote_api::model::{Disk, Network};
-use mote_tests::{Guest, boot_beside_hearing, configuration, definition, machine, request, with_interface};
+use mote_tests::{
+    Guest, boot_beside_hearing, configuration, definition, hear_where, machine, request, wait, with_interface,
+};
 use mote_tools::build;
 use mote_tools::console::Line;
 use mote_tools::report;
@@ -51,11 +52,11 @@ fn a_guest_that_misuses_what_it_has_loses_it_and_nobody_else_anything() {
     ];
     let machine = machine(2, 512);
     let run = boot_beside_hearing(&configuration(&guests, &machine), &machine, |state, client, lines| {
-        wait("the API", || client.machine().is_ok());
+        wait(SOON, "the API", || client.machine().is_ok());
         hear(lines, "bad", "badring: net ok");
         what_it_did_was_counted(client);
-        wait("the end of the transfer", || !client.is_up("far").expect("an answer"));
-        wait("the end of the disk's check", || !client.is_up("disk").expect("an answer"));
+        wait(SOON, "the end of the transfer", || !client.is_up("far").expect("an answer"));
+        wait(SOON, "the end of the disk's check", || !client.is_up("disk").expect("an answer"));
         xenstore_is_as_before(state, client);
     });
     for part in ["badring: disk ok", "badring: net ok"] {
@@ -92,12 +93,12 @@ fn xenstore_is_as_before(state: &State, client: &Client) {
     for _ in 0..3 {
         client.create(&tree).expect("it is built");
         client.unpause("store").expect("it runs");
-        wait("the end of the greedy", || !client.is_up("store").expect("an answer"));
+        wait(SOON, "the end of the greedy", || !client.is_up("store").expect("an answer"));
         let now =
             ["mote_xenstore_nodes ", "mote_xenstore_bytes ", "mote_xenstore_watches "].map(|name| metric(state, name));
         let before = before.get_or_insert((now, metric(state, HEAP)));
         assert_eq!(before.0, now);
-        wait("the control domain's memory", || metric(state, HEAP) <= before.1);
+        wait(SOON, "the control domain's memory", || metric(state, HEAP) <= before.1);
     }
 }
 
@@ -111,23 +112,9 @@ fn metric(state: &State, name: &str) -> u64 {
 
 /// Waits until `speaker` says `text`.
 fn hear(lines: &Receiver<Line>, speaker: &str, text: &str) {
-    let deadline = Instant::now() + SOON;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let line = lines.recv_timeout(left).unwrap_or_else(|_| panic!("{speaker} does not say `{text}`"));
-        if line.speaker.as_deref() == Some(speaker) {
-            assert!(!line.text.contains("panic"), "{}", line.text);
-            if line.text.contains(text) {
-                return;
-            }
-        }
-    }
-}
-
-fn wait(what: &str, mut is_there: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
-    while !is_there() {
-        assert!(Instant::now() < deadline, "no sign of {what}");
-        sleep(Duration::from_millis(50));
-    }
+    hear_where(lines, SOON, &format!("{speaker} says `{text}`"), |line| {
+        let is_its = line.speaker.as_deref() == Some(speaker);
+        assert!(!is_its || !line.text.contains("panic"), "{}", line.text);
+        is_its && line.text.contains(text)
+    });
 }

@@ -1,12 +1,9 @@
 //! A control domain that fails: another is built in its place, and guests notice nothing of that.
 
-use std::sync::mpsc::Receiver;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mote_tests::{Guest, boot_beside_hearing, configuration, definition, get, machine};
+use mote_tests::{Guest, boot_beside_hearing, configuration, definition, get, hear, machine, wait};
 use mote_tools::build;
-use mote_tools::console::Line;
 use mote_tools::report::State;
 use mote_tools::running::Client;
 use mote_tools::session::End;
@@ -14,26 +11,6 @@ use mote_tools::session::End;
 /// How long the machine may take for something that it does at once.
 const SOON: Duration = Duration::from_secs(60);
 const KILLS: usize = 3;
-
-/// Waits until `who` says `text`.
-fn hear(heard: &Receiver<Line>, who: &str, text: &str) {
-    let deadline = Instant::now() + SOON;
-    loop {
-        let line = heard.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-        let line = line.unwrap_or_else(|_| panic!("{who} does not say `{text}`"));
-        if line.speaker.as_deref() == Some(who) && line.text.contains(text) {
-            return;
-        }
-    }
-}
-
-fn wait(what: &str, mut is_there: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
-    while !is_there() {
-        assert!(Instant::now() < deadline, "no sign of {what}");
-        sleep(Duration::from_millis(50));
-    }
-}
 
 /// What was sent to the control domain before is forgotten, what it could do is not.
 fn create_and_destroy(client: &Client, kill: usize) {
@@ -69,16 +46,16 @@ fn guests_outlive_the_control_domain() {
     let machine = machine(2, 1024);
     let config = configuration(&guests, &machine);
     let run = boot_beside_hearing(&config, &machine, |state, client, heard| {
-        let answers = |guest: &str| wait(guest, || get(state, guest).is_some_and(|page| page.contains(" 200 ")));
-        let hear = |who: &str, text: &str| hear(heard, who, text);
-        wait("the API", || client.machine().is_ok());
+        let answers = |guest: &str| wait(SOON, guest, || get(state, guest).is_some_and(|page| page.contains(" 200 ")));
+        let hear = |who: &str, text: &str| hear(heard, SOON, who, text);
+        wait(SOON, "the API", || client.machine().is_ok());
         answers("web");
         answers("linux");
         hear("store", "rounds");
         for kill in 0..KILLS {
             assert!(client.restart("control").is_ok());
             hear("control", "took over");
-            wait("the API", || client.machine().is_ok());
+            wait(SOON, "the API", || client.machine().is_ok());
             let names: Vec<_> = client.domains().expect("an answer").domains.into_iter().map(|it| it.name).collect();
             for name in ["control", "driver", "web", "store", "linux"] {
                 assert!(names.iter().any(|there| there == name), "{name} of {names:?}");

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
 use mote_api::model::Machines;
-use mote_tests::{Guest, boot_beside_hearing, configuration, definition, machine};
+use mote_tests::{Guest, boot_beside_hearing, configuration, definition, hear_where, machine, wait};
 use mote_tools::boot::machine::Machine;
 use mote_tools::build;
 use mote_tools::console::Line;
@@ -106,9 +106,9 @@ fn summon(load: &Load) {
     let config = configuration(&guests(), &machine);
     let run = boot_beside_hearing(&config, &machine, |state, client, heard| {
         let scene = Scene { state, client, heard, memory: &memory, load };
-        wait("the API", || client.machine().is_ok());
+        wait(SOON, "the API", || client.machine().is_ok());
         for service in ["dust", "few", "kept", "wicked", "tight"] {
-            wait(service, || client.domain(service).is_ok_and(|domain| domain.template));
+            wait(SOON, service, || client.domain(service).is_ok_and(|domain| domain.template));
         }
         for (name, part) in parts() {
             let begun = Instant::now();
@@ -157,7 +157,7 @@ impl Scene<'_> {
 
     /// The counts when no machine is left.
     fn settled(&self, guest: &str) -> Machines {
-        wait("the end of all machines", || self.machines(guest).live == 0);
+        wait(SOON, "the end of all machines", || self.machines(guest).live == 0);
         self.machines(guest)
     }
 
@@ -240,7 +240,7 @@ impl Scene<'_> {
         assert_eq!(crashed, 0);
         // One who says nothing, for longer than a machine lives.
         let silent = self.connect("dust");
-        wait("a machine for nothing", || self.machines("dust").live == 1);
+        wait(SOON, "a machine for nothing", || self.machines("dust").live == 1);
         assert_eq!(self.since("dust", before).2, 1, "its life is over");
         assert_eq!(silent.all(), "");
         // An answer that does not fit any buffer.
@@ -273,7 +273,7 @@ impl Scene<'_> {
         let met = self.who("kept");
         // It may still be about the leaving of the one before when the next calls.
         let mut others = 0;
-        wait("the same machine again", || {
+        wait(SOON, "the same machine again", || {
             sleep(Duration::from_millis(200));
             let again = self.who("kept") == met;
             others += u64::from(!again);
@@ -332,7 +332,7 @@ impl Scene<'_> {
         assert_eq!(self.since("dust", before), (asked, asked, 0), "the flood launched machines");
         let came = self.received("dust") - received;
         assert!(came > frames as u64, "{came} frames came");
-        wait("the end of the flood", || self.client.domain("flood").is_err());
+        wait(SOON, "the end of the flood", || self.client.domain("flood").is_err());
     }
 
     fn received(&self, guest: &str) -> u64 {
@@ -351,7 +351,7 @@ impl Scene<'_> {
             // Most of its memory.
             assert!(value(&answer, "own").is_some_and(|own| own > 60_000), "{answer}");
         }
-        wait("the end of all others", || self.machines("wicked").live == 1);
+        wait(SOON, "the end of all others", || self.machines("wicked").live == 1);
         assert!(secrets(self.memory, tag).words > 60_000, "what is there is found");
         drop(held);
         self.settled("wicked");
@@ -361,7 +361,7 @@ impl Scene<'_> {
         // The requests and answers, as they passed.
         assert!(found.pages_with_text <= 64, "{found:?}");
         self.client.restart("driver").expect("it ends and begins");
-        wait("the service", || self.ask("wicked", "/large/1").contains(" 200 "));
+        wait(SOON, "the service", || self.ask("wicked", "/large/1").contains(" 200 "));
         self.settled("wicked");
         assert_eq!(secrets(self.memory, tag).pages_with_text, 0, "what passed the driver domain outlives it");
     }
@@ -376,7 +376,7 @@ impl Scene<'_> {
         assert!(connection.ask("/large/2").contains(" 200 "), "its machine stays");
         drop(connection);
         self.hear("control", "took over");
-        wait("the API", || self.client.machine().is_ok());
+        wait(SOON, "the API", || self.client.machine().is_ok());
         let before = self.settled("dust");
         self.who("dust");
         assert_eq!(self.since("dust", before), (1, 1, 0));
@@ -388,7 +388,7 @@ impl Scene<'_> {
         for kill in 0..self.load.kills {
             // Machines that wait for their clients are of no use without it.
             let held = [self.connect("dust"), self.connect("wicked")];
-            wait("machines", || self.machines("dust").live + self.machines("wicked").live == 2);
+            wait(SOON, "machines", || self.machines("dust").live + self.machines("wicked").live == 2);
             if kill % 2 == 0 {
                 self.client.destroy("driver").expect("it ends and begins");
             } else {
@@ -396,7 +396,7 @@ impl Scene<'_> {
             }
             drop(held);
             for service in ["dust", "few", "kept", "wicked"] {
-                wait(service, || self.ask(service, "/large/1").starts_with("HTTP/1.1 "));
+                wait(SOON, service, || self.ask(service, "/large/1").starts_with("HTTP/1.1 "));
                 self.settled(service);
             }
             assert_eq!(self.client.domain("driver").expect("it is back").id, 1);
@@ -435,8 +435,8 @@ impl Scene<'_> {
             assert_eq!(left, *free.get_or_insert(left), "memory is lost");
             self.client.create(&tree(&|_| {})).expect("room");
             self.client.unpause("few").expect("it runs");
-            wait("the service", || self.client.domain("few").is_ok_and(|domain| domain.template));
-            wait("the service", || self.ask("few", "/api/info").contains(" 200 "));
+            wait(SOON, "the service", || self.client.domain("few").is_ok_and(|domain| domain.template));
+            wait(SOON, "the service", || self.ask("few", "/api/info").contains(" 200 "));
             let met: BTreeSet<u32> = (0..8).map(|_| self.who("few")).collect();
             assert_eq!(met.len(), 8);
         }
@@ -449,14 +449,7 @@ impl Scene<'_> {
 
     /// Waits until `who` says `text`.
     fn hear(&self, who: &str, text: &str) {
-        let deadline = Instant::now() + SOON;
-        loop {
-            let line = self.heard.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-            let line = line.unwrap_or_else(|_| panic!("{who} does not say `{text}`"));
-            if says(&line, who, text) {
-                return;
-            }
-        }
+        hear_where(self.heard, SOON, &format!("{who} says `{text}`"), |line| says(line, who, text));
     }
 
     /// Whether `who` has said `text` by now.
@@ -592,12 +585,4 @@ fn with_vif(node: &mut DeviceTreeNode, properties: &[(&str, Vec<u8>)]) {
         set(&mut vif, name, value.clone());
     }
     node.add_child(vif);
-}
-
-fn wait(what: &str, mut is_there: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
-    while !is_there() {
-        assert!(Instant::now() < deadline, "no sign of {what}");
-        sleep(Duration::from_millis(50));
-    }
 }

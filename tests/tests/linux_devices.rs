@@ -1,16 +1,18 @@
 //! Debian's kernels with their own Xen drivers for network and disk, behind the driver domain.
 
 use std::fs;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mote_tests::ext4::Ext4;
-use mote_tests::{Guest, Run, Until, boot_beside, boot_configuration, configuration, get, machine};
+use mote_tests::{Guest, Run, Until, boot_beside, boot_configuration, configuration, get, machine, wait};
 use mote_tools::cli::Hypervisor;
 use mote_tools::console::Line;
 use mote_tools::running::Client;
 use mote_tools::session::{End, Wish};
 use mote_tools::setup::{self, Linux, Need};
+
+/// How long Linux may take for something.
+const PATIENCE: Duration = Duration::from_secs(150);
 
 fn driver() -> Guest {
     Guest::unikernel("driver", "driver").properties("xen,enhanced; mote,driver; direct-map;").memory(4096)
@@ -57,15 +59,6 @@ fn has_linux(client: &Client) -> bool {
     client.domains().map_or(true, |all| all.domains.iter().any(|domain| domain.name.starts_with("linux")))
 }
 
-fn wait(what: &str, mut is_there: impl FnMut() -> bool) {
-    const PATIENCE: Duration = Duration::from_secs(150);
-    let deadline = Instant::now() + PATIENCE;
-    while !is_there() {
-        assert!(Instant::now() < deadline, "no sign of {what}");
-        sleep(Duration::from_millis(100));
-    }
-}
-
 fn assert_fetched(run: &Run, server: &str, client: &str) {
     for (guest, address) in [(server, "10.0.2.21"), (client, "10.0.2.22")] {
         assert!(run.said(guest, &format!("address: {address}")), "{guest} has no address\n{run}");
@@ -92,9 +85,11 @@ fn linux_guests_reach_each_other_and_take_a_hundred_megabytes_whole() {
     let machine = machine(2, 2048);
     let run = boot_beside(&configuration(&guests, &machine), &machine, |state, client| {
         for guest in ["web", "linux-6.1"] {
-            wait(guest, || get(state, guest).is_some_and(|page| page.contains(" 200 ") && page.ends_with(INDEX)));
+            wait(PATIENCE, guest, || {
+                get(state, guest).is_some_and(|page| page.contains(" 200 ") && page.ends_with(INDEX))
+            });
         }
-        wait("the end of both", || !has_linux(client));
+        wait(PATIENCE, "the end of both", || !has_linux(client));
     });
     assert_fetched(&run, "linux-6.1", "linux-6.12");
     disks.iter().for_each(|disk| disk.check().expect("no damage"));

@@ -1,37 +1,14 @@
 //! Services: guests that become templates, clones of which answer; and domains that vanish.
 
-use std::sync::mpsc::Receiver;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mote_api::model::Machines;
-use mote_tests::{Guest, boot_beside_hearing, configuration, get, machine, request};
-use mote_tools::console::Line;
+use mote_tests::{Guest, boot_beside_hearing, configuration, get, hear, machine, request, wait};
 use mote_tools::running::Client;
 use mote_tools::session::End;
 
 /// How long the machine may take for something that it does at once.
 const SOON: Duration = Duration::from_secs(60);
-
-fn wait(what: &str, mut is_there: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
-    while !is_there() {
-        assert!(Instant::now() < deadline, "no sign of {what}");
-        sleep(Duration::from_millis(50));
-    }
-}
-
-/// Waits until `who` says `text`.
-fn hear(heard: &Receiver<Line>, who: &str, text: &str) {
-    let deadline = Instant::now() + SOON;
-    loop {
-        let line = heard.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-        let line = line.unwrap_or_else(|_| panic!("{who} does not say `{text}`"));
-        if line.speaker.as_deref() == Some(who) && line.text.contains(text) {
-            return;
-        }
-    }
-}
 
 fn machines(client: &Client) -> Machines {
     client.domain("dust").expect("an answer").machines.expect("a template")
@@ -51,15 +28,15 @@ fn a_service_is_a_template_whose_clones_answer_and_vanish() {
     let machine = machine(2, 1024);
     let config = configuration(&guests, &machine);
     let run = boot_beside_hearing(&config, &machine, |state, client, heard| {
-        wait("a template", || client.domain("dust").is_ok_and(|dust| dust.template));
-        wait("the end of a domain that vanishes", || client.domain("brief").is_err());
+        wait(SOON, "a template", || client.domain("dust").is_ok_and(|dust| dust.template));
+        wait(SOON, "the end of a domain that vanishes", || client.domain("brief").is_err());
         assert_eq!(machines(client), Machines::default());
         assert!(!client.domain("there").expect("an answer").template);
         const ASKED: u64 = 5;
         for _ in 0..ASKED {
-            wait("a page", || get(state, "dust").is_some_and(|page| page.contains(" 200 ")));
+            wait(SOON, "a page", || get(state, "dust").is_some_and(|page| page.contains(" 200 ")));
         }
-        wait("the end of all clones", || machines(client).live == 0);
+        wait(SOON, "the end of all clones", || machines(client).live == 0);
         let counted = machines(client);
         assert!(counted.launched >= ASKED && counted.launched == counted.vanished, "{counted:?}");
         assert!(counted.life_us_mean > 0 && (4..=512).contains(&counted.memory_kib_max), "{counted:?}");
@@ -71,10 +48,10 @@ fn a_service_is_a_template_whose_clones_answer_and_vanish() {
 
         assert!(client.restart("control").is_ok());
         // Until then the one before answers.
-        hear(heard, "control", "took over 3 domains");
-        wait("its API", || client.domain("dust").is_ok_and(|dust| dust.template));
-        wait("a page", || get(state, "dust").is_some_and(|page| page.contains(" 200 ")));
-        wait("a clone that is counted", || machines(client).vanished > 0);
+        hear(heard, SOON, "control", "took over 3 domains");
+        wait(SOON, "its API", || client.domain("dust").is_ok_and(|dust| dust.template));
+        wait(SOON, "a page", || get(state, "dust").is_some_and(|page| page.contains(" 200 ")));
+        wait(SOON, "a clone that is counted", || machines(client).vanished > 0);
         client.destroy("dust").expect("it can be destroyed");
         assert!(client.domain("dust").is_err());
         assert!(get(state, "dust").is_none_or(|page| page.is_empty()), "nobody is left to answer");
