@@ -100,7 +100,7 @@ impl Interface<'_> {
                 }
                 Next::Connect => match self.left_behind().await {
                     Some(plan) => {
-                        self.summon(Some(plan), &state, &existence).await?;
+                        self.summon(plan, &state, &existence).await?;
                         continue;
                     }
                     None => serving = self.connect().await,
@@ -125,7 +125,10 @@ impl Interface<'_> {
                 Either::Second(Failure::Left) => {
                     let plan = serving.as_ref().and_then(|serving| serving.plan);
                     self.disconnect(&mut serving);
-                    self.summon(plan, &state, &existence).await?;
+                    // Only services are watched for that, and each has one.
+                    if let Some(plan) = plan {
+                        self.summon(plan, &state, &existence).await?;
+                    }
                 }
                 Either::Second(Failure::Broken) => {
                     self.tally.add(count::BROKEN, 1);
@@ -138,8 +141,7 @@ impl Interface<'_> {
     }
 
     /// The guest is a template now: clones of it are launched for who connects to its address, until it is to be forgotten.
-    async fn summon(&self, plan: Option<Plan>, state: &Watch, existence: &Watch) -> Result<(), Gone> {
-        let Some(plan) = plan else { return Ok(()) };
+    async fn summon(&self, plan: Plan, state: &Watch, existence: &Watch) -> Result<(), Gone> {
         if let Err(refusal) = self.summoning.add(self.guest, self.identity, plan, self.tally.clone()) {
             self.complaints.say(format_args!("domain {} cannot be summoned: {refusal}", self.guest));
         }

@@ -2,7 +2,7 @@
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use core::cell::Cell;
+use core::mem;
 
 use mote_netback::{Frame, Frontend, Pool, Queue, Transfer, Turn};
 use mote_summon::MachineId;
@@ -32,7 +32,7 @@ pub struct Launched {
     queue: Queue<Mapping, Wire>,
     port: Rc<Port>,
     /// Whether frames wait for the end of the turn.
-    waits: Cell<bool>,
+    waits: bool,
     /// Whether it has yet to run: it is to find its first frames when it does.
     is_paused: bool,
 }
@@ -48,7 +48,7 @@ impl Launched {
     ) -> Self {
         let port = Rc::new(port);
         let queue = queue(Wire { transfers: Transfers::new(domain, room.clone()), port: port.clone() });
-        Self { id, domain, queue, port, waits: Cell::new(false), is_paused: true }
+        Self { id, domain, queue, port, waits: false, is_paused: true }
     }
 
     /// The port's number.
@@ -73,7 +73,7 @@ impl Launched {
     /// Has it receive a frame; whether it is the first of this turn.
     pub fn enqueue(&mut self, frame: Frame, pool: &mut Pool) -> bool {
         match self.queue.enqueue(frame, pool) {
-            Ok(()) => !self.waits.replace(true),
+            Ok(()) => !mem::replace(&mut self.waits, true),
             Err(frame) => {
                 pool.give(frame);
                 false
@@ -83,11 +83,11 @@ impl Launched {
 
     /// Passes on what it is to receive.
     pub fn deliver(&mut self, pool: &mut Pool) {
-        self.waits.set(false);
+        self.waits = false;
         // Rings that make no sense are seen with its next event, or it lives no longer than it may.
         let _ = self.queue.deliver(pool);
         self.queue.rest();
-        if core::mem::take(&mut self.is_paused) {
+        if mem::take(&mut self.is_paused) {
             // It may have been ended meanwhile.
             let _ = domains::unpause(self.domain);
         }

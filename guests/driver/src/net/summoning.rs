@@ -20,7 +20,7 @@ use mote_unikernel::xen::transfers::Room;
 use mote_unikernel::xen::{domains, events};
 use xen_abi::mote::{CloneTemplate, flags};
 
-use super::machine::{self, Launched};
+use super::machine::{Heard, Launched};
 use super::{SharedLan, Tallied, pages, seconds};
 
 /// Bytes of this domain's memory for each machine that there may be: what one needs, twice.
@@ -213,10 +213,10 @@ impl State {
         self.frames = frames;
         self.act_first();
         match heard {
-            machine::Heard::Alive => {}
-            machine::Heard::Behind => self.behind.push(port),
-            machine::Heard::Gone => self.forget(id),
-            machine::Heard::Broken => self.end(id),
+            Heard::Alive => {}
+            Heard::Behind => self.behind.push(port),
+            Heard::Gone => self.forget(id),
+            Heard::Broken => self.end(id),
         }
     }
 
