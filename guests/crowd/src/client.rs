@@ -1,8 +1,9 @@
 //! One client: a connection to the service, from its SYN to both FINs.
 
+use mote_unikernel::net::smoltcp::wire::TcpControl;
 use mote_unikernel::time::Instant;
 
-use crate::wire::{ACK, FIN, RST, SYN, Segment};
+use crate::wire::Segment;
 
 /// The request, in two parts: with the first alone nobody can answer.
 const FIRST: &[u8] = b"GET /api/info HTT";
@@ -74,25 +75,27 @@ impl Client {
     fn repeat(&mut self, now: Instant) -> Words {
         self.spoke = now;
         match self.stage {
-            Stage::Calling => (self.segment(self.sent, SYN), &[]),
-            Stage::Asking => (self.segment(self.sent, ACK), FIRST),
-            Stage::Listening => (self.segment(self.sent, ACK), SECOND),
-            _ => (self.segment(self.sent, ACK), &[]),
+            Stage::Calling => (self.segment(self.sent, TcpControl::Syn), &[]),
+            Stage::Asking => (self.segment(self.sent, TcpControl::None), FIRST),
+            Stage::Listening => (self.segment(self.sent, TcpControl::None), SECOND),
+            _ => (self.segment(self.sent, TcpControl::None), &[]),
         }
     }
 
-    const fn segment(&self, sequence: u32, flags: u8) -> Segment {
-        Segment { port: self.port, sequence, acknowledgement: self.received, flags }
+    const fn segment(&self, sequence: u32, control: TcpControl) -> Segment {
+        Segment { port: self.port, control, sequence, acknowledgement: self.received }
     }
 
     /// Takes a segment; what it says to that.
     pub fn hear(&mut self, segment: &Segment, data: &[u8], now: Instant) -> Option<Words> {
-        if segment.flags & RST != 0 {
+        if segment.control == TcpControl::Rst {
             self.stage = Stage::Refused;
             return None;
         }
         match self.stage {
-            Stage::Calling if segment.flags & SYN != 0 && segment.acknowledgement == self.sent.wrapping_add(1) => {
+            Stage::Calling
+                if segment.control == TcpControl::Syn && segment.acknowledgement == self.sent.wrapping_add(1) =>
+            {
                 self.stage = Stage::Asking;
                 (self.sent, self.received) = (segment.acknowledgement, segment.sequence.wrapping_add(1));
                 Some(self.repeat(now))
@@ -105,28 +108,30 @@ impl Client {
             }
             Stage::Listening => self.listen(segment, data, now),
             // It was not heard.
-            Stage::Answered if segment.flags & FIN != 0 => Some((self.segment(self.sent, ACK), &[])),
+            Stage::Answered if segment.control == TcpControl::Fin => {
+                Some((self.segment(self.sent, TcpControl::None), &[]))
+            }
             _ => None,
         }
     }
 
     fn listen(&mut self, segment: &Segment, data: &[u8], now: Instant) -> Option<Words> {
         if segment.sequence != self.received {
-            return (!data.is_empty()).then(|| (self.segment(self.sent, ACK), &[][..]));
+            return (!data.is_empty()).then(|| (self.segment(self.sent, TcpControl::None), &[][..]));
         }
         self.received = self.received.wrapping_add(data.len() as u32);
         if let Some(domain) = domain(data) {
             self.domain = domain;
         }
-        if segment.flags & FIN != 0 {
+        if segment.control == TcpControl::Fin {
             self.received = self.received.wrapping_add(1);
             self.stage = Stage::Answered;
             self.took[1] = now.ticks() - self.began.ticks();
             self.sent = self.sent.wrapping_add(SECOND.len() as u32 + 1);
-            return Some((self.segment(self.sent.wrapping_sub(1), FIN | ACK), &[]));
+            return Some((self.segment(self.sent.wrapping_sub(1), TcpControl::Fin), &[]));
         }
         let sent = self.sent.wrapping_add(SECOND.len() as u32);
-        (!data.is_empty()).then(|| (self.segment(sent, ACK), &[][..]))
+        (!data.is_empty()).then(|| (self.segment(sent, TcpControl::None), &[][..]))
     }
 }
 

@@ -23,14 +23,14 @@ use core::time::Duration;
 use mote_unikernel::executor::{self, Executor};
 use mote_unikernel::net::smoltcp::phy::{Device, RxToken, TxToken};
 use mote_unikernel::net::smoltcp::time::Instant as Moment;
+use mote_unikernel::net::smoltcp::wire::EthernetAddress;
 use mote_unikernel::net::{Address, Fixed, NetFront, Network};
 use mote_unikernel::time::{self, Instant};
 use mote_unikernel::xen::store::Store;
 use mote_unikernel::{Machine, power, println};
-use zerocopy::IntoBytes;
 
 use client::{Client, Stage, Words};
-use wire::{Arp, Segment, Station};
+use wire::{ARP_LEN, Segment, Station};
 
 mote_unikernel::entry!(main);
 
@@ -51,7 +51,7 @@ fn main(machine: Machine) {
     let (Some(fixed), Some(service)) = (fixed, address("service")) else {
         return println!("crowd: no ip= or service=");
     };
-    let own = fixed.address.address().octets();
+    let own = fixed.address.address();
     executor::run(async {
         let store = Store::connect().await.expect("a xenstore");
         let found = Network::open(&store, &machine, Address::Fixed(fixed)).await.expect("a network");
@@ -63,8 +63,8 @@ fn main(machine: Machine) {
     executor.spawn(async {
         let count = machine.number("clients").unwrap_or(100) as u16;
         let together = machine.number("together").unwrap_or(64) as usize;
-        let here = Station { mac: network.mac(), ip: own };
-        let Some(there) = find(network, here, service.octets()).await else { return };
+        let here = Station { mac: EthernetAddress(network.mac()), ip: own };
+        let Some(there) = find(network, here, service).await else { return };
         println!("ready");
         let mut crowd = Crowd::new(here, there, count, together);
         if crowd.pass(network, 0, Stage::In).await {
@@ -78,20 +78,19 @@ fn main(machine: Machine) {
 }
 
 /// Who has the service's address.
-async fn find(network: &Network, here: Station, service: [u8; 4]) -> Option<Station> {
+async fn find(network: &Network, here: Station, service: Ipv4Addr) -> Option<Station> {
     let mut found = None;
     let mut asked = Instant::at(0);
     network
         .frames(|device| {
             while let Some((frame, _)) = device.receive(Moment::ZERO) {
-                let answer = frame.consume(Arp::read).filter(|station| station.ip == service);
+                let answer = frame.consume(wire::answer).filter(|station| station.ip == service);
                 found = found.or(answer);
             }
             if found.is_none() && asked + PATIENCE <= Instant::now() {
                 asked = Instant::now();
-                let request = Arp::request(here, service);
-                let send = |room: &mut [u8]| room.copy_from_slice(request.as_bytes());
-                let _ = device.transmit(Moment::ZERO).map(|room| room.consume(size_of::<Arp>(), send));
+                let send = |room: &mut [u8]| wire::ask(here, service, room);
+                let _ = device.transmit(Moment::ZERO).map(|room| room.consume(ARP_LEN, send));
             }
             found.is_some()
         })
@@ -173,7 +172,7 @@ impl Crowd {
         let (here, there) = (self.here, self.there);
         match device.transmit(Moment::ZERO) {
             Some(room) => {
-                room.consume(Segment::length(data), |frame| segment.write(here, there, PORT, data, frame));
+                room.consume(segment.length(data), |frame| segment.write(here, there, PORT, data, frame));
             }
             None => self.unsaid.push((segment, data)),
         }

@@ -1,98 +1,53 @@
 //! TCP segments between two fixed addresses, as Ethernet frames.
 
-use zerocopy::byteorder::network_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use core::net::Ipv4Addr;
 
-pub const FIN: u8 = 1;
-pub const SYN: u8 = 2;
-pub const RST: u8 = 4;
-pub const ACK: u8 = 16;
+use mote_unikernel::net::smoltcp::phy::{Checksum, ChecksumCapabilities};
+use mote_unikernel::net::smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol,
+    Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+};
 
-const IPV4: u16 = 0x0800;
-const ARP: u16 = 0x0806;
-const TCP: u8 = 6;
-const REQUEST: u16 = 1;
-const REPLY: u16 = 2;
+/// Bytes of Ethernet's and IPv4's headers, and of an ARP packet behind the former (RFC 826).
+const ETHERNET_LEN: usize = EthernetFrame::<&[u8]>::header_len();
+const HEADERS: usize = ETHERNET_LEN + 20;
+pub const ARP_LEN: usize = ETHERNET_LEN + 28;
+const TTL: u8 = 64;
 
 /// An end of a connection, but for its port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Station {
-    pub mac: [u8; 6],
-    pub ip: [u8; 4],
+    pub mac: EthernetAddress,
+    pub ip: Ipv4Addr,
 }
 
-/// Headers of Ethernet, IPv4 and TCP, none with options.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct Headers {
-    to: [u8; 6],
-    from: [u8; 6],
-    kind: U16,
-    version: u8,
-    service: u8,
-    total: U16,
-    identification: U16,
-    fragment: U16,
-    ttl: u8,
-    protocol: u8,
-    checksum: U16,
-    source: [u8; 4],
-    target: [u8; 4],
-    source_port: U16,
-    target_port: U16,
-    sequence: U32,
-    acknowledgement: U32,
-    offset: u8,
-    flags: u8,
-    window: U16,
-    tcp_checksum: U16,
-    urgent: U16,
+/// Writes a frame in which `from` asks all for who has `target`.
+pub fn ask(from: Station, target: Ipv4Addr, frame: &mut [u8]) {
+    let mut frame = EthernetFrame::new_unchecked(frame);
+    let (src_addr, dst_addr) = (from.mac, EthernetAddress::BROADCAST);
+    EthernetRepr { src_addr, dst_addr, ethertype: EthernetProtocol::Arp }.emit(&mut frame);
+    let question = ArpRepr::EthernetIpv4 {
+        operation: ArpOperation::Request,
+        source_hardware_addr: from.mac,
+        source_protocol_addr: from.ip,
+        target_hardware_addr: EthernetAddress([0; 6]),
+        target_protocol_addr: target,
+    };
+    question.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
 }
 
-const ETHERNET_LEN: usize = 14;
-const IPV4_LEN: usize = 20;
-const LEN: usize = size_of::<Headers>();
-
-/// An ARP packet behind Ethernet's header (RFC 826).
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-pub struct Arp {
-    to: [u8; 6],
-    from: [u8; 6],
-    kind: U16,
-    hardware: U16,
-    protocol: U16,
-    lengths: [u8; 2],
-    operation: U16,
-    sender_mac: [u8; 6],
-    sender: [u8; 4],
-    target_mac: [u8; 6],
-    target: [u8; 4],
-}
-
-impl Arp {
-    /// Asks all for who has `target`.
-    pub fn request(from: Station, target: [u8; 4]) -> Self {
-        Self {
-            to: [0xff; 6],
-            from: from.mac,
-            kind: ARP.into(),
-            hardware: 1.into(),
-            protocol: IPV4.into(),
-            lengths: [6, 4],
-            operation: REQUEST.into(),
-            sender_mac: from.mac,
-            sender: from.ip,
-            target_mac: [0; 6],
-            target,
-        }
-    }
-
-    /// Who it says that it is from.
-    pub fn read(frame: &[u8]) -> Option<Station> {
-        let (arp, _) = Self::read_from_prefix(frame).ok()?;
-        let known = arp.kind.get() == ARP && arp.operation.get() == REPLY;
-        known.then_some(Station { mac: arp.sender_mac, ip: arp.sender })
+/// Who an answer to that says that it is from.
+pub fn answer(frame: &[u8]) -> Option<Station> {
+    let frame = EthernetFrame::new_checked(frame).ok().filter(|frame| frame.ethertype() == EthernetProtocol::Arp)?;
+    let packet = ArpPacket::new_checked(frame.payload()).ok()?;
+    match ArpRepr::parse(&packet).ok()? {
+        ArpRepr::EthernetIpv4 {
+            operation: ArpOperation::Reply,
+            source_hardware_addr: mac,
+            source_protocol_addr: ip,
+            ..
+        } => Some(Station { mac, ip }),
+        _ => None,
     }
 }
 
@@ -101,73 +56,73 @@ impl Arp {
 pub struct Segment {
     /// The port of the end that is here.
     pub port: u16,
+    pub control: TcpControl,
     pub sequence: u32,
+    /// Of all but the first.
     pub acknowledgement: u32,
-    pub flags: u8,
 }
 
 impl Segment {
     /// How long its frame is.
-    pub const fn length(data: &[u8]) -> usize {
-        LEN + data.len()
+    pub fn length(&self, data: &[u8]) -> usize {
+        HEADERS + self.packet(0, data).buffer_len()
+    }
+
+    fn packet<'a>(&self, there_port: u16, payload: &'a [u8]) -> TcpRepr<'a> {
+        TcpRepr {
+            src_port: self.port,
+            dst_port: there_port,
+            control: self.control,
+            seq_number: TcpSeqNumber(self.sequence as i32),
+            ack_number: (self.control != TcpControl::Syn).then_some(TcpSeqNumber(self.acknowledgement as i32)),
+            window_len: u16::MAX,
+            window_scale: None,
+            max_seg_size: None,
+            sack_permitted: false,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload,
+        }
     }
 
     /// Writes its frame. Its checksum is the device's.
     pub fn write(&self, here: Station, there: Station, there_port: u16, data: &[u8], frame: &mut [u8]) {
-        let total = (LEN - ETHERNET_LEN + data.len()) as u16;
-        let mut headers = Headers {
-            to: there.mac,
-            from: here.mac,
-            kind: IPV4.into(),
-            version: 0x45,
-            service: 0,
-            total: total.into(),
-            identification: U16::ZERO,
-            fragment: 0x4000.into(),
-            ttl: 64,
-            protocol: TCP,
-            checksum: U16::ZERO,
-            source: here.ip,
-            target: there.ip,
-            source_port: self.port.into(),
-            target_port: there_port.into(),
-            sequence: self.sequence.into(),
-            acknowledgement: self.acknowledgement.into(),
-            offset: 5 << 4,
-            flags: self.flags,
-            window: u16::MAX.into(),
-            tcp_checksum: U16::ZERO,
-            urgent: U16::ZERO,
+        let packet = self.packet(there_port, data);
+        let mut frame = EthernetFrame::new_unchecked(frame);
+        let (src_addr, dst_addr) = (here.mac, there.mac);
+        EthernetRepr { src_addr, dst_addr, ethertype: EthernetProtocol::Ipv4 }.emit(&mut frame);
+        let ip = Ipv4Repr {
+            src_addr: here.ip,
+            dst_addr: there.ip,
+            next_header: IpProtocol::Tcp,
+            payload_len: packet.buffer_len(),
+            hop_limit: TTL,
         };
-        let ip = &headers.as_bytes()[ETHERNET_LEN..ETHERNET_LEN + IPV4_LEN];
-        headers.checksum = sum(ip).into();
-        if let Some((to, rest)) = frame.split_at_mut_checked(LEN) {
-            to.copy_from_slice(headers.as_bytes());
-            rest.iter_mut().zip(data).for_each(|(to, from)| *to = *from);
-        }
+        let mut ip_packet = Ipv4Packet::new_unchecked(frame.payload_mut());
+        ip.emit(&mut ip_packet, &checksums());
+        let mut tcp = TcpPacket::new_unchecked(ip_packet.payload_mut());
+        packet.emit(&mut tcp, &here.ip.into(), &there.ip.into(), &checksums());
     }
 
     /// Reads a frame from `there`, and its data.
     pub fn read(there: Station, there_port: u16, frame: &[u8]) -> Option<(Self, &[u8])> {
-        let (headers, _) = Headers::read_from_prefix(frame).ok()?;
-        let is_it = headers.kind.get() == IPV4
-            && (headers.version, headers.protocol) == (0x45, TCP)
-            && (headers.source, headers.source_port.get()) == (there.ip, there_port);
-        let start = ETHERNET_LEN + IPV4_LEN + usize::from(headers.offset >> 4) * 4;
-        let data = frame.get(start..ETHERNET_LEN + usize::from(headers.total.get())).filter(|_| is_it)?;
-        let segment = Self {
-            port: headers.target_port.get(),
-            sequence: headers.sequence.get(),
-            acknowledgement: headers.acknowledgement.get(),
-            flags: headers.flags,
-        };
-        Some((segment, data))
+        let frame = EthernetFrame::new_checked(frame).ok()?;
+        let is_ip = frame.ethertype() == EthernetProtocol::Ipv4;
+        let ip = Ipv4Packet::new_checked(frame.into_inner().get(ETHERNET_LEN..)?).ok().filter(|_| is_ip)?;
+        let (from, to) = (ip.src_addr(), ip.dst_addr());
+        let is_its = ip.next_header() == IpProtocol::Tcp && from == there.ip;
+        let (start, end) = (usize::from(ip.header_len()), usize::from(ip.total_len()));
+        let tcp = TcpPacket::new_checked(ip.into_inner().get(start..end)?).ok().filter(|_| is_its)?;
+        let packet = TcpRepr::parse(&tcp, &from.into(), &to.into(), &checksums()).ok()?;
+        let acknowledgement = packet.ack_number.map_or(0, |number| number.0 as u32);
+        let (port, control, sequence) = (packet.dst_port, packet.control, packet.seq_number.0 as u32);
+        (packet.src_port == there_port).then_some((Self { port, control, sequence, acknowledgement }, packet.payload))
     }
 }
 
-/// The checksum of IPv4's header (RFC 1071).
-fn sum(bytes: &[u8]) -> u16 {
-    let (words, _) = bytes.as_chunks::<2>();
-    let sum = words.iter().fold(0, |sum, word| sum + u32::from(u16::from_be_bytes(*word)));
-    !((sum >> 16) + (sum & 0xffff)) as u16
+/// IPv4's is made here.
+fn checksums() -> ChecksumCapabilities {
+    let mut capabilities = ChecksumCapabilities::ignored();
+    capabilities.ipv4 = Checksum::Tx;
+    capabilities
 }
