@@ -18,16 +18,12 @@ use crate::machine::machine;
 const MAX_PRIVATE: usize = 64;
 
 impl Session<'_> {
+    /// The domain becomes a template, and its vCPU leaves for good: what there is to ask of Mote alone.
     #[inline(never)]
     pub(super) fn mote_call(&mut self, &[operation, at, ..]: &Arguments) -> Answer {
-        match operation {
-            call::SNAPSHOT => self.snapshot(at),
-            _ => Err(Errno::ENOSYS),
+        if operation != call::SNAPSHOT {
+            return Err(Errno::ENOSYS);
         }
-    }
-
-    /// The domain becomes a template, and its vCPU leaves for good.
-    fn snapshot(&mut self, at: u64) -> Answer {
         let Snapshot { frames, count, .. } = self.read(at)?;
         let mut private = [0_u64; MAX_PRIVATE];
         let private = private.get_mut(..count as usize).ok_or(Errno::E2BIG)?;
