@@ -342,10 +342,17 @@ impl Scene<'_> {
     fn no_secret_is_ever_seen_again(&self) {
         let tag = RandomState::new().build_hasher().finish() << 16;
         self.settled("wicked");
-        // One has a secret all the time.
-        let mut held = self.connect("wicked");
-        assert!(held.ask(&format!("/secret/{:016x}", tag | 0xffff)).contains("\"others\":0,"));
+        // One has a secret all the time, and is relieved of it before its life is over.
+        let holder = || {
+            let mut held = self.connect("wicked");
+            assert!(held.ask(&format!("/secret/{:016x}", tag | 0xffff)).contains("\"others\":0,"));
+            held
+        };
+        let mut held = holder();
         for number in 0..self.load.secrets {
+            if number % 12 == 11 {
+                held = holder();
+            }
             let answer = self.ask("wicked", &format!("/secret/{:016x}", tag | u64::from(number)));
             assert!(answer.contains("\"others\":0,"), "a machine sees what another had: {answer}");
             // Most of its memory.
@@ -358,8 +365,8 @@ impl Scene<'_> {
         let found = secrets(self.memory, tag);
         assert_eq!(found.words, 0, "secrets in memory after all who had them are gone");
         assert!(found.strays <= 64, "{found:?}");
-        // The requests and answers, as they passed.
-        assert!(found.pages_with_text <= 64, "{found:?}");
+        // The requests and answers, as they passed through the driver domain's pages for packets.
+        assert!(found.pages_with_text <= 320, "{found:?}");
         self.client.restart("driver").expect("it ends and begins");
         wait(SOON, "the service", || self.ask("wicked", "/large/1").contains(" 200 "));
         self.settled("wicked");
