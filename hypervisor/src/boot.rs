@@ -61,7 +61,7 @@ fn prepare(device_tree: u64, entered: u64) {
     if let Some(intid) = wiring.console
         && gic::set_shared(intid, true, false).is_some()
     {
-        uart::enable_input();
+        uart::interrupt_when_typed(true);
     }
     machine.build_control(0);
 }

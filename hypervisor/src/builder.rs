@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 
 use mote_core::addr::{Ipa, PAGE_SIZE, PaRange};
-use mote_core::console::Ready;
+use mote_core::console::Output;
 use mote_core::events::{self, EventChannels, FEW_PORTS, MAX_PORT};
 use mote_core::grants::{GrantTable, Limits};
 use mote_core::id::{DomainId, VcpuId};
@@ -24,12 +24,12 @@ use xen_abi::mote::call::Identity;
 use xen_abi::mote::{CloneTemplate, flags};
 
 use crate::domain::{Domain, Extras, Origin};
+use crate::entropy;
 use crate::machine::Machine;
 use crate::memory::{FrameRef, GuestMemory, Promise};
 use crate::pcpu::nanoseconds;
 use crate::stats::Milestones;
 use crate::vcpu::{Start, Vcpu, VcpuState};
-use crate::{console, entropy};
 
 /// `MPIDR_EL1` beside the affinity: bit 31 is RES1 (Arm ARM D24.2.107).
 const MPIDR_RES1: u64 = 1 << 31;
@@ -156,6 +156,7 @@ fn assemble(
         id: asked.id,
         serial: machine.serial(),
         handle: Mutex::new(asked.handle),
+        output: Mutex::default(),
         uart: Once::new(),
         power: Mutex::new(Power::new(asked.vcpus)),
         alive: AtomicUsize::new(asked.vcpus as usize),
@@ -220,7 +221,7 @@ impl Control {
         memory.copy_in(machine_tree, place)?;
         drop(memory);
         domain.uart.call_once(|| None);
-        console::lock().attach(domain.id, "control", Ready::FirstLine);
+        *domain.output.lock() = Output::new("control".into(), "".into());
         machine.add(&domain);
         domain.start(VcpuId(0), Start { entry: ram, context: own_tree.0 });
         domain.unpause();

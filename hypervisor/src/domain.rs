@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use mote_core::addr::Pa;
+use mote_core::console::Output;
 use mote_core::events::EventChannels;
 use mote_core::grants::GrantTable;
 use mote_core::id::{DomainId, VcpuId};
@@ -24,7 +25,7 @@ use xen_abi::arch_arm::VPL011_INTID;
 use xen_abi::mote::Usage;
 use xen_abi::sched::reason;
 
-use crate::console::{self, Wire};
+use crate::console;
 use crate::machine::machine;
 use crate::memory::{FrameRef, GuestMemory, Promise};
 use crate::passthrough;
@@ -41,6 +42,8 @@ pub struct Domain {
     pub serial: u64,
     /// What the control domain knows it by.
     pub handle: Mutex<[u8; 16]>,
+    /// What it has on the console.
+    pub output: Mutex<Output>,
     /// Its UART, if it has one; not known before somebody has said what it has.
     pub uart: Once<Option<Mutex<Vpl011>>>,
     /// Its vCPUs, by number.
@@ -167,7 +170,7 @@ impl Domain {
     /// A vCPU has left for good. With the last one the control domain learns of it.
     pub fn let_go(self: &Arc<Self>, vcpu: &Vcpu) {
         if !vcpu.gone.swap(true, Ordering::AcqRel) && self.alive.fetch_sub(1, Ordering::AcqRel) == 1 {
-            console::lock().complete(self.id, &mut Wire);
+            self.output.lock().complete(&mut console::lock());
             machine().ended(self);
         }
     }
@@ -190,25 +193,24 @@ impl Domain {
         self.vcpus.iter().filter(|vcpu| set.contains(vcpu.id)).map(|vcpu| vcpu.slot).for_each(wake);
     }
 
-    /// Takes a byte that the guest sends by its UART.
+    /// Takes what the guest writes to its console. Who was not given a name, as clones are not, is called after its template and its number.
     #[inline(never)]
-    pub fn send(&self, byte: u8) {
-        let mut console = console::lock();
-        if let Some(template) = &self.origin {
-            console.attach_clone(self.id, template.id);
+    pub fn say(&self, text: &[u8]) {
+        let mut output = self.output.lock();
+        if output.name.is_empty() {
+            let template = self.origin.as_ref().map_or("domain".into(), |template| template.output.lock().name.clone());
+            output.name = alloc::format!("{template}.{}", self.id.get());
         }
-        if console.send(self.id, byte, &mut Wire) {
+        if output.say(text, &mut console::lock()) {
             self.milestones.ready.store(timer::now(), Ordering::Relaxed);
         }
     }
 
-    /// A byte for the guest's console arrives: it goes to where the guest reads.
-    #[inline(never)]
-    pub fn receive(&self, byte: u8) {
-        let uart = self.uart().filter(|_| !self.pv.prints_by_ring.load(Ordering::Relaxed));
-        let Some(uart) = uart else { return self.keep_typed(byte) };
+    /// Types something at its UART, if it has one.
+    pub fn hear(&self, text: &[u8]) {
+        let Some(uart) = self.uart() else { return };
         let mut uart = uart.lock();
-        uart.receive(byte);
+        text.iter().for_each(|&byte| uart.receive(byte));
         let others = self.drive_uart_line(&mut uart);
         drop(uart);
         self.wake_all(others);
@@ -237,7 +239,7 @@ impl Domain {
             // What a guest had in registers stays with nobody.
             self.vcpus.iter().for_each(|vcpu| vcpu.state.lock().reset(Start { entry: 0, context: 0 }));
             passthrough::release(self);
-            console::lock().detach(self.id, &mut Wire);
+            self.output.lock().complete(&mut console::lock());
             machine().bury(self);
         }
         true

@@ -3,10 +3,9 @@
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 
+use mote_core::console::Wire;
 use mote_platform::exceptions::FaultReport;
-use mote_platform::{cpu, firmware, image};
-
-use crate::console::EmergencyWire;
+use mote_platform::{cpu, firmware, image, uart};
 
 /// An address, and where it lies in the image: what a symboliser wants.
 struct Address(u64);
@@ -43,5 +42,5 @@ pub fn report(report: &FaultReport) -> ! {
 
 fn say(line: fmt::Arguments<'_>) {
     // Nobody is left to tell that telling failed.
-    let _ = write!(EmergencyWire, "(mote) {line}\r\n");
+    let _ = write!(Wire(uart::write_in_emergency), "(mote) {line}\r\n");
 }

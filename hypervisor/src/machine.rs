@@ -18,7 +18,7 @@ use xen_abi::mote;
 use xen_abi::xen::virq;
 
 use crate::builder::Control;
-use crate::console::{self, Wire};
+use crate::console;
 use crate::domain::{Domain, End};
 use crate::memory;
 use crate::pcpu::{Pcpu, Wiring};
@@ -33,7 +33,7 @@ const ENDS: usize = 1024;
 const PARTS_AT_ONCE: u32 = 8;
 
 /// What all pCPUs share. Locks are taken in this order: the number given last; a domain's event channels, its grants, its memory, its UART, its
-/// virtual GIC, its power; then the list of domains; the schedule; the pool of frames; the console. Of two domains' event
+/// virtual GIC, its power, its output; then the list of domains; the schedule; the pool of frames; the console. Of two domains' event
 /// channels those of the lower number come first; of anything else of two domains' nobody holds both. A vCPU's own state is its
 /// pCPU's alone.
 pub struct Machine {
@@ -381,17 +381,9 @@ impl Machine {
         self.affinities.len()
     }
 
-    /// Passes on what was typed.
+    /// Somebody typed: the control domain reads it when it can.
     pub fn read_console(&self) {
-        const CTRL_A: u8 = 1;
-        while let Some(byte) = uart::read() {
-            let typed = console::lock().typed(byte, &mut Wire);
-            if let Some((id, switches)) = typed
-                && let Some(domain) = self.domain(id)
-            {
-                (0..switches).for_each(|_| domain.receive(CTRL_A));
-                domain.receive(byte);
-            }
-        }
+        uart::interrupt_when_typed(false);
+        self.tell_control(virq::CONSOLE);
     }
 }

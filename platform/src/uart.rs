@@ -25,11 +25,11 @@ pub fn init(registers: Range<usize>) -> Result<(), mmu::MapError> {
     Ok(())
 }
 
-/// Asks for an interrupt when somebody types.
-pub fn enable_input() {
+/// Whether there is an interrupt, which lasts as long as there is something that was typed and not read.
+pub fn interrupt_when_typed(is_wanted: bool) {
     if let Some(uart) = UART.lock().as_mut() {
-        uart.clear_interrupts(Interrupts::all());
-        uart.set_interrupt_masks(Interrupts::RXI | Interrupts::RTI);
+        let all = Interrupts::RXI | Interrupts::RTI;
+        uart.set_interrupt_masks(if is_wanted { all } else { Interrupts::empty() });
     }
 }
 

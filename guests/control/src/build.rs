@@ -55,8 +55,6 @@ pub struct Wishes {
     pub id: Option<u16>,
     /// A seed for its random numbers.
     pub seed: Option<[u8; SEED]>,
-    /// Whether what is typed goes to it.
-    pub focus: bool,
 }
 
 /// A domain that is being built. Dropped, it is destroyed.
@@ -139,7 +137,6 @@ fn create(definition: &Definition, wishes: Wishes, devices: &Devices) -> Result<
         (definition.vpl011, flags::VPL011),
         (definition.track_touched, flags::TRACK_TOUCHED),
         (definition.direct_map, flags::DIRECT_MAP),
-        (wishes.focus, flags::FOCUS),
         (definition.driver, flags::DRIVER),
         (definition.ephemeral, flags::EPHEMERAL),
     ];

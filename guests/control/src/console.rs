@@ -1,13 +1,14 @@
 //! Guests' console rings: what a guest writes goes to the machine's console in its name and the last of it is kept, what is typed for it
-//! goes into its ring.
+//! goes into its ring. And the machine's keyboard, whose owner is watched: its output goes to the machine's console as it comes.
 
 use core::cell::{Cell, RefCell};
 
 use mote_api::{Said, Scrollback};
+use mote_keyboard::{Backlog, Typed};
 use mote_protocols::console::Console as Ring;
-use mote_unikernel::executor;
 use mote_unikernel::xen::events::{self, Port};
-use mote_unikernel::xen::{Errno, domains, foreign::Mapping};
+use mote_unikernel::xen::{Errno, domains as hypervisor, foreign::Mapping};
+use mote_unikernel::{executor, println};
 use xen_abi::arch_arm::MAGIC_PAGES;
 use xen_abi::hvm::param;
 use xen_abi::xen::virq;
@@ -31,6 +32,7 @@ pub struct Console {
     // Whether there was more than could be shown at once.
     behind: Cell<bool>,
     said: RefCell<Scrollback>,
+    typed: RefCell<Backlog>,
 }
 
 impl Console {
@@ -39,9 +41,9 @@ impl Console {
     /// # Errors
     /// The hypervisor's.
     pub fn give(domain: u16) -> Result<Self, Errno> {
-        let port = domains::offer_port(domain, 0)?;
-        domains::set_parameter(domain, param::CONSOLE_PFN, FRAME)?;
-        domains::set_parameter(domain, param::CONSOLE_EVTCHN, port.into())?;
+        let port = hypervisor::offer_port(domain, 0)?;
+        hypervisor::set_parameter(domain, param::CONSOLE_PFN, FRAME)?;
+        hypervisor::set_parameter(domain, param::CONSOLE_EVTCHN, port.into())?;
         Self::adopt(domain, port)
     }
 
@@ -53,7 +55,7 @@ impl Console {
         let (ring, port) = (Ring::new(Mapping::new(domain, FRAME)?), Port::connect(domain, theirs)?);
         // It may have written something of which nobody heard.
         let (behind, said) = (Cell::new(true), RefCell::new(Scrollback::new(0)));
-        Ok(Self { domain, ring, port, theirs, behind, said })
+        Ok(Self { domain, ring, port, theirs, behind, said, typed: RefCell::default() })
     }
 
     /// The domain's own port.
@@ -73,7 +75,9 @@ impl Console {
 
     /// Types at it, as far as there is room; returns how many bytes that were.
     pub fn type_in(&self, bytes: &[u8]) -> usize {
-        let part = bytes.get(..self.ring.room()).unwrap_or(bytes);
+        // What waits comes first.
+        let room = if self.typed.borrow().is_empty() { self.ring.room() } else { 0 };
+        let part = bytes.get(..room).unwrap_or(bytes);
         if !part.is_empty() {
             self.ring.put(part);
             let _ = self.port.notify();
@@ -96,27 +100,28 @@ impl Console {
             let said = part.get(..length).unwrap_or_default();
             self.said.borrow_mut().push(said);
             // A guest that is gone needs no console.
-            let _ = domains::print(self.domain, said);
+            let _ = hypervisor::print(self.domain, said);
         }
         true
     }
 
+    /// Types at it, and keeps what it has no room for.
+    fn type_all(&self, text: &[u8]) {
+        self.typed.borrow_mut().add(text);
+        self.pass_on();
+    }
+
     /// Passes on what was typed for it, as far as it has read what was typed before.
     fn pass_on(&self) {
-        let mut part = [0; PART];
-        loop {
-            let room = self.ring.room().min(PART);
-            let typed = part.get_mut(..room).map_or(Ok(0), |part| domains::typed(self.domain, part)).unwrap_or(0);
-            if typed == 0 {
-                return;
-            }
-            self.ring.put(part.get(..typed).unwrap_or_default());
+        let part = self.typed.borrow_mut().take(self.ring.room());
+        if !part.is_empty() {
+            self.ring.put(&part);
             let _ = self.port.notify();
         }
     }
 }
 
-/// What hears of whatever is typed for other domains.
+/// What hears of whatever is typed at the machine.
 ///
 /// # Errors
 /// If somebody else does.
@@ -124,20 +129,94 @@ pub fn typing() -> Result<Port, Errno> {
     Port::virq(virq::CONSOLE)
 }
 
-/// Serves the consoles of all domains.
-pub async fn serve(typed: Port, toolstack: &RefCell<Toolstack>) {
+/// Serves the consoles of all domains, and the keyboard.
+pub async fn serve(typing: Port, toolstack: &RefCell<Toolstack>) {
+    // What was typed before this domain began is there without having been told of.
+    let mut is_typed = true;
     loop {
         let seen = events::times();
-        let is_typed = typed.take();
+        if is_typed {
+            toolstack.borrow_mut().read_keyboard();
+        }
         let mut is_behind = false;
         for console in toolstack.borrow().domains.consoles() {
             let has_said = console.port.take() | console.behind.get();
             console.behind.set(has_said && console.show());
             is_behind |= console.behind.get();
-            if has_said || is_typed {
+            if has_said {
                 console.pass_on();
             }
         }
-        if is_behind { executor::yield_now().await } else { events::any(seen).await }
+        if is_behind {
+            executor::yield_now().await
+        } else {
+            events::any(seen).await
+        }
+        is_typed = typing.take();
+    }
+}
+
+impl Toolstack {
+    /// Passes on what was typed at the machine.
+    fn read_keyboard(&mut self) {
+        let mut part = [0; PART];
+        loop {
+            let count = mote_unikernel::console::typed(&mut part);
+            let typed = self.keyboard.read(part.get(..count).unwrap_or_default());
+            for typed in typed {
+                match typed {
+                    Typed::Text(text) => self.type_at_owner(&text),
+                    Typed::Switch => self.move_keyboard(),
+                }
+            }
+            if count == 0 {
+                return;
+            }
+        }
+    }
+
+    fn type_at_owner(&self, text: &[u8]) {
+        let Some((id, domain)) = self.keyboard.owner.and_then(|id| Some((id, self.domains.get(id)?))) else { return };
+        if let Some(console) = &domain.console
+            && (console.ring.is_in_use() || !domain.definition.vpl011)
+        {
+            return console.type_all(text);
+        }
+        for part in text.chunks(PART) {
+            // Without a UART it reads nothing.
+            let _ = hypervisor::type_at(id, part);
+        }
+    }
+
+    /// Gives the first domain the keyboard that works for somebody.
+    pub fn hand_keyboard_out(&mut self) {
+        let first = self.domains.iter().find(|(_, domain)| !domain.definition.driver).map(|(id, _)| id);
+        self.give_keyboard(first);
+    }
+
+    /// A domain is gone: if it had the keyboard, the next one has it.
+    pub fn take_keyboard_from(&mut self, id: u16) {
+        if self.keyboard.owner == Some(id) {
+            self.move_keyboard();
+        }
+    }
+
+    fn move_keyboard(&mut self) {
+        let next = self.keyboard.next(self.domains.iter().map(|(id, _)| id));
+        self.give_keyboard(next);
+    }
+
+    fn give_keyboard(&mut self, to: Option<u16>) {
+        if let Some(before) = core::mem::replace(&mut self.keyboard.owner, to) {
+            // It may be gone.
+            let _ = hypervisor::watch(before, false);
+            self.note_keyboard(before, false);
+        }
+        let name = to.and_then(|id| self.domains.get(id)).map_or("nobody", |domain| &domain.definition.name);
+        println!("*** Serial input to {name} (type 'CTRL-a' three times to switch input)");
+        if let Some(id) = to {
+            let _ = hypervisor::watch(id, true);
+            self.note_keyboard(id, true);
+        }
     }
 }

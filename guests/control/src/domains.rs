@@ -28,6 +28,8 @@ pub struct Domain {
     pub spare: Option<Spare>,
     /// Whether its end was reported.
     pub is_reported: bool,
+    /// Whether it has the machine's keyboard.
+    pub has_keyboard: bool,
     /// Its clones that ended, if it is a template.
     pub ended: Tally,
     /// By this the hypervisor knows it and its clones.
@@ -128,7 +130,8 @@ impl Domain {
     /// A domain that was made.
     pub fn new(definition: Definition, console: Option<Console>, spare: Option<Spare>) -> Self {
         let (handle, exits) = (handle(&definition.name), Cell::new([0; EXIT_REASONS.len()]));
-        Self { definition, console, spare, is_reported: false, ended: Tally::default(), handle, exits }
+        let ended = Tally::default();
+        Self { definition, console, spare, is_reported: false, has_keyboard: false, ended, handle, exits }
     }
 
     /// The exits that are counted now, or those that were before: the hypervisor leaves out vCPUs that run.

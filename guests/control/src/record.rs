@@ -27,9 +27,11 @@ pub struct Record {
     pub kept: Option<Kept>,
     /// Whether its end was reported.
     pub is_reported: bool,
+    /// Whether it has the machine's keyboard.
+    pub has_keyboard: bool,
 }
 
-const NUMBERS: usize = 8;
+const NUMBERS: usize = 9;
 
 impl Record {
     /// It as bytes.
@@ -45,6 +47,7 @@ impl Record {
             ramdisk,
             tree,
             self.is_reported.into(),
+            self.has_keyboard.into(),
         ];
         let mut bytes: Vec<u8> = numbers.into_iter().flat_map(u64::to_le_bytes).collect();
         bytes.extend(self.definition.save());
@@ -64,6 +67,7 @@ impl Record {
             console: number(1) as u32,
             kept: (place.pages > 0).then_some(kept),
             is_reported: number(7) != 0,
+            has_keyboard: number(8) != 0,
         })
     }
 }

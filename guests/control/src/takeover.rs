@@ -88,6 +88,9 @@ impl Toolstack {
         for (id, definition) in (1..).zip(&configuration.domains).filter(|(id, _)| there.contains_key(id)) {
             self.domains.insert(id, Domain::new(definition.clone(), None, None));
         }
+        if configuration.interactive {
+            self.hand_keyboard_out();
+        }
         self.let_run(there);
     }
 
@@ -124,7 +127,7 @@ impl Toolstack {
     }
 
     fn adopt(&mut self, id: u16, record: Record, is_there: bool, connection: Option<&[u8]>) {
-        let Record { definition, store, console, kept, is_reported } = record;
+        let Record { definition, store, console, kept, is_reported, has_keyboard } = record;
         let spare = kept.and_then(|kept| self.load(kept, &definition));
         if definition.driver {
             self.store.serves(id);
@@ -150,7 +153,10 @@ impl Toolstack {
             let _ = self.store.adopt(id, store, connection);
         }
         let mut domain = Domain::new(definition, console, spare);
-        domain.is_reported = is_reported;
+        (domain.is_reported, domain.has_keyboard) = (is_reported, has_keyboard);
+        if has_keyboard {
+            self.keyboard.owner = Some(id);
+        }
         self.domains.insert(id, domain);
     }
 

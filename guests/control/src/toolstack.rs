@@ -10,6 +10,7 @@ use mote_builder::addr::PAGE_SIZE;
 use mote_builder::config::{Configuration, Definition};
 use mote_builder::plan::Images;
 use mote_builder::random::Seeds;
+use mote_keyboard::Keyboard;
 use mote_unikernel::time::{self, Instant};
 use mote_unikernel::xen::Errno;
 use mote_unikernel::xen::boot::BootMemory;
@@ -52,6 +53,8 @@ pub struct Toolstack {
     pub statistics: RefCell<Statistics>,
     /// How long it took to do what was done to domains.
     pub works: Works,
+    /// Who gets what is typed at the machine.
+    pub keyboard: Keyboard,
     /// Where domains' random numbers begin.
     pub seeds: Seeds,
     /// Where memory of domains is looked at.
@@ -82,6 +85,7 @@ impl Toolstack {
             lost: 0,
             statistics,
             works: Works::default(),
+            keyboard: Keyboard::default(),
             seeds,
             window: Window::new(machine)?,
         })
@@ -93,11 +97,9 @@ impl Toolstack {
         for (name, error) in &configuration.refused {
             report::refused(name, error);
         }
-        let first = configuration.domains.iter().position(|domain| !domain.driver);
         let numbered: Vec<(u16, &Definition)> = (1..).zip(&configuration.domains).collect();
-        for (index, &(id, definition)) in numbered.iter().enumerate() {
-            let focus = configuration.interactive && first == Some(index);
-            let wishes = Wishes { id: Some(id), seed: self.seeds.draw(), focus };
+        for &(id, definition) in &numbered {
+            let wishes = Wishes { id: Some(id), seed: self.seeds.draw() };
             let images = images(definition, boot).ok_or(BuildError::Modules);
             if let Err(error) = images.and_then(|images| self.create(definition.clone(), images, wishes)) {
                 report::refused(&definition.name, error);
@@ -108,6 +110,9 @@ impl Toolstack {
             self.connect(first, second);
         }
         self.store.plug(&self.domains, None);
+        if configuration.interactive {
+            self.hand_keyboard_out();
+        }
         self.store.note_whole();
         // Whoever runs may take this domain's pCPU for a while: those that others need come first, and those that are quick.
         let mut order: Vec<_> = self.domains.iter().map(|(id, domain)| (&domain.definition, id)).collect();
@@ -143,6 +148,7 @@ impl Toolstack {
             console: domain.console.as_ref().map_or(0, Console::port),
             kept: domain.spare.as_ref().and_then(|spare| spare.kept),
             is_reported: domain.is_reported,
+            has_keyboard: domain.has_keyboard,
         };
         self.store.note_domain(id, record.save());
     }
@@ -151,6 +157,14 @@ impl Toolstack {
     pub fn note_reported(&mut self, id: u16) {
         if let Some(domain) = self.domains.get_mut(id) {
             domain.is_reported = true;
+            self.note(id);
+        }
+    }
+
+    /// Writes down whether a domain has the keyboard.
+    pub fn note_keyboard(&mut self, id: u16, has_keyboard: bool) {
+        if let Some(domain) = self.domains.get_mut(id) {
+            domain.has_keyboard = has_keyboard;
             self.note(id);
         }
     }
@@ -297,6 +311,7 @@ impl Toolstack {
     pub fn forget(&mut self, id: u16) {
         self.store.release(id);
         drop(self.domains.remove(id));
+        self.take_keyboard_from(id);
         self.store.note_gone(id);
     }
 
@@ -332,6 +347,7 @@ impl Toolstack {
         let destroyed = hypervisor::destroy(id).inspect_err(|error| {
             println!("{} cannot be destroyed: error {}", definition.name, error.number());
         });
+        self.take_keyboard_from(id);
         destroyed.map(|()| Some((definition, spare)))
     }
 
@@ -361,7 +377,7 @@ impl Toolstack {
 
     /// Builds a domain under the number that it had, and lets it run.
     pub fn rebuild(&mut self, id: u16, definition: &Definition, mut spare: Spare) -> Result<(), BuildError> {
-        let wishes = Wishes { id: Some(id), seed: self.seeds.draw(), focus: false };
+        let wishes = Wishes { id: Some(id), seed: self.seeds.draw() };
         self.make(definition, spare.images(), wishes)?;
         spare.begin();
         let ready = self.give_rings(id, definition).and_then(|console| {

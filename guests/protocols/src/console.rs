@@ -42,6 +42,11 @@ impl<P: Shared> Console<P> {
         (count, count > 0 && self.counter(OUT_PROD).wrapping_sub(consumed) >= OUT_SIZE)
     }
 
+    /// Whether the guest has ever written to it, so that it reads there, too.
+    pub fn is_in_use(&self) -> bool {
+        self.counter(OUT_PROD) != 0
+    }
+
     /// How many bytes [`Self::put`] has room for.
     pub fn room(&self) -> usize {
         IN_SIZE.saturating_sub(self.counter(IN_PROD).wrapping_sub(self.counter(IN_CONS))) as usize
@@ -103,12 +108,14 @@ mod tests {
     fn what_is_written_is_taken_once_and_in_order_over_the_end() {
         let page = page();
         let console = Console::new(&page);
+        assert!(!console.is_in_use());
         let mut into = [0; 300];
         for turn in 0..100_u8 {
             let text = [turn; 250];
             write(&page, &text);
             assert_eq!(console.take(&mut into), (250, false));
             assert_eq!(into[..250], text);
+            assert!(console.is_in_use());
             assert_eq!(console.take(&mut into), (0, false));
         }
     }

@@ -7,7 +7,7 @@
 use core::fmt::{self, Arguments, Write};
 
 use spin::{Mutex, Once};
-use xen_abi::console::WRITE;
+use xen_abi::console::{READ, WRITE};
 use xen_abi::xen::hypercall::CONSOLE_IO;
 
 use crate::xen::hypercall;
@@ -69,6 +69,13 @@ pub fn line(text: Arguments) {
 pub fn read() -> Option<u8> {
     let uart = uart()?;
     (uart.read(UARTFR) & UARTFR_RXFE == 0).then(|| uart.read(UARTDR) as u8)
+}
+
+/// Takes what was typed at the machine, if this domain is to have that; returns how many bytes that were.
+pub fn typed(into: &mut [u8]) -> usize {
+    let arguments = [READ, into.len() as u64, into.as_mut_ptr().addr() as u64, 0, 0];
+    // SAFETY: it writes to `into` alone.
+    unsafe { hypercall(CONSOLE_IO, arguments) }.map_or(0, |count| (count as usize).min(into.len()))
 }
 
 /// A console that waits for no lock, for a guest that is about to end.

@@ -15,13 +15,15 @@ pub mod op {
     pub const USAGE: u32 = 0x4d6f_0004;
     /// [`super::Text`] of at most 128 bytes to write to the machine's console in the domain's name: what came by its console ring.
     pub const PRINT: u32 = 0x4d6f_0005;
-    /// [`super::Text`] to fill with what was typed for the domain; its length is answered.
-    pub const TYPED: u32 = 0x4d6f_0006;
+    /// [`super::Text`] of at most 128 bytes to type at the domain's UART, which drops what it has no room for.
+    pub const TYPE: u32 = 0x4d6f_0006;
     /// [`super::CloneTemplate`]: the domain is a template, and the number that is answered is the clone's. A driver domain may ask for it, too,
     /// if it was joined with the template.
     pub const CLONE: u32 = 0x4d6f_0007;
     /// [`super::Ended`] to fill, of the control domain itself: which ephemeral domains ended.
     pub const ENDED: u32 = 0x4d6f_0008;
+    /// A `u32`: 1 if somebody watches the domain's console from now on, so that its output goes to the machine's as it comes, else 0.
+    pub const WATCH: u32 = 0x4d6f_0009;
 }
 
 /// The hypercall of a guest's that Mote alone has, with the operation in x0.
@@ -52,8 +54,6 @@ pub mod flags {
     pub const TRACK_TOUCHED: u32 = 1 << 2;
     /// Its memory is where the machine has it.
     pub const DIRECT_MAP: u32 = 1 << 3;
-    /// What is typed goes to it.
-    pub const FOCUS: u32 = 1 << 4;
     /// When it ends all that it had is free at once: see [`super::Ended`].
     pub const EPHEMERAL: u32 = 1 << 5;
     /// Of a clone: it stays paused, once.

@@ -1,50 +1,20 @@
 //! The physical console that EL2 and all guests share.
 //!
 //! A guest's output is kept until its line is complete, then written behind the guest's name, so that lines never mix and none can pass
-//! for another guest's or EL2's own. The guest in focus, if there is one, gets what is typed, and its output goes
-//! to the wire as it comes: somebody watches it, and it may draw what it likes. Ctrl-A three times moves the focus, as on Xen.
+//! for another guest's or EL2's own. The output of a guest that somebody watches goes to the wire as it comes: it may draw what it likes.
+//! Who is watched, and gets what is typed, is for the control domain to say.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use core::mem::take;
 
-use crate::id::DomainId;
-
-/// Ctrl-A.
-const SWITCH: u8 = 1;
-/// How often it must be typed in a row.
-const SWITCH_COUNT: u8 = 3;
-/// Bytes of a line that are kept; a longer one is written in parts.
+/// Bytes of a line from which on it is written in parts.
 const LINE: usize = 256;
 /// From a control character to the one that is shown for it behind a caret, as `cat -v` does.
 const CARET: u8 = 0x40;
 /// What begins EL2's own lines.
 const OWN_PREFIX: &str = "(mote) ";
-
-/// When a domain counts as ready for its work.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ready {
-    /// With its first line that is not empty.
-    FirstLine,
-    /// With its first line that contains this.
-    Text(String),
-    /// It is already, or nobody asks.
-    Reached,
-}
-
-/// What the console writes to. It does not fail.
-pub trait Wire {
-    /// Writes text of the console's own, or a guest's bytes as they are.
-    fn write(&mut self, bytes: &[u8]);
-}
-
-struct Channel {
-    domain: DomainId,
-    name: String,
-    line: Vec<u8>,
-    ready: Ready,
-}
 
 /// The last of what EL2 said itself.
 #[derive(Default)]
@@ -64,101 +34,43 @@ impl Log {
     }
 }
 
-impl Wire for Log {
-    fn write(&mut self, bytes: &[u8]) {
-        self.bytes.extend(bytes.iter().filter(|&&byte| byte != b'\r'));
+impl Write for Log {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.bytes.extend(text.bytes());
         self.forget(self.bytes.len().saturating_sub(Self::ROOM));
+        Ok(())
     }
 }
 
-/// The console's state. What it writes goes to the `wire` that each call is given.
-#[derive(Default)]
-pub struct Console {
-    // In the order of the domains' numbers.
-    channels: Vec<Channel>,
-    focus: Option<DomainId>,
-    switches: u8,
-    // Whether the guest in focus has left the wire within a line.
+/// What takes the console's bytes. It does not fail.
+pub struct Wire<W>(pub W);
+
+impl<W: FnMut(&[u8])> Write for Wire<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        (self.0)(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// The console's state.
+pub struct Console<W> {
+    wire: Wire<W>,
+    // Whether a guest that is watched has left the wire within a line.
     within_line: bool,
     log: Log,
 }
 
-impl Console {
-    /// Puts a domain on the console.
-    pub fn attach(&mut self, domain: DomainId, name: &str, ready: Ready) {
-        let line = Vec::with_capacity(LINE);
-        let index = self.channels.partition_point(|channel| channel.domain < domain);
-        self.channels.insert(index, Channel { domain, name: name.into(), line, ready });
-    }
-
-    /// Puts a clone on the console that has something to say, unless it is there: it is called after its template and its number.
-    pub fn attach_clone(&mut self, domain: DomainId, template: DomainId) {
-        if find(&mut self.channels, domain).is_none() {
-            let name = find(&mut self.channels, template).map_or("", |channel| &channel.name);
-            let name = alloc::format!("{name}.{}", domain.get());
-            self.attach(domain, &name, Ready::Reached);
-        }
-    }
-
-    /// A domain says no more: what is left of its last line is one.
-    pub fn complete(&mut self, domain: DomainId, wire: &mut impl Wire) {
-        self.flush(domain, 0, wire);
-    }
-
-    /// Gives a domain what is typed.
-    pub fn focus(&mut self, domain: DomainId, wire: &mut impl Wire) {
-        while self.focus != Some(domain) && find(&mut self.channels, domain).is_some() {
-            self.move_focus(wire);
-        }
-    }
-
-    /// Takes a domain off, with what is left of its last line. If it was in focus, the next one is.
-    pub fn detach(&mut self, domain: DomainId, wire: &mut impl Wire) {
-        self.flush(domain, 0, wire);
-        if self.focus == Some(domain) {
-            self.move_focus(wire);
-        }
-        self.focus = self.focus.filter(|&focus| focus != domain);
-        self.channels.retain(|channel| channel.domain != domain);
-    }
-
-    /// A domain sends a byte. Returns whether this made it ready.
-    pub fn send(&mut self, domain: DomainId, byte: u8, wire: &mut impl Wire) -> bool {
-        if self.focus == Some(domain) {
-            wire.write(&[byte]);
-            self.within_line = byte != b'\n';
-        }
-        let Some(channel) = find(&mut self.channels, domain) else { return false };
-        if byte != b'\n' {
-            channel.line.push(byte);
-            if channel.line.len() < LINE {
-                return false;
-            }
-        }
-        let ready = channel.complete_line();
-        let cut = if byte == b'\n' { 0 } else { unfinished(&channel.line) };
-        self.flush(domain, cut, wire);
-        ready
-    }
-
-    /// Somebody typed a byte. If a guest gets it, says which, and how many Ctrl-A before it turned out to be its own.
-    pub fn typed(&mut self, byte: u8, wire: &mut impl Wire) -> Option<(DomainId, u8)> {
-        if byte != SWITCH {
-            let held_back = take(&mut self.switches);
-            return self.focus.map(|domain| (domain, held_back));
-        }
-        self.switches += 1;
-        if self.switches == SWITCH_COUNT {
-            self.switches = 0;
-            self.move_focus(wire);
-        }
-        None
+impl<W: FnMut(&[u8])> Console<W> {
+    /// A console that nothing was written to.
+    pub fn new(wire: W) -> Self {
+        Self { wire: Wire(wire), within_line: false, log: Log::default() }
     }
 
     /// Writes one line of EL2's own.
-    pub fn own_line(&mut self, line: fmt::Arguments<'_>, wire: &mut impl Wire) {
-        print_line(&mut false, line, &mut self.log);
-        print_line(&mut self.within_line, format_args!("{OWN_PREFIX}{line}"), wire);
+    pub fn own_line(&mut self, line: fmt::Arguments<'_>) {
+        // Neither fails.
+        let _ = writeln!(self.log, "{line}");
+        self.print_line(format_args!("{OWN_PREFIX}{line}"));
     }
 
     /// What EL2 said from byte `from` on, or from as early on as is known, `most` bytes at most, and the number of the byte behind it;
@@ -175,73 +87,82 @@ impl Console {
         (text, end)
     }
 
-    /// Writes what a domain has sent of a line behind its name, unless it is there already because the domain is in focus. The
-    /// last `keep` bytes stay for the next line.
-    fn flush(&mut self, domain: DomainId, keep: usize, wire: &mut impl Wire) {
-        let Some(channel) = find(&mut self.channels, domain) else { return };
-        let shown = channel.line.len().saturating_sub(keep);
-        let text = channel.line.get(..shown).unwrap_or_default();
-        if self.focus != Some(domain) && text.iter().any(|&byte| byte != b'\r') {
-            print_line(&mut self.within_line, format_args!("{}: {}", channel.name, Plain(text)), wire);
-        }
-        channel.line.drain(..shown);
-    }
-
-    /// Gives what is typed to the next: from the hypervisor to the first guest, from each guest to the one behind it, and
-    /// from the last back to the hypervisor.
-    pub fn move_focus(&mut self, wire: &mut impl Wire) {
-        // The control domain is not one of them: it reads nothing.
-        let before = self.focus.unwrap_or(DomainId::CONTROL);
-        let next = self.channels.partition_point(|channel| channel.domain <= before);
-        let channel = self.channels.get(next);
-        self.focus = channel.map(|channel| channel.domain);
-        let name = channel.map_or("the hypervisor", |channel| &channel.name);
-        let line = format_args!("{OWN_PREFIX}*** Serial input to {name} (type 'CTRL-a' three times to switch input)");
-        print_line(&mut self.within_line, line, wire);
-        // What it has written of a line, a prompt perhaps.
-        if let Some(channel) = channel.filter(|channel| !channel.line.is_empty()) {
-            wire.write(&channel.line);
-            self.within_line = true;
+    /// Writes a guest's bytes as they are.
+    fn pass(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last() {
+            self.within_line = *last != b'\n';
+            (self.wire.0)(bytes);
         }
     }
-}
 
-fn find(channels: &mut [Channel], domain: DomainId) -> Option<&mut Channel> {
-    let index = channels.binary_search_by_key(&domain, |channel| channel.domain).ok()?;
-    channels.get_mut(index)
-}
-
-/// Writes a line at the beginning of one, where the wire may be `within_line`.
-fn print_line(within_line: &mut bool, line: fmt::Arguments<'_>, wire: &mut impl Wire) {
-    if take(within_line) {
-        wire.write(b"\r\n");
-    }
-    // The wire does not fail.
-    let _ = write!(Text(wire), "{line}\r\n");
-}
-
-/// A wire that takes formatted text.
-struct Text<'a, W>(&'a mut W);
-
-impl<W: Wire> Write for Text<'_, W> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.write(text.as_bytes());
-        Ok(())
+    /// Writes a line at the beginning of one.
+    fn print_line(&mut self, line: fmt::Arguments<'_>) {
+        let before = if take(&mut self.within_line) { "\r\n" } else { "" };
+        // The wire does not fail.
+        let _ = write!(self.wire, "{before}{line}\r\n");
     }
 }
 
-impl Channel {
-    /// Looks at a line that is complete; says whether it made the domain ready.
-    fn complete_line(&mut self) -> bool {
-        let reached = match &self.ready {
-            Ready::Reached => false,
-            Ready::FirstLine => self.line.iter().any(|byte| !byte.is_ascii_whitespace()),
-            Ready::Text(text) => !text.is_empty() && self.line.windows(text.len()).any(|at| at == text.as_bytes()),
-        };
-        if reached {
-            self.ready = Ready::Reached;
+/// What a domain has on the console.
+#[derive(Default)]
+pub struct Output {
+    /// What begins its lines.
+    pub name: String,
+    line: Vec<u8>,
+    // A line that contains this shows that the domain is ready for its work; any that is not blank, if this is empty. `None` if it
+    // is ready, or nobody asks.
+    ready: Option<String>,
+    is_watched: bool,
+}
+
+impl Output {
+    /// What a domain has that has said nothing yet.
+    pub fn new(name: String, ready: String) -> Self {
+        Self { name, ready: Some(ready), ..Self::default() }
+    }
+
+    /// The domain says something. Returns whether this made it ready.
+    pub fn say(&mut self, text: &[u8], console: &mut Console<impl FnMut(&[u8])>) -> bool {
+        if self.is_watched {
+            console.pass(text);
         }
-        reached
+        let asked = self.ready.is_some();
+        for part in text.split_inclusive(|&byte| byte == b'\n') {
+            self.line.extend_from_slice(part);
+            if self.line.pop_if(|byte| *byte == b'\n').is_some() {
+                self.complete(console);
+            } else if self.line.len() >= LINE {
+                self.flush(unfinished(&self.line), console);
+            }
+        }
+        asked && self.ready.is_none()
+    }
+
+    /// What there is of a line is one.
+    pub fn complete(&mut self, console: &mut Console<impl FnMut(&[u8])>) {
+        self.flush(0, console);
+    }
+
+    /// Somebody begins or ends to watch the domain: what it has written of a line is perhaps a prompt.
+    pub fn watch(&mut self, is_watched: bool, console: &mut Console<impl FnMut(&[u8])>) {
+        self.is_watched = is_watched;
+        if is_watched {
+            console.pass(&self.line);
+        }
+    }
+
+    /// Writes what there is of a line behind the domain's name, unless it is there already because somebody watches. The last `keep`
+    /// bytes stay for the next line.
+    fn flush(&mut self, keep: usize, console: &mut Console<impl FnMut(&[u8])>) {
+        let shown = self.line.len().saturating_sub(keep);
+        let text = self.line.get(..shown).unwrap_or_default();
+        if !self.is_watched && text.iter().any(|&byte| byte != b'\r') {
+            console.print_line(format_args!("{}: {}", self.name, Plain(text)));
+        }
+        let is_blank = text.trim_ascii().is_empty();
+        self.ready
+            .take_if(|ready| !is_blank && text.windows(ready.len().max(1)).any(|at| at.starts_with(ready.as_bytes())));
+        self.line.drain(..shown);
     }
 }
 
@@ -260,13 +181,13 @@ struct Plain<'a>(&'a [u8]);
 impl fmt::Display for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
-            for c in chunk.valid().chars() {
-                match c {
-                    '\r' => {}
-                    c if c.is_ascii_control() && c != '\t' => write!(f, "^{}", char::from(c as u8 ^ CARET))?,
-                    c if c.is_control() && c != '\t' => f.write_str("^?")?,
-                    c if reorders(c) => f.write_char(char::REPLACEMENT_CHARACTER)?,
-                    c => f.write_char(c)?,
+            for text in chunk.valid().split_inclusive(is_special) {
+                f.write_str(text.trim_end_matches(is_special))?;
+                match text.chars().next_back().filter(|&c| is_special(c)) {
+                    None | Some('\r') => {}
+                    Some(c) if c.is_ascii_control() => write!(f, "^{}", char::from(c as u8 ^ CARET))?,
+                    Some(c) if c.is_control() => f.write_str("^?")?,
+                    Some(_) => f.write_char(char::REPLACEMENT_CHARACTER)?,
                 }
             }
             if !chunk.invalid().is_empty() {
@@ -277,50 +198,66 @@ impl fmt::Display for Plain<'_> {
     }
 }
 
-/// Line and paragraph separators, and what sets the direction of text.
-fn reorders(c: char) -> bool {
-    matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Control characters, line and paragraph separators, and what sets the direction of text.
+fn is_special(c: char) -> bool {
+    c.is_control() && c != '\t' || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::RefCell;
+    use std::{boxed::Box, rc::Rc};
 
-    impl Wire for String {
-        fn write(&mut self, bytes: &[u8]) {
-            match core::str::from_utf8(bytes) {
-                Ok(text) => self.push_str(text),
-                Err(_) => self.extend(bytes.iter().copied().map(char::from)),
+    type Sink = Box<dyn FnMut(&[u8])>;
+
+    /// A console whose wire is kept, and two domains.
+    struct Machine {
+        wire: Rc<RefCell<Vec<u8>>>,
+        console: Console<Sink>,
+        domains: [Output; 2],
+    }
+
+    impl Machine {
+        fn new() -> Self {
+            let wire = Rc::new(RefCell::new(Vec::new()));
+            let end = wire.clone();
+            let console = Console::<Sink>::new(Box::new(move |bytes: &[u8]| end.borrow_mut().extend_from_slice(bytes)));
+            let domains = [Output::new("one".into(), String::new()), Output::new("two".into(), "init: ".into())];
+            Self { wire, console, domains }
+        }
+
+        fn say(&mut self, number: usize, text: impl AsRef<[u8]>) -> bool {
+            self.domains[number - 1].say(text.as_ref(), &mut self.console)
+        }
+
+        fn say_bytewise(&mut self, number: usize, text: impl AsRef<[u8]>) {
+            for byte in text.as_ref() {
+                self.say(number, [*byte]);
             }
         }
-    }
 
-    fn domain(number: u16) -> DomainId {
-        DomainId::new(number).expect("a small number")
-    }
+        fn watch(&mut self, number: usize, is_watched: bool) {
+            self.domains[number - 1].watch(is_watched, &mut self.console);
+        }
 
-    fn two() -> Console {
-        let mut console = Console::default();
-        console.attach(domain(2), "two", Ready::Text("init: ".into()));
-        console.attach(domain(1), "one", Ready::FirstLine);
-        console
-    }
-
-    fn send(console: &mut Console, number: u16, text: &str, wire: &mut String) -> bool {
-        text.bytes().fold(false, |ready, byte| ready | console.send(domain(number), byte, wire))
+        /// What was written since the last time.
+        fn wire(&self) -> String {
+            String::from_utf8(take(&mut self.wire.borrow_mut())).expect("text")
+        }
     }
 
     #[test]
     fn what_was_said_can_be_read_again() {
-        let (mut console, mut wire) = (Console::default(), String::new());
-        console.own_line(format_args!("one"), &mut wire);
-        console.own_line(format_args!("two"), &mut wire);
+        let mut console = Console::new(|_: &[u8]| {});
+        console.own_line(format_args!("one"));
+        console.own_line(format_args!("two"));
         assert_eq!(console.said(0, 100, false), (b"one\ntwo\n".to_vec(), 8));
         assert_eq!(console.said(4, 2, false), (b"tw".to_vec(), 6));
         assert_eq!(console.said(8, 100, true), (Vec::new(), 8));
         assert_eq!(console.said(0, 100, false), (Vec::new(), 8));
         for _ in 0..Log::ROOM {
-            console.own_line(format_args!("x"), &mut wire);
+            console.own_line(format_args!("x"));
         }
         let (text, end) = console.said(8, usize::MAX, false);
         assert_eq!((text.len(), end), (Log::ROOM, 8 + 2 * Log::ROOM as u32), "the oldest is forgotten");
@@ -330,31 +267,35 @@ mod tests {
 
     #[test]
     fn lines_do_not_mix_and_carry_names() {
-        let (mut console, mut wire) = (two(), String::new());
-        send(&mut console, 1, "hel", &mut wire);
-        send(&mut console, 2, "wor", &mut wire);
-        send(&mut console, 1, "lo\r\n", &mut wire);
-        console.own_line(format_args!("mine"), &mut wire);
-        send(&mut console, 2, "ld\n", &mut wire);
-        assert_eq!(wire, "one: hello\r\n(mote) mine\r\ntwo: world\r\n");
+        let mut machine = Machine::new();
+        machine.say(1, "hel");
+        machine.say(2, "wor");
+        machine.say(1, "lo\r\nagain\nno");
+        machine.console.own_line(format_args!("mine"));
+        machine.say(2, "ld\n");
+        machine.domains[0].complete(&mut machine.console);
+        machine.domains[0].complete(&mut machine.console);
+        assert_eq!(machine.wire(), "one: hello\r\none: again\r\n(mote) mine\r\ntwo: world\r\none: no\r\n");
     }
 
     #[test]
     fn a_guest_cannot_pass_for_the_hypervisor() {
-        let (mut console, mut wire) = (two(), String::new());
-        send(&mut console, 1, "x\r(mote) report {}\n\x1b[2J\x1b]0;\u{9b}\u{e9}\n", &mut wire);
-        send(&mut console, 1, &"y".repeat(LINE), &mut wire);
-        send(&mut console, 1, "(mote) z\n", &mut wire);
+        let mut machine = Machine::new();
+        machine.say(1, "x\r(mote) report {}\n\x1b[2J\x1b]0;\u{9b}\u{e9}\n");
+        machine.say_bytewise(1, "y".repeat(LINE));
+        machine.say(1, "(mote) z\n");
+        let wire = machine.wire();
         assert!(wire.lines().all(|line| line.starts_with("one: ")), "{wire}");
         assert!(wire.contains("^[[2J^[]0;^?\u{e9}"));
     }
 
     #[test]
     fn text_stays_as_it_is() {
-        let (mut console, mut wire) = (two(), String::new());
-        send(&mut console, 1, "\r\n\ta\u{e9}\u{20ac}\x7f\u{202e}b\u{2028}c\t\n\n", &mut wire);
-        send(&mut console, 1, &"\u{20ac}".repeat(LINE), &mut wire);
-        send(&mut console, 1, "\n", &mut wire);
+        let mut machine = Machine::new();
+        machine.say(1, "\r\n\ta\u{e9}\u{20ac}\x7f\u{202e}b\u{2028}c\t\n\n");
+        machine.say_bytewise(1, "\u{20ac}".repeat(LINE));
+        machine.say(1, "\n");
+        let wire = machine.wire();
         let lines: Vec<&str> = wire.split("\r\n").collect();
         assert_eq!(lines[0], "one: \ta\u{e9}\u{20ac}^?\u{fffd}b\u{fffd}c\t");
         assert_eq!(lines[1], std::format!("one: {}", "\u{20ac}".repeat(LINE / 3)));
@@ -363,56 +304,55 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_shown_as_unknown() {
-        let (mut console, mut wire) = (two(), String::new());
-        for byte in [b'a', 0xff, 0xe2, 0x82, b'b', 0xe2, b'\n'] {
-            console.send(domain(1), byte, &mut wire);
-        }
-        assert_eq!(wire, "one: a\u{fffd}\u{fffd}b\u{fffd}\r\n");
+    fn what_comes_at_once_is_what_comes_byte_by_byte() {
+        let text = "a\u{e9}\n\nb\x1b\r\n".repeat(40);
+        let mut machine = Machine::new();
+        machine.say(1, &text);
+        let at_once = machine.wire();
+        machine.say_bytewise(1, &text);
+        assert_eq!(machine.wire(), at_once);
+        assert_eq!(at_once.lines().count(), 80);
     }
 
     #[test]
-    fn a_prompt_is_there_when_the_focus_comes() {
-        let (mut console, mut wire) = (two(), String::new());
-        send(&mut console, 1, "booted\nlogin: ", &mut wire);
-        console.move_focus(&mut wire);
-        assert!(wire.ends_with("switch input)\r\nlogin: "), "{wire}");
-        send(&mut console, 1, "root\n", &mut wire);
-        console.move_focus(&mut wire);
-        send(&mut console, 1, "on\n", &mut wire);
-        assert!(wire.ends_with("\r\none: on\r\n"), "{wire}");
+    fn bytes_that_are_no_text_are_shown_as_unknown() {
+        let mut machine = Machine::new();
+        machine.say_bytewise(1, [b'a', 0xff, 0xe2, 0x82, b'b', 0xe2, b'\n']);
+        assert_eq!(machine.wire(), "one: a\u{fffd}\u{fffd}b\u{fffd}\r\n");
+    }
+
+    #[test]
+    fn a_prompt_is_there_when_somebody_comes_to_watch() {
+        let mut machine = Machine::new();
+        machine.say(1, "booted\nlogin: ");
+        machine.watch(1, true);
+        assert_eq!(machine.wire(), "one: booted\r\nlogin: ");
+        machine.say(1, "root\nwelcome");
+        machine.watch(1, false);
+        machine.console.own_line(format_args!("switched"));
+        machine.say(1, "\non\n");
+        assert_eq!(machine.wire(), "root\nwelcome\r\n(mote) switched\r\none: welcome\r\none: on\r\n");
     }
 
     #[test]
     fn a_domain_is_ready_once() {
-        let (mut console, mut wire) = (two(), String::new());
-        assert!(!send(&mut console, 1, "\r\n", &mut wire));
-        assert!(send(&mut console, 1, "a\n", &mut wire));
-        assert!(!send(&mut console, 1, "a\n", &mut wire));
-        assert!(!send(&mut console, 2, "nothing\n", &mut wire));
-        assert!(send(&mut console, 2, "[ 0.1] init: ready\n", &mut wire));
+        let mut machine = Machine::new();
+        assert!(!machine.say(1, "\r\n"));
+        assert!(machine.say(1, "a\n"));
+        assert!(!machine.say(1, "a\n"));
+        assert!(!machine.say(2, "nothing\n"));
+        assert!(!machine.say(2, "[ 0.1] init: re"));
+        assert!(machine.say(2, "ady\nmore\n"));
+        assert!(!machine.say(2, "init: \n"));
     }
 
     #[test]
-    fn three_switches_move_the_focus_around() {
-        let (mut console, mut wire) = (two(), String::new());
-        let mut received = Vec::new();
-        for byte in b"x\x01\x01\x01a\x01\x01b\x01\x01\x01c\x01\x01\x01d" {
-            received.extend(console.typed(*byte, &mut wire).map(|(domain, held_back)| (domain, held_back, *byte)));
-        }
-        assert_eq!(received, [(domain(1), 0, b'a'), (domain(1), 2, b'b'), (domain(2), 0, b'c')]);
-        assert!(wire.contains("Serial input to one (") && wire.contains("Serial input to the hypervisor ("));
-    }
-
-    #[test]
-    fn a_focused_guest_is_not_interrupted_within_a_line() {
-        let (mut console, mut wire) = (two(), String::new());
-        console.move_focus(&mut wire);
-        wire.clear();
-        send(&mut console, 1, "login: ", &mut wire);
-        send(&mut console, 2, "line\n", &mut wire);
-        console.detach(domain(1), &mut wire);
-        assert!(wire.starts_with("login: \r\ntwo: line\r\n"), "{wire}");
-        assert_eq!(console.focus, Some(domain(2)));
+    fn a_guest_that_is_watched_is_not_interrupted_within_a_line() {
+        let mut machine = Machine::new();
+        machine.watch(1, true);
+        machine.say(1, "login: ");
+        machine.say(2, "line\n");
+        machine.domains[0].complete(&mut machine.console);
+        assert_eq!(machine.wire(), "login: \r\ntwo: line\r\n");
     }
 }

@@ -17,7 +17,7 @@ pub enum Action {
     MapForeign,
     /// Shut that domain down, from outside.
     Shutdown,
-    /// Write to and read from the machine's console, under its own name.
+    /// Write to the machine's console, under its own name.
     Console,
     /// Clone that template, destroy that clone.
     Clone,

@@ -6,7 +6,6 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use mote_core::addr::Ipa;
 use mote_core::events::{Pair, Raised};
 use mote_core::id::{DomainId, VcpuId};
-use mote_core::ledger::Ledger;
 use mote_core::p2m::Access;
 use mote_core::policy::Relation;
 use mote_core::timer::earliest;
@@ -19,7 +18,6 @@ use xen_abi::arch_arm::EVENT_CHANNEL_INTID;
 use xen_abi::errno::Errno;
 use xen_abi::hvm::{CALLBACK_PPI, param};
 use xen_abi::sched::reason;
-use xen_abi::xen::virq;
 
 use super::{Domain, End};
 use crate::machine::machine;
@@ -37,10 +35,6 @@ pub struct Extras {
     pub(super) shared_ipa: Mutex<Option<Ipa>>,
     /// Where its console's and its xenstore's rings are, as frame numbers and ports: see [`Domain::ring_parameter`].
     rings: [AtomicU64; 4],
-    /// Whether it has ever written to its console's ring, so that it reads there.
-    pub prints_by_ring: AtomicBool,
-    /// Typed for it while it had no other place for it: as much as a console ring holds.
-    pub typed: Mutex<Ledger<u8, 1024>>,
     /// Why it says that it will end; the first reason counts.
     pub reason: Once<u32>,
     watchdogs: Mutex<Watchdogs>,
@@ -225,14 +219,6 @@ impl Domain {
     pub fn ring_parameter(&self, index: u32) -> Option<&AtomicU64> {
         const RINGS: [u32; 4] = [param::CONSOLE_PFN, param::CONSOLE_EVTCHN, param::STORE_PFN, param::STORE_EVTCHN];
         RINGS.into_iter().zip(&self.pv.rings).find_map(|(ring, value)| (ring == index).then_some(value))
-    }
-
-    /// Keeps a byte for a guest that reads by `CONSOLEIO_read`, or whose console ring the control domain serves, and tells both.
-    pub(super) fn keep_typed(&self, byte: u8) {
-        self.pv.typed.lock().add(byte);
-        let raised = self.events.lock().raise_virq(virq::CONSOLE, VcpuId(0));
-        self.announce(raised);
-        machine().tell_control(virq::CONSOLE);
     }
 
     /// How a guest that gives this reason ends, unless it gave another before.

@@ -116,7 +116,7 @@ impl Session<'_> {
         let outcome = match access.operation {
             Operation::Read => uart.read(offset, size).map(Outcome::Value),
             Operation::Write(value) => uart.write(offset, size, value).map(|sent| {
-                sent.into_iter().for_each(|byte| self.domain.send(byte));
+                sent.into_iter().for_each(|byte| self.domain.say(&[byte]));
                 Outcome::Written(VcpuSet::EMPTY)
             }),
         };

@@ -242,14 +242,20 @@ pub fn print(domain: u16, text: &[u8]) -> Result<(), Errno> {
     domctl(mote::op::PRINT, domain, &mut Text { at: address(text.as_ptr()), length: text.len() as u32, pad: 0 })
 }
 
-/// Takes what was typed for a domain, as much as `into` has room for; returns how many bytes that were.
+/// Types at a domain's UART, which drops what it has no room for.
+///
+/// # Errors
+/// The hypervisor's: more than 128 bytes.
+pub fn type_at(domain: u16, text: &[u8]) -> Result<(), Errno> {
+    domctl(mote::op::TYPE, domain, &mut Text { at: address(text.as_ptr()), length: text.len() as u32, pad: 0 })
+}
+
+/// Says whether somebody watches a domain's console, so that its output goes to the machine's as it comes.
 ///
 /// # Errors
 /// The hypervisor's.
-pub fn typed(domain: u16, into: &mut [u8]) -> Result<usize, Errno> {
-    let mut text = Text { at: address(into.as_mut_ptr()), length: into.len() as u32, pad: 0 };
-    domctl(mote::op::TYPED, domain, &mut text)?;
-    Ok(text.length as usize)
+pub fn watch(domain: u16, is_watched: bool) -> Result<(), Errno> {
+    domctl(mote::op::WATCH, domain, &mut u32::from(is_watched))
 }
 
 /// Makes a clone of a template. The answer is its number.

@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use mote_core::addr::PAGE_SIZE;
-use mote_core::console::Ready;
+use mote_core::console::Output;
 use mote_core::grants::Limits;
 use mote_core::id::DomainId;
 use mote_core::p2m::IPA_BITS;
@@ -22,9 +22,10 @@ use xen_abi::domctl::{
 use xen_abi::event_channel::fifo::LINK;
 use xen_abi::mote::{self, Connect, Describe, Join, Text, flags};
 
+use super::console_io::PART;
 use super::{Action, Answer, Errno, Reply, Session, part, put};
 use crate::builder::{self, Specification};
-use crate::console::{self, Wire as Line};
+use crate::console;
 use crate::domain::{Domain, End};
 use crate::machine::machine;
 use crate::pcpu::nanoseconds;
@@ -81,16 +82,13 @@ impl Session<'_> {
             mote::op::DESCRIBE => self.describe(&domain, &part(&call.u))?,
             mote::op::JOIN => domain.join(&*self.domain_for(Action::Control, part::<Join>(&call.u).other)?)?,
             mote::op::CONNECT => self.connect(&domain, &part(&call.u))?,
-            mote::op::PRINT => {
+            mote::op::PRINT | mote::op::TYPE => {
                 let asked: Text = part(&call.u);
-                domain.pv.prints_by_ring.store(true, Ordering::Relaxed);
-                self.say(&domain, asked.at, asked.length as usize)?;
+                let mut room = [0; PART];
+                let text = self.read_part(asked.at, asked.length as usize, &mut room)?;
+                if call.cmd == mote::op::PRINT { domain.say(text) } else { domain.hear(text) }
             }
-            mote::op::TYPED => {
-                let asked: Text = part(&call.u);
-                let length = self.hear(&domain, asked.at, asked.length as usize)? as u32;
-                put(&mut call.u, &Text { length, ..asked });
-            }
+            mote::op::WATCH => domain.output.lock().watch(part::<u32>(&call.u) != 0, &mut console::lock()),
             mote::op::CLONE => self.clone_template(&domain, &mut call)?,
             mote::op::ENDED => {
                 let ended = self.ended(&part(&call.u))?;
@@ -147,10 +145,7 @@ impl Session<'_> {
     fn describe(&self, domain: &Arc<Domain>, asked: &Describe) -> Result<(), Errno> {
         let has = |flag| asked.flags & flag != 0;
         let name = self.read_text(asked.name, asked.name_len, MAX_NAME)?;
-        let ready = match self.read_text(asked.ready, asked.ready_len, MAX_READY)? {
-            text if text.is_empty() => Ready::FirstLine,
-            text => Ready::Text(text),
-        };
+        let ready = self.read_text(asked.ready, asked.ready_len, MAX_READY)?;
         if domain.uart.is_completed() {
             return Err(Errno::EBUSY);
         }
@@ -159,12 +154,7 @@ impl Session<'_> {
         drop(memory);
         domain.ephemeral.store(has(flags::EPHEMERAL), Ordering::Relaxed);
         domain.pv.is_driver.store(has(flags::DRIVER), Ordering::Relaxed);
-        let mut console = console::lock();
-        console.attach(domain.id, &name, ready);
-        if has(flags::FOCUS) {
-            console.focus(domain.id, &mut Line);
-        }
-        drop(console);
+        *domain.output.lock() = Output::new(name, ready);
         domain.uart.call_once(|| has(flags::VPL011).then(|| Mutex::new(Vpl011::new())));
         Ok(())
     }
