@@ -43,7 +43,7 @@ impl TableMemory for Tables {
     fn page(&mut self, from: Option<Pa>) -> Option<Pa> {
         let (page, size) = (self.take(Content::Ready)?, PAGE_SIZE as usize);
         match from {
-            Some(from) => memory::copy(from.0, page.0, size).and_then(|()| memory::clean(page.0, size)),
+            Some(from) => memory::copy_for_guest(from.0, page.0, size),
             None => memory::scrub(page.0, size),
         }
         .expect("frames are in RAM");
@@ -209,8 +209,7 @@ impl GuestMemory {
         for done in (0..from.size()).step_by(PAGE_SIZE as usize) {
             let page = self.own_page(Ipa(to.0 + done), Access::Full)?;
             let length = (from.size() - done).min(PAGE_SIZE) as usize;
-            memory::copy(from.base().0 + done, page.0, length).map_err(|_| Errno::EINVAL)?;
-            memory::clean(page.0, length).map_err(|_| Errno::EINVAL)?;
+            memory::copy_for_guest(from.base().0 + done, page.0, length).map_err(|_| Errno::EINVAL)?;
         }
         Ok(())
     }

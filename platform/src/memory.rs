@@ -84,10 +84,6 @@ pub fn zero(base: u64, length: usize) -> Result<(), NotRam> {
 /// # Errors
 /// [`NotRam`].
 pub fn scrub(base: u64, length: usize) -> Result<(), NotRam> {
-    if data_line_size() < ZERO_BLOCK {
-        zero(base, length)?;
-        return clean(base, length);
-    }
     zero_whole::<true>(base, length)?;
     forget_instructions();
     Ok(())
@@ -98,7 +94,7 @@ fn zero_whole<const CLEAN: bool>(base: u64, length: usize) -> Result<(), NotRam>
     const USABLE: u64 = (ZERO_BLOCK / 4).ilog2() as u64;
     const TURN: usize = 8 * ZERO_BLOCK;
     let start = check(base, length)?;
-    let usable = start.is_multiple_of(ZERO_BLOCK) && read!("dczid_el0") & 0x1f == USABLE;
+    let usable = is_by_lines::<CLEAN>(start) && read!("dczid_el0") & 0x1f == USABLE;
     let whole = if usable { length / TURN * TURN } else { 0 };
     zero_blocks::<CLEAN>(start, whole);
     let (rest, left) = (start + whole, length - whole);
@@ -108,6 +104,11 @@ fn zero_whole<const CLEAN: bool>(base: u64, length: usize) -> Result<(), NotRam>
         clean_lines(rest, left);
     }
     Ok(())
+}
+
+/// Whether a range from `start` on can be done by blocks of 64 bytes, with no line left out of those that are to be cleaned.
+fn is_by_lines<const CLEAN: bool>(start: usize) -> bool {
+    start.is_multiple_of(ZERO_BLOCK) && (!CLEAN || data_line_size() >= ZERO_BLOCK)
 }
 
 /// Eight `DC ZVA` a turn, each cleaned to the point of coherency if asked: scrubbing is most of what a launch costs.
@@ -131,8 +132,9 @@ fn zero_blocks<const CLEAN: bool>(start: usize, length: usize) {
 /// Bytes that [`copy_blocks`] copies at a turn.
 const COPY_TURN: usize = 512;
 
-/// Copies turns of 512 bytes by way of four vector registers, whose values, a guest's, are put back.
-fn copy_blocks(from: usize, to: usize, length: usize) {
+/// Copies turns of 512 bytes by way of four vector registers, whose values, a guest's, are put back. Each line is cleaned to the point of
+/// coherency if asked.
+fn copy_blocks<const CLEAN: bool>(from: usize, to: usize, length: usize) {
     if length == 0 {
         return;
     }
@@ -145,13 +147,14 @@ fn copy_blocks(from: usize, to: usize, length: usize) {
             "stp q0, q1, [{saved}]", "stp q2, q3, [{saved}, #32]",
             "1:", ".rept {turn} / 64",
             "ldp q0, q1, [{from}], #32", "ldp q2, q3, [{from}], #32",
-            "stp q0, q1, [{to}], #32", "stp q2, q3, [{to}], #32",
+            "stp q0, q1, [{before}, #32]!", "stp q2, q3, [{before}, #32]!",
+            ".if {clean}", "dc cvac, {before}", ".endif",
             ".endr",
             "cmp {from}, {end}", "b.lo 1b",
             "ldp q0, q1, [{saved}]", "ldp q2, q3, [{saved}, #32]",
             ".arch_extension nosimd", ".arch_extension nofp",
-            saved = in(reg) saved.as_mut_ptr(), turn = const COPY_TURN,
-            from = inout(reg) from => _, to = inout(reg) to => _, end = in(reg) from + length, options(nostack)
+            saved = in(reg) saved.as_mut_ptr(), turn = const COPY_TURN, clean = const CLEAN as u32,
+            from = inout(reg) from => _, before = inout(reg) to - 32 => _, end = in(reg) from + length, options(nostack)
         );
     }
 }
@@ -161,16 +164,35 @@ fn copy_blocks(from: usize, to: usize, length: usize) {
 /// # Errors
 /// [`NotRam`].
 pub fn copy(from: u64, to: u64, length: usize) -> Result<(), NotRam> {
+    copy_whole::<false>(from, to, length)
+}
+
+/// The same so that a guest sees them, even with its caches off, and can execute them.
+///
+/// # Errors
+/// [`NotRam`].
+pub fn copy_for_guest(from: u64, to: u64, length: usize) -> Result<(), NotRam> {
+    copy_whole::<true>(from, to, length)?;
+    forget_instructions();
+    Ok(())
+}
+
+#[inline]
+fn copy_whole<const CLEAN: bool>(from: u64, to: u64, length: usize) -> Result<(), NotRam> {
     let source = check(from, length)?;
     let target = check(to, length)?;
     let apart = source + length <= target || target + length <= source;
-    let by_turns = apart && (source | target).is_multiple_of(align_of::<u128>());
+    let aligned = (source | target).is_multiple_of(align_of::<u128>());
+    let by_turns = apart && aligned && (!CLEAN || is_by_lines::<CLEAN>(target));
     let whole = if by_turns { length / COPY_TURN * COPY_TURN } else { 0 };
-    copy_blocks(source, target, whole);
+    copy_blocks::<CLEAN>(source, target, whole);
     let (source, target, left) = (source + whole, target + whole, length - whole);
     if left > 0 {
         // SAFETY: both are RAM outside EL2's own, and nothing refers to them.
         unsafe { core::ptr::copy(source as *const u8, target as *mut u8, left) };
+        if CLEAN {
+            clean_lines(target, left);
+        }
     }
     Ok(())
 }
@@ -194,16 +216,6 @@ pub fn write(base: u64, bytes: &[u8]) -> Result<(), NotRam> {
     let target = check(base, bytes.len())?;
     // SAFETY: RAM outside EL2's own, where no reference points, so it does not overlap `bytes`.
     unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), target as *mut u8, bytes.len()) };
-    Ok(())
-}
-
-/// Makes what was written here visible to a guest that runs with its caches off, and to instruction fetch.
-///
-/// # Errors
-/// [`NotRam`].
-pub fn clean(base: u64, length: usize) -> Result<(), NotRam> {
-    clean_lines(check(base, length)?, length);
-    forget_instructions();
     Ok(())
 }
 
