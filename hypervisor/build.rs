@@ -3,7 +3,7 @@
 fn main() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../platform/image.ld");
     println!("cargo:rerun-if-changed={script}");
-    for argument in ["-pie", "--no-dynamic-linker", "-znotext", "-znorelro", "--build-id=none"] {
+    for argument in ["-pie", "--no-dynamic-linker", "-znotext", "--pack-dyn-relocs=relr", "-znorelro"] {
         println!("cargo:rustc-link-arg-bins={argument}");
     }
     println!("cargo:rustc-link-arg-bins=-T{script}");

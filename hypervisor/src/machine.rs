@@ -21,6 +21,7 @@ use crate::builder::Control;
 use crate::console;
 use crate::domain::{Domain, End};
 use crate::memory;
+use crate::passthrough;
 use crate::pcpu::{Pcpu, Wiring};
 
 static MACHINE: Once<Machine> = Once::new();
@@ -53,6 +54,8 @@ pub struct Machine {
     domains: Mutex<Numbered<Arc<Domain>>>,
     /// Ephemeral domains that ended, for the control domain to read. An innermost lock.
     pub ends: Mutex<Ledger<mote::End, ENDS>>,
+    /// Which of its devices' interrupts are whose.
+    pub owners: passthrough::Owners,
     /// Bytes of its RAM.
     pub ram_bytes: u64,
     entered: u64,
@@ -142,6 +145,7 @@ impl Machine {
             over: Once::new(),
             domains: Mutex::new(Numbered(Vec::new())),
             ends: Mutex::new(Ledger::default()),
+            owners: Mutex::default(),
             ram_bytes,
             entered,
         })

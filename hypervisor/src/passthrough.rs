@@ -22,7 +22,7 @@ use crate::machine::machine;
 pub static KEPT: Once<Vec<PaRange>> = Once::new();
 
 /// Which SPIs are whose. The lock is taken before that of a domain's virtual GIC.
-static OWNED: Mutex<Vec<(IntId, Arc<Domain>)>> = Mutex::new(Vec::new());
+pub type Owners = Mutex<Vec<(IntId, Arc<Domain>)>>;
 
 /// Whether these pages may be a domain's.
 ///
@@ -40,7 +40,7 @@ pub fn permit(pages: PaRange) -> Result<(), Errno> {
 pub fn bind(domain: &Arc<Domain>, intid: u32) -> Result<(), Errno> {
     let is_el2s = machine().wiring.console == Some(intid);
     let spi = IntId::new(intid).filter(|spi| !spi.is_private() && !is_el2s).ok_or(Errno::EPERM)?;
-    let mut owned = OWNED.lock();
+    let mut owned = machine().owners.lock();
     let is_taken = owned.iter().any(|(other, _)| *other == spi) || domain.uart().is_some() && intid == VPL011_INTID;
     if is_taken || domain.has_ended() || domain.vgic.lock().spi(spi).is_none_or(|(enabled, _)| enabled) {
         return Err(Errno::EBUSY);
@@ -52,7 +52,7 @@ pub fn bind(domain: &Arc<Domain>, intid: u32) -> Result<(), Errno> {
 
 /// Has the machine's distributor enable the domain's SPIs as its guest has them enabled.
 pub fn follow(domain: &Arc<Domain>) {
-    for (spi, _) in OWNED.lock().iter().filter(|(_, owner)| Arc::ptr_eq(owner, domain)) {
+    for (spi, _) in machine().owners.lock().iter().filter(|(_, owner)| Arc::ptr_eq(owner, domain)) {
         let (enabled, edge) = domain.vgic.lock().spi(*spi).unwrap_or_default();
         // It cannot fail: this is an SPI.
         let _ = gic::set_shared(spi.get().into(), enabled, edge);
@@ -61,7 +61,7 @@ pub fn follow(domain: &Arc<Domain>) {
 
 /// An SPI came and is active: its owner has it now, and `tell` tells those who must look.
 pub fn deliver(spi: IntId, tell: impl FnOnce(&Arc<Domain>, VcpuSet)) {
-    let owned = OWNED.lock();
+    let owned = machine().owners.lock();
     let Some((_, owner)) = owned.iter().find(|(other, _)| *other == spi).cloned() else {
         return gic::deactivate(spi.get().into());
     };
@@ -73,7 +73,7 @@ pub fn deliver(spi: IntId, tell: impl FnOnce(&Arc<Domain>, VcpuSet)) {
 /// Takes all SPIs from a domain whose vCPUs have all left.
 pub fn release(domain: &Domain) {
     let its = |(_, owner): &mut (_, Arc<Domain>)| core::ptr::eq(&raw const **owner, domain);
-    for (spi, _) in OWNED.lock().extract_if(.., its) {
+    for (spi, _) in machine().owners.lock().extract_if(.., its) {
         let _ = gic::set_shared(spi.get().into(), false, false);
         if domain.vgic.lock().hw_in_flight(VcpuId(0), spi) {
             gic::deactivate(spi.get().into());

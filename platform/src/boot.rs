@@ -8,9 +8,6 @@ use core::arch::global_asm;
 
 use crate::{exceptions, image, mmu};
 
-/// R_AARCH64_RELATIVE, the one relocation a position-independent image without symbols needs
-/// (ELF for the Arm 64-bit Architecture, section 5.7.16).
-const R_AARCH64_RELATIVE: u32 = 1027;
 /// `CurrentEL` at EL2 (Arm ARM C5.2.1).
 const CURRENT_EL2: u32 = 2 << 2;
 
@@ -42,21 +39,29 @@ primary_entry:
     cmp     x1, x2
     b.lo    1b
 
-    adr     x1, __rela_start
-    adr     x2, __rela_end
+    // An even word is where one word is to be relocated, an odd one says which of the next 63 are.
+    adr     x1, __relr_start
+    adr     x2, __relr_end
     adr     x3, __image_start
-    mov     w7, #{R_AARCH64_RELATIVE}
 2:  cmp     x1, x2
-    b.hs    3f
-    ldp     x4, x5, [x1], #16
-    ldr     x6, [x1], #8
-    cmp     w5, w7
-    b.ne    park
+    b.hs    5f
+    ldr     x4, [x1], #8
+    mov     w7, #63
+    tbnz    x4, #0, 3f
+    add     x5, x4, x3
+    mov     x4, #2
+    mov     w7, #1
+3:  lsr     x4, x4, #1
+    tbz     x4, #0, 4f
+    ldr     x6, [x5]
     add     x6, x6, x3
-    str     x6, [x4, x3]
+    str     x6, [x5]
+4:  add     x5, x5, #8
+    subs    w7, w7, #1
+    b.ne    3b
     b       2b
 
-3:  adr     x1, __boot_stack_top
+5:  adr     x1, __boot_stack_top
     mov     sp, x1
     mov     x0, x19
     bl      {map_image}                 // builds the tables: MMU still off
@@ -98,7 +103,6 @@ secondary_entry:
     b       park
     "#,
     CURRENT_EL2 = const CURRENT_EL2,
-    R_AARCH64_RELATIVE = const R_AARCH64_RELATIVE,
     MAIR = const mmu::MAIR,
     SCTLR = const mmu::SCTLR,
     tables = sym mmu::POOL,
