@@ -48,7 +48,8 @@ fn every_kernel_boots_with_every_number_of_vcpus_on_two_pcpus() {
     boot_every_kernel(2);
 }
 
-/// Linux finds Xen and uses its own Xen drivers: events, the console ring, on which one can log in, and the balloon.
+/// Linux finds Xen and uses its own Xen drivers: events, the console ring, on which one can log in, and the balloon. What is typed goes
+/// from one guest to the next, also to one that has nothing but a UART.
 #[test]
 fn every_kernel_finds_xen() {
     let machine = machine(2, 2048);
@@ -58,18 +59,25 @@ fn every_kernel_finds_xen() {
             .properties("xen,enhanced;")
             .arguments("console=hvc0 quiet mote.xen mote.shell")
     };
-    let config = configuration(&VERSIONS.map(enhanced), &machine);
+    let mut guests = Vec::from(VERSIONS.map(enhanced));
+    guests.push(Guest::linux("plain", VERSIONS[1]).arguments("console=ttyAMA0 quiet mote.shell"));
+    let config = configuration(&guests, &machine);
     let mut shells = 0;
     let log_in = |line: &Line| {
         if line.text.starts_with("Enter 'help'") {
             shells += 1;
-            if shells == VERSIONS.len() {
+            if shells == guests.len() {
                 return Wish::Type([FOCUS, QUESTIONS, "reboot -f\n"].concat().into());
             }
         }
-        // The first is no more.
-        if shells == VERSIONS.len() && line.text.contains("Serial input to linux-6.12-2") {
+        let has_keyboard =
+            |name: &str| shells == guests.len() && line.text.contains(&format!("Serial input to {name} "));
+        // The first is no more, and then the second.
+        if has_keyboard("linux-6.12-2") {
             return Wish::Type([QUESTIONS, "exit\n"].concat().into());
+        }
+        if has_keyboard("plain") {
+            return Wish::Type("echo $((40 + 2)) on $(tty)\nexit\n".into());
         }
         Wish::GoOn
     };
@@ -79,6 +87,8 @@ fn every_kernel_finds_xen() {
     }
     assert_eq!(run.report("linux-6.1-2").state, State::Reboot);
     assert_eq!(run.report("linux-6.12-2").state, State::Shutdown);
+    assert!(run.lines.iter().any(|line| line.text == "42 on /dev/ttyAMA0"), "{run}");
+    assert_eq!(run.report("plain").state, State::Shutdown);
 }
 
 /// Moves the focus of the keyboard.
