@@ -60,9 +60,18 @@ impl TableMemory for Tables {
         memory::load(table.0 + index as u64 * 8).expect("tables are in RAM")
     }
 
+    fn next(&self, table: Pa, index: usize) -> Option<(usize, u64)> {
+        memory::first_set(table.0, index).expect("tables are in RAM")
+    }
+
     fn write(&mut self, table: Pa, index: usize, descriptor: u64) {
+        self.fill(table, index, 1, descriptor, 0);
+    }
+
+    #[inline(always)]
+    fn fill(&mut self, table: Pa, index: usize, count: usize, first: u64, step: u64) {
         stage2::publish();
-        memory::store(table.0 + index as u64 * 8, descriptor).expect("tables are in RAM");
+        memory::store(table.0 + index as u64 * 8, count, first, step).expect("tables are in RAM");
         stage2::publish();
     }
 
@@ -75,7 +84,7 @@ impl Tables {
     /// A frame, if the domain may have one more.
     fn take(&mut self, content: Content) -> Option<Pa> {
         let left = self.left.checked_sub(1)?;
-        let frame = with_pools(|pools| pools.frames.allocate(Some(self.owner), Order::Page)).ok()?;
+        let frame = with_pools(|pools| pools.frames.allocate(Some(self.owner), Order::Page, 1)).ok()?;
         if self.note(&frame, content).is_err() {
             give_back(self.owner, frame, Content::Stale);
             return None;
@@ -85,24 +94,23 @@ impl Tables {
     }
 }
 
-/// Does something to each block of `size` bytes from `base` on, and where there is none or it fails to each page.
+/// Does something to each block of `size` bytes from `base` on, and where there is none or it fails to its pages. What is done says to how
+/// many bytes it was done: to one page, or to some of those that it is told that there are.
 ///
 /// # Errors
 /// What it says of a page, and the bytes that it was done to before.
 pub fn by_blocks(
     base: Ipa,
     size: u64,
-    mut f: impl FnMut(Ipa, Order) -> Result,
+    mut f: impl FnMut(Ipa, Order, usize) -> Result<u64>,
 ) -> core::result::Result<(), (Errno, u64)> {
-    let mut done = 0;
+    let (mut done, block) = (0, Order::Block.size());
     while done < size {
         let ipa = Ipa(base.0.wrapping_add(done));
-        let is_block = ipa.0.is_multiple_of(Order::Block.size()) && size - done >= Order::Block.size();
-        let order = if is_block && f(ipa, Order::Block).is_ok() { Order::Block } else { Order::Page };
-        if order == Order::Page {
-            f(ipa, order).map_err(|error| (error, done))?;
-        }
-        done += order.size();
+        let room = (size - done).min(block - ipa.0 % block);
+        let as_block = if room == block { f(ipa, Order::Block, 1).ok() } else { None };
+        let pages = || f(ipa, Order::Page, (room / PAGE_SIZE) as usize);
+        done += as_block.map_or_else(pages, Ok).map_err(|error| (error, done))?;
     }
     Ok(())
 }
@@ -166,7 +174,7 @@ impl GuestMemory {
     pub fn adopt(&mut self, range: PaRange, offset: u64) -> Result {
         with_pools(|pools| pools.frames.claim(self.tables.owner, range))?;
         self.allow(self.most + range.size());
-        let adopted = by_blocks(Ipa(range.base().0 + offset), range.size(), |ipa, order| {
+        let adopted = by_blocks(Ipa(range.base().0 + offset), range.size(), |ipa, order, _| {
             let extent = Extent::kept(Pa(ipa.0 - offset), order);
             match self.map.map(&mut self.tables, ipa, extent, Content::Ready) {
                 Ok(()) => self.bytes += order.size(),
@@ -174,7 +182,7 @@ impl GuestMemory {
                 Err((Errno::EEXIST, _)) if order == Order::Page => {}
                 Err((error, _)) => return Err(error),
             }
-            Ok(())
+            Ok(order.size())
         });
         adopted.map_err(|(error, _)| error)
     }
@@ -183,7 +191,7 @@ impl GuestMemory {
     /// back to where it came from.
     #[inline(always)]
     fn put(&mut self, ipa: Ipa, mut extent: Extent, content: Content) -> Result {
-        let (is_own, last) = (content.is_own(), Ipa(ipa.0 + extent.order.size() - PAGE_SIZE));
+        let (is_own, last) = (content.is_own(), Ipa(ipa.0 + extent.size() - PAGE_SIZE));
         if !is_own && let Err(error) = self.tables.note(&extent, content) {
             give_back(self.tables.owner, extent, content);
             return Err(error);
@@ -258,11 +266,12 @@ impl GuestMemory {
     /// If it has as much as it may have, there is none, or it cannot be there; then it gets none.
     pub fn fill(&mut self, base: Ipa, size: u64) -> Result {
         if size == PAGE_SIZE {
-            return self.add(Some(base), Order::Page).map(drop);
+            return self.add(Some(base), Order::Page, 1).map(drop);
         }
-        by_blocks(base, size, |ipa, order| self.add(Some(ipa), order).map(drop)).map_err(|(error, done)| {
+        let add = |ipa, order, most| self.add(Some(ipa), order, most).map(|(_, size)| size);
+        by_blocks(base, size, add).map_err(|(error, done)| {
             // It is there, so it can be taken away.
-            let _ = by_blocks(base, done, |ipa, order| self.remove(ipa, order).map(drop));
+            let _ = by_blocks(base, done, |ipa, order, _| self.remove(ipa, order).map(|_| order.size()));
             error
         })
     }
@@ -273,7 +282,7 @@ impl GuestMemory {
     /// # Errors
     /// As above; also if it lies where guests have devices.
     pub fn add_direct(&mut self) -> Result<Ipa> {
-        let ipa = self.add(None, Order::Block)?;
+        let (ipa, _) = self.add(None, Order::Block, 1)?;
         if ipa.0 < RAM0.base {
             self.remove(ipa, Order::Block)?;
             return Err(Errno::EEXIST);
@@ -282,20 +291,22 @@ impl GuestMemory {
         Ok(ipa)
     }
 
+    /// Adds a block, or as many pages as lie together, of `most`; where, and how many bytes that are.
     #[inline]
-    fn add(&mut self, ipa: Option<Ipa>, order: Order) -> Result<Ipa> {
-        if self.bytes + order.size() > self.most || self.by_pages && order != Order::Page {
+    fn add(&mut self, ipa: Option<Ipa>, order: Order, most: usize) -> Result<(Ipa, u64)> {
+        let asked = order.size() * most as u64;
+        if self.bytes + asked > self.most || self.by_pages && order != Order::Page {
             return Err(Errno::ENOMEM);
         }
         let extent = match self.tables.owned {
             Some(_) => self.tables.take(Content::Ready).map(|page| Extent::kept(page, order)),
-            None => with_pools(|pools| pools.frames.allocate(Some(self.tables.owner), order)).ok(),
+            None => with_pools(|pools| pools.frames.allocate(Some(self.tables.owner), order, most)).ok(),
         };
         let extent = extent.ok_or(Errno::ENOMEM)?;
-        let ipa = ipa.unwrap_or(Ipa(extent.base.0));
+        let (ipa, size) = (ipa.unwrap_or(Ipa(extent.base.0)), extent.size());
         self.put(ipa, extent, Content::Stale)?;
-        self.bytes += order.size();
-        Ok(ipa)
+        self.bytes += size;
+        Ok((ipa, size))
     }
 
     /// A reference to the page of RAM at `ipa`, to which `access` is wanted.
@@ -397,7 +408,7 @@ impl GuestMemory {
     /// its VMID nobody finds before they have forgotten it.
     pub fn release(&mut self) -> bool {
         /// Pages' worth of work at once.
-        const PART: u64 = 512;
+        const PART: u64 = 256;
         // Without tables nothing can be mapped any more.
         (self.tables.left, self.most) = (0, 0);
         if let Some(done) = self.release_owned(PART) {

@@ -36,7 +36,9 @@ pub fn init(banks: &[Range<usize>], more: &Range<usize>) -> Result<(), mmu::MapE
     let own = image::region();
     without(banks, &own).try_for_each(mmu::map_ram)?;
     image::extend(more);
-    let banks: Vec<_> = without(banks, more).collect();
+    // What is next to it is as well a part of it.
+    let own = if more.start == own.end { own.start..more.end } else { own };
+    let banks: Vec<_> = if own.end == more.end { banks.to_vec() } else { without(banks, more).collect() };
     let ram: Vec<_> = without(&banks, &own).collect();
     if let Some(main) = banks.iter().max_by_key(|bank| bank.len()) {
         // An end of 0 lets nothing through before it is set. No other CPU runs yet.
@@ -92,7 +94,7 @@ pub fn scrub(base: u64, length: usize) -> Result<(), NotRam> {
 fn zero_whole<const CLEAN: bool>(base: u64, length: usize) -> Result<(), NotRam> {
     /// `DCZID_EL0.DZP` and `BS` (Arm ARM D24.2.38) where `DC ZVA` may be used and zeroes a block.
     const USABLE: u64 = (ZERO_BLOCK / 4).ilog2() as u64;
-    const TURN: usize = 8 * ZERO_BLOCK;
+    const TURN: usize = ZERO_BLOCKS * ZERO_BLOCK;
     let start = check(base, length)?;
     let usable = is_by_lines::<CLEAN>(start) && read!("dczid_el0") & 0x1f == USABLE;
     let whole = if usable { length / TURN * TURN } else { 0 };
@@ -111,20 +113,23 @@ fn is_by_lines<const CLEAN: bool>(start: usize) -> bool {
     start.is_multiple_of(ZERO_BLOCK) && (!CLEAN || data_line_size() >= ZERO_BLOCK)
 }
 
-/// Eight `DC ZVA` a turn, each cleaned to the point of coherency if asked: scrubbing is most of what a launch costs.
+/// Blocks that [`zero_blocks`] zeroes in a turn.
+const ZERO_BLOCKS: usize = 32;
+
+/// Many `DC ZVA` a turn, each cleaned to the point of coherency if asked: scrubbing is most of what a launch costs.
 fn zero_blocks<const CLEAN: bool>(start: usize, length: usize) {
-    // SAFETY: the caller checked that the range is RAM outside EL2's own and a multiple of eight blocks.
+    // SAFETY: the caller checked that the range is RAM outside EL2's own and whole turns.
     unsafe {
         asm!(
             "1: cmp {at}, {end}", "b.hs 2f",
-            ".rept 8",
+            ".rept {turn}",
             "dc zva, {at}",
             ".if {clean}", "dc cvac, {at}", ".endif",
             "add {at}, {at}, #{block}",
             ".endr",
             "b 1b", "2:",
             at = inout(reg) start => _, end = in(reg) start + length,
-            clean = const CLEAN as u32, block = const ZERO_BLOCK, options(nostack)
+            clean = const CLEAN as u32, block = const ZERO_BLOCK, turn = const ZERO_BLOCKS, options(nostack)
         );
     }
 }
@@ -277,13 +282,44 @@ pub fn load_word(base: u64) -> Result<u32, NotRam> {
     Ok(unsafe { AtomicU32::from_ptr(address as *mut u32) }.load(Ordering::Relaxed))
 }
 
-/// Writes the 8 bytes at `base` at once. Unaligned addresses are refused.
+/// Writes 8 bytes at once `count` times from `base` on: `first`, and then each time `step` more. Unaligned addresses are refused.
 ///
 /// # Errors
 /// [`NotRam`].
-pub fn store(base: u64, value: u64) -> Result<(), NotRam> {
-    double(base)?.store(value, Ordering::Relaxed);
+#[inline]
+pub fn store(base: u64, count: usize, first: u64, step: u64) -> Result<(), NotRam> {
+    const SIZE: usize = size_of::<AtomicU64>();
+    let start = check(base, count * SIZE)?;
+    if !start.is_multiple_of(SIZE) {
+        return Err(NotRam);
+    }
+    let mut value = first;
+    for index in 0..count {
+        // SAFETY: as in `double`.
+        unsafe { AtomicU64::from_ptr((start + index * SIZE) as *mut u64) }.store(value, Ordering::Relaxed);
+        value = value.wrapping_add(step);
+    }
     Ok(())
+}
+
+/// The first 8 bytes from the `index`th on in the page at `base` that are not 0, and which they are.
+///
+/// # Errors
+/// [`NotRam`]; also if the page is not aligned.
+pub fn first_set(base: u64, index: usize) -> Result<Option<(usize, u64)>, NotRam> {
+    const AT_ONCE: usize = 8;
+    let page = Page::new(base)?;
+    let value = |index: usize| page.double(index * size_of::<u64>()).load(Ordering::Relaxed);
+    let is_empty = |start: usize| (0..AT_ONCE).fold(0, |all, index| all | value(start + index)) == 0;
+    let mut at = index;
+    while at <= Page::MASK / size_of::<u64>() {
+        match value(at) {
+            0 if at.is_multiple_of(AT_ONCE) && is_empty(at) => at += AT_ONCE,
+            0 => at += 1,
+            value => return Ok(Some((at, value))),
+        }
+    }
+    Ok(None)
 }
 
 #[inline]

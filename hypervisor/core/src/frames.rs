@@ -15,15 +15,16 @@ use crate::id::DomainId;
 pub const BLOCK_SIZE: u64 = 2 << 20;
 const FRAMES_PER_BLOCK: usize = (BLOCK_SIZE / PAGE_SIZE) as usize;
 
-/// How much is given out at once.
+/// How much is given out at once: bytes as a power of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
 pub enum Order {
     /// 4 KiB.
-    Page,
+    Page = 12,
     /// 2 MiB.
-    Block,
+    Block = 21,
     /// 1 GiB.
-    Gib,
+    Gib = 30,
 }
 
 impl Order {
@@ -34,11 +35,7 @@ impl Order {
 
     /// The same as a power of two.
     pub const fn shift(self) -> u32 {
-        match self {
-            Self::Page => 12,
-            Self::Block => 21,
-            Self::Gib => 30,
-        }
+        self as u32
     }
 
     /// The next smaller.
@@ -57,20 +54,34 @@ impl Order {
 pub struct Extent {
     /// First byte, aligned to the order's size.
     pub base: Pa,
-    /// Its size as an order.
+    /// The size of its parts as an order.
     pub order: Order,
+    /// How many parts follow each other.
+    pub count: u32,
 }
 
 impl Extent {
     /// What was kept as an address, by one who owns it.
     pub const fn kept(base: Pa, order: Order) -> Self {
-        Self { base, order }
+        Self { base, order, count: 1 }
     }
 
-    /// The same memory in parts of an order that is not larger.
-    pub fn split_into(self, order: Order) -> impl Iterator<Item = Self> {
-        let parts = self.order.size() / order.size();
-        (0..parts).map(move |part| Self::kept(Pa(self.base.0 + part * order.size()), order))
+    /// Bytes.
+    pub const fn size(&self) -> u64 {
+        self.order.size() * self.count as u64
+    }
+
+    /// The same memory in pages.
+    pub const fn into_pages(self) -> Self {
+        Self { count: (self.size() / PAGE_SIZE) as u32, order: Order::Page, ..self }
+    }
+
+    /// Its first pages, so many of them, which it is without from then on.
+    const fn take(&mut self, count: usize) -> Self {
+        let first = Self { base: self.base, order: Order::Page, count: count as u32 };
+        self.base.0 += count as u64 * PAGE_SIZE;
+        self.count -= first.count;
+        first
     }
 }
 
@@ -78,14 +89,27 @@ impl Extent {
 /// something is, `ENOENT` if nothing is, `EACCES` if it is somebody else's.
 pub type Result<T = ()> = core::result::Result<T, Errno>;
 
-/// Whose a frame is.
+/// Whose a frame is: a word, of which many are compared and changed quickly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Frame {
+struct Frame(u32);
+
+impl Frame {
     /// Not RAM, or EL2's, a boot module's or the firmware's for good.
-    Reserved,
-    Free,
+    const RESERVED: Self = Self(u32::MAX);
+    const FREE: Self = Self(u32::MAX - 1);
+    /// The owner of what is nobody's any more: no domain.
+    const NOBODY: u32 = DomainId::FIRST_RESERVED as u32;
+
     /// A domain's, or nobody's any more; and used from elsewhere as often as the number says. With neither it is being scrubbed.
-    Held(Option<DomainId>, u16),
+    fn held(owner: Option<DomainId>, uses: u16) -> Self {
+        Self(owner.map_or(Self::NOBODY, |owner| owner.get().into()) << u16::BITS | u32::from(uses))
+    }
+
+    /// Whose it is and how often it is used, if it is neither free nor reserved.
+    fn holder(self) -> Option<(Option<DomainId>, u16)> {
+        let owner = self.0 >> u16::BITS;
+        (owner <= Self::NOBODY).then(|| (DomainId::new(owner as u16), self.0 as u16))
+    }
 }
 
 #[derive(Debug)]
@@ -104,21 +128,47 @@ struct Split {
 }
 
 impl Split {
-    #[cold]
     fn new(frame: Frame) -> Result<Self> {
         let mut frames = Vec::new();
         frames.try_reserve_exact(FRAMES_PER_BLOCK).map_err(|_| Errno::ENOMEM)?;
         frames.resize(FRAMES_PER_BLOCK, frame);
-        Ok(Self { frames, free: if frame == Frame::Free { FRAMES_PER_BLOCK } else { 0 }, next: 0 })
+        Ok(Self { frames, free: if frame == Frame::FREE { FRAMES_PER_BLOCK } else { 0 }, next: 0 })
     }
 
-    fn set(&mut self, index: usize, frame: Frame) {
-        let Some(slot) = self.frames.get_mut(index) else { return };
-        self.free -= usize::from(*slot == Frame::Free);
-        self.free += usize::from(frame == Frame::Free);
-        *slot = frame;
-        if frame == Frame::Free {
-            self.next = self.next.min(index);
+    /// Makes the first that are free, which follow each other, `most` of them, into this; which, and how many.
+    fn take(&mut self, most: usize, into: Frame) -> (usize, usize) {
+        while self.frames.get(self.next).is_some_and(|frame| *frame != Frame::FREE) {
+            self.next += 1;
+        }
+        let (first, mut count) = (self.next, 0);
+        for slot in self.frames.iter_mut().skip(first).take(most) {
+            if *slot != Frame::FREE {
+                break;
+            }
+            *slot = into;
+            count += 1;
+        }
+        (self.next, self.free) = (first + count, self.free - count);
+        (first, count)
+    }
+
+    /// How many of `most` frames from `first` on are the same as this.
+    fn run(&self, first: usize, most: usize, of: Frame) -> usize {
+        let end = FRAMES_PER_BLOCK.min(first + most);
+        let frames = self.frames.get(first..end).unwrap_or_default();
+        frames.iter().position(|frame| *frame != of).unwrap_or(frames.len())
+    }
+
+    /// Changes frames that are the same.
+    fn set(&mut self, first: usize, count: usize, frame: Frame) {
+        let Some(slots) = self.frames.get_mut(first..first + count) else { return };
+        if slots.first() == Some(&Frame::FREE) {
+            self.free -= count;
+        }
+        slots.fill(frame);
+        if frame == Frame::FREE {
+            self.free += count;
+            self.next = self.next.min(first);
         }
     }
 }
@@ -127,7 +177,7 @@ impl Block {
     fn frame(&self, index: usize) -> Frame {
         match self {
             Self::Whole(frame) => *frame,
-            Self::Split(split) => split.frames.get(index).copied().unwrap_or(Frame::Reserved),
+            Self::Split(split) => split.frames.get(index).copied().unwrap_or(Frame::RESERVED),
         }
     }
 
@@ -135,10 +185,39 @@ impl Block {
         matches!(self, Self::Whole(frame) if *frame == of)
     }
 
+    /// How many of `most` frames from `first` on are the same as this.
+    fn run(&self, first: usize, most: usize, of: Frame) -> usize {
+        match self {
+            Self::Whole(frame) if *frame == of => most.min(FRAMES_PER_BLOCK - first),
+            Self::Whole(_) => 0,
+            Self::Split(split) => split.run(first, most, of),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn split_whole(&mut self, frame: Frame) -> Result {
+        *self = Self::Split(Split::new(frame)?);
+        Ok(())
+    }
+
+    /// Changes frames that are the same.
+    fn set(&mut self, first: usize, count: usize, frame: Frame) -> Result {
+        if count < FRAMES_PER_BLOCK {
+            let split = self.split()?;
+            split.set(first, count, frame);
+            if split.free < FRAMES_PER_BLOCK {
+                return Ok(());
+            }
+        }
+        *self = Self::Whole(frame);
+        Ok(())
+    }
+
     /// Its pages one by one.
     fn split(&mut self) -> Result<&mut Split> {
         if let Self::Whole(frame) = *self {
-            *self = Self::Split(Split::new(frame)?);
+            self.split_whole(frame)?;
         }
         match self {
             Self::Split(split) => Ok(split),
@@ -174,10 +253,10 @@ impl FramePool {
         let last = ram.iter().map(|r| r.end().0.div_ceil(BLOCK_SIZE)).max().unwrap_or(0) as usize;
         let mut blocks = Vec::new();
         blocks.try_reserve_exact(last - first).map_err(|_| Errno::ENOMEM)?;
-        blocks.resize_with(last - first, || Block::Whole(Frame::Reserved));
+        blocks.resize_with(last - first, || Block::Whole(Frame::RESERVED));
         let mut pool = Self { first, blocks, next_block: 0, next_split: 0 };
         for &range in ram {
-            pool.mark(range.base().0.div_ceil(PAGE_SIZE)..range.end().0 / PAGE_SIZE, Frame::Reserved, Frame::Free)?;
+            pool.mark(range.base().0.div_ceil(PAGE_SIZE)..range.end().0 / PAGE_SIZE, Frame::RESERVED, Frame::FREE)?;
         }
         Ok(pool)
     }
@@ -187,7 +266,7 @@ impl FramePool {
     /// # Errors
     /// If the heap cannot hold the pool's own tables.
     pub fn reserve(&mut self, range: PaRange) -> Result {
-        self.mark(range.base().0 / PAGE_SIZE..range.end().0.div_ceil(PAGE_SIZE), Frame::Free, Frame::Reserved)
+        self.mark(range.base().0 / PAGE_SIZE..range.end().0.div_ceil(PAGE_SIZE), Frame::FREE, Frame::RESERVED)
     }
 
     /// Puts a range that was reserved back into the pool. The caller has scrubbed it.
@@ -196,7 +275,7 @@ impl FramePool {
     /// If the heap cannot hold the pool's own tables.
     #[cfg(test)]
     pub fn release(&mut self, range: PaRange) -> Result {
-        self.mark(range.base().0.div_ceil(PAGE_SIZE)..range.end().0 / PAGE_SIZE, Frame::Reserved, Frame::Free)
+        self.mark(range.base().0.div_ceil(PAGE_SIZE)..range.end().0 / PAGE_SIZE, Frame::RESERVED, Frame::FREE)
     }
 
     /// Bytes that are free or somebody's, which is all but what is reserved, and those that are free.
@@ -208,7 +287,7 @@ impl FramePool {
             };
             self.blocks.iter().map(pages).sum::<usize>() as u64 * PAGE_SIZE
         };
-        (count(|frame| *frame != Frame::Reserved), count(|frame| *frame == Frame::Free))
+        (count(|frame| *frame != Frame::RESERVED), count(|frame| *frame == Frame::FREE))
     }
 
     /// Makes a range of free pages `owner`'s: what the boot loader put there for it.
@@ -217,7 +296,7 @@ impl FramePool {
     /// If the heap cannot hold the pool's own tables.
     pub fn claim(&mut self, owner: DomainId, range: PaRange) -> Result {
         let pages = range.base().0 / PAGE_SIZE..range.end().0.div_ceil(PAGE_SIZE);
-        self.mark(pages, Frame::Free, Frame::Held(Some(owner), 0))
+        self.mark(pages, Frame::FREE, Frame::held(Some(owner), 0))
     }
 
     /// Makes those of some pages that are `from` into `to`.
@@ -236,7 +315,7 @@ impl FramePool {
                 Ok(block) => {
                     for page in (at..until).map(|page| (page % in_block) as usize) {
                         if block.frame(page) == from {
-                            block.split()?.set(page, to);
+                            block.set(page, 1, to)?;
                         }
                     }
                 }
@@ -246,19 +325,29 @@ impl FramePool {
         Ok(())
     }
 
-    /// Gives `owner` memory, whatever its content; without an owner it is used once.
+    /// Gives `owner` memory, whatever its content: a part of this order, or as many pages at most as lie together; without an owner it is
+    /// used once.
     ///
     /// # Errors
     /// If there is no such memory.
-    pub fn allocate(&mut self, owner: Option<DomainId>, order: Order) -> Result<Extent> {
-        let held = Frame::Held(owner, owner.is_none().into());
-        if order == Order::Page {
-            return Ok(Extent { base: self.allocate_page(held)?, order });
+    pub fn allocate(&mut self, owner: Option<DomainId>, order: Order, most: usize) -> Result<Extent> {
+        let found = match order {
+            Order::Page => self.block_with_free_frame(),
+            Order::Block => self.free_block(),
+            Order::Gib => None,
+        };
+        let index = found.ok_or(Errno::ENOMEM)?;
+        let base = self.base_of(index);
+        let block = self.blocks.get_mut(index).ok_or(Errno::ENOMEM)?;
+        let held = Frame::held(owner, owner.is_none().into());
+        if order == Order::Block {
+            block.set(0, FRAMES_PER_BLOCK, held)?;
+            self.next_block = index + 1;
+            return Ok(Extent::kept(base, order));
         }
-        let index = self.free_block().filter(|_| order == Order::Block).ok_or(Errno::ENOMEM)?;
-        self.next_block = index + 1;
-        self.blocks.iter_mut().skip(index).take(1).for_each(|block| *block = Block::Whole(held));
-        Ok(Extent { base: self.base_of(index), order })
+        let (first, count) = block.split()?.take(most, held);
+        self.next_split = index;
+        Ok(Extent { base: Pa(base.0 + first as u64 * PAGE_SIZE), order, count: count as u32 })
     }
 
     /// Takes a reference to the page at `base`, which stays what it is until the last is dropped.
@@ -268,75 +357,60 @@ impl FramePool {
     pub fn share(&mut self, base: Pa) -> Result {
         let shared = self.change(base, |owner, uses| match (owner, uses) {
             (None, 0) => None,
-            _ => Some(Frame::Held(owner, uses.checked_add(1)?)),
+            _ => Some(Frame::held(owner, uses.checked_add(1)?)),
         });
         shared.map(drop)
     }
 
-    /// `owner` gives a page up, or without an owner one use of it ends. `true` if nobody uses it: it must be scrubbed and freed.
-    pub fn leave(&mut self, owner: Option<DomainId>, page: &Extent) -> bool {
-        let of_owner = |it, uses| (it == owner).then_some(Frame::Held(if uses == 0 { owner } else { None }, uses));
-        let left = match owner {
-            Some(_) => self.change(page.base, of_owner),
-            None => self.change(page.base, |it, uses| Some(Frame::Held(it, uses.checked_sub(1)?))),
-        };
-        left == Ok(Frame::Held(owner, 0))
+    /// `owner` gives the first of these pages up, or without an owner one use of it ends. Those from it on that nobody uses then must be
+    /// scrubbed and freed. What is left of `pages` is still to be given up.
+    pub fn leave(&mut self, owner: Option<DomainId>, pages: &mut Extent) -> Option<Extent> {
+        let (base, unused) = (pages.base, Frame::held(owner, 0));
+        if owner.is_some() {
+            let alone = self.block(base).map_or(0, |block| block.run(frame_index(base), pages.count as usize, unused));
+            if alone > 0 {
+                return Some(pages.take(alone));
+            }
+        }
+        let (page, left) = (pages.take(1), self.leave_used(owner, base));
+        (left == Ok(unused)).then_some(page)
+    }
+
+    fn leave_used(&mut self, owner: Option<DomainId>, base: Pa) -> Result<Frame> {
+        self.change(base, |it, uses| match owner {
+            Some(_) => (it == owner).then_some(Frame::held(None, uses)),
+            None => Some(Frame::held(it, uses.checked_sub(1)?)),
+        })
     }
 
     /// Whether somebody besides its owner uses the page at `base`.
     pub fn is_used(&mut self, base: Pa) -> bool {
         let frame = self.block(base).map(|block| block.frame(frame_index(base)));
-        matches!(frame, Ok(Frame::Held(_, 1..)))
-    }
-
-    /// Whether all pages of a block are its owner's alone, and freed at once.
-    pub fn is_whole(&mut self, extent: &Extent) -> bool {
-        matches!(self.block(extent.base), Ok(Block::Whole(_)))
+        frame.is_ok_and(|frame| matches!(frame.holder(), Some((_, 1..))))
     }
 
     /// Makes of the page at `base` what `f` makes of its owner and its uses, and says what it is now.
     fn change(&mut self, base: Pa, f: impl FnOnce(Option<DomainId>, u16) -> Option<Frame>) -> Result<Frame> {
         let block = self.block(base)?;
         let before = block.frame(frame_index(base));
-        let Frame::Held(owner, uses) = before else { return Err(Errno::EACCES) };
-        let after = f(owner, uses).ok_or(Errno::EACCES)?;
+        let after = before.holder().and_then(|(owner, uses)| f(owner, uses)).ok_or(Errno::EACCES)?;
         if after != before {
-            block.split()?.set(frame_index(base), after);
+            block.set(frame_index(base), 1, after)?;
         }
         Ok(after)
     }
 
-    /// Takes memory back that is `owner`'s, or nobody's any more. The caller has scrubbed it.
+    /// Takes memory of one block back that is `owner`'s, or nobody's any more. The caller has scrubbed it.
     ///
     /// # Errors
     /// If not all of it is, or it is used; then nothing changes and the memory stays as it is.
     pub fn free(&mut self, owner: Option<DomainId>, extent: Extent) -> Result {
-        let owned = Frame::Held(owner, 0);
+        let (first, count) = (frame_index(extent.base), (extent.size() / PAGE_SIZE) as usize);
         let block = self.block(extent.base)?;
-        match extent.order {
-            Order::Block if block.is_whole(owned) => *block = Block::Whole(Frame::Free),
-            Order::Page if block.frame(frame_index(extent.base)) == owned => {
-                let split = block.split()?;
-                split.set(frame_index(extent.base), Frame::Free);
-                if split.free == FRAMES_PER_BLOCK {
-                    *block = Block::Whole(Frame::Free);
-                }
-            }
-            _ => return Err(Errno::EACCES),
+        if block.run(first, count, Frame::held(owner, 0)) != count {
+            return Err(Errno::EACCES);
         }
-        Ok(())
-    }
-
-    fn allocate_page(&mut self, held: Frame) -> Result<Pa> {
-        let index = self.block_with_free_frame().ok_or(Errno::ENOMEM)?;
-        let block = self.blocks.get_mut(index).ok_or(Errno::ENOMEM)?;
-        let split = block.split()?;
-        let is_free = |place: &usize| split.frames.get(*place) == Some(&Frame::Free);
-        let frame = (split.next..FRAMES_PER_BLOCK).find(is_free).ok_or(Errno::ENOMEM)?;
-        split.next = frame + 1;
-        split.set(frame, held);
-        self.next_split = index;
-        Ok(Pa(self.base_of(index).0 + frame as u64 * PAGE_SIZE))
+        block.set(first, count, Frame::FREE)
     }
 
     /// A split block with a free frame, else a free block.
@@ -347,10 +421,11 @@ impl FramePool {
         around.find(has_free).or_else(|| self.free_block())
     }
 
+    #[inline(never)]
     fn free_block(&self) -> Option<usize> {
         let count = self.blocks.len();
         let mut around = (0..count).map(|i| (self.next_block + i) % count);
-        around.find(|&index| self.blocks.get(index).is_some_and(|block| block.is_whole(Frame::Free)))
+        around.find(|&index| self.blocks.get(index).is_some_and(|block| block.is_whole(Frame::FREE)))
     }
 
     fn base_of(&self, index: usize) -> Pa {

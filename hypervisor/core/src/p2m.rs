@@ -32,8 +32,13 @@ pub trait TableMemory {
     fn free(&mut self, table: Pa);
     /// A descriptor.
     fn read(&self, table: Pa, index: usize) -> u64;
+    /// The first descriptor from `index` on that is not 0.
+    fn next(&self, table: Pa, index: usize) -> Option<(usize, u64)>;
     /// Sets a descriptor, at once and after all writes before it.
     fn write(&mut self, table: Pa, index: usize, descriptor: u64);
+    /// Sets `count` descriptors from `index` on after all writes before them, each at once: to `first`, and each to `step` more than the
+    /// one before it.
+    fn fill(&mut self, table: Pa, index: usize, count: usize, first: u64, step: u64);
     /// Makes all TLBs forget the page at `ipa`, as part of whatever block they knew it.
     fn invalidate(&mut self, ipa: Ipa);
 }
@@ -148,6 +153,19 @@ impl Entry {
         Self { table, index, order, raw: memory.read(table, index) }
     }
 
+    /// The first from `index` on where something is.
+    fn next_used(memory: &impl TableMemory, table: Pa, order: Order, index: usize) -> Option<Self> {
+        memory.next(table, index).map(|(index, raw)| Self { table, index, order, raw })
+    }
+
+    /// Whether nothing is here and in what follows, `count` entries in all, and they are all of this table.
+    #[inline]
+    fn is_free(self, memory: &impl TableMemory, count: u32) -> bool {
+        let end = self.index + count as usize;
+        let is_behind = |(used, _)| used >= end;
+        !self.is_valid() && (count == 1 || end <= ENTRIES && memory.next(self.table, self.index).is_none_or(is_behind))
+    }
+
     const fn is_valid(self) -> bool {
         self.raw & VALID != 0
     }
@@ -195,6 +213,7 @@ const fn leaf_bits(order: Order) -> u64 {
 }
 
 /// A leaf's descriptor.
+#[inline]
 const fn leaf(base: Pa, order: Order, content: Content) -> u64 {
     base.0 | INNER_SHAREABLE | content.bits() | leaf_bits(order)
 }
@@ -252,15 +271,16 @@ impl P2m {
         self.tables * PAGE_SIZE
     }
 
-    /// Maps memory that the domain now owns, or has the use of, at `ipa`.
+    /// Maps memory that the domain now owns, or has the use of, at `ipa` and behind it: as much as one table maps at most.
     ///
     /// # Errors
     /// If it cannot; the memory comes back with the reason, and the map says what it said.
-    #[inline]
+    #[inline(always)]
     pub fn map(&mut self, memory: &mut impl TableMemory, ipa: Ipa, extent: Extent, content: Content) -> Mapped {
         match self.path(memory, ipa, extent.order, true) {
-            Ok(place) if !place.is_valid() => {
-                place.replace(memory, ipa, leaf(extent.base, extent.order, content));
+            Ok(place) if place.is_free(memory, extent.count) => {
+                let first = leaf(extent.base, extent.order, content);
+                memory.fill(place.table, place.index, extent.count as usize, first, extent.order.size());
                 Ok(())
             }
             Ok(_) => Err((Errno::EEXIST, extent)),
@@ -269,7 +289,7 @@ impl P2m {
     }
 
     /// What `ipa` is mapped to.
-    #[inline]
+    #[inline(always)]
     pub fn lookup(&self, memory: &impl TableMemory, ipa: Ipa) -> Option<Leaf> {
         let Entry { order, raw, .. } = self.find_leaf(memory, ipa)?;
         Some(Leaf {
@@ -333,9 +353,7 @@ impl P2m {
     fn split(&mut self, memory: &mut impl TableMemory, ipa: Ipa, block: Entry) -> Result {
         let below = block.order.below().ok_or(Errno::ENOENT)?;
         let table = self.new_table(memory, None)?;
-        for (index, offset) in (0..ENTRIES).zip((0..).step_by(below.size() as usize)) {
-            memory.write(table, index, (block.raw & !TABLE | leaf_bits(below)) + offset);
-        }
+        memory.fill(table, 0, ENTRIES, block.raw & !TABLE | leaf_bits(below), below.size());
         block.replace(memory, ipa, table.0 | TABLE);
         Ok(())
     }
@@ -346,9 +364,9 @@ impl P2m {
         Ok(table)
     }
 
-    /// Takes a part of what is there out of the map: leaves go to `reclaim` with what is in them, tables but the root back to
-    /// `memory`. `budget` counts pages' worth of work; `true` if nothing is left. No CPU may use the map any more, and no TLB
-    /// remember it.
+    /// Takes a part of what is there out of the map: leaves go to `reclaim` with what is in them, together where they follow each other,
+    /// tables but the root back to `memory`. `budget` counts pages' worth of work, and a table's pages go at once; `true` if nothing is left.
+    /// No CPU may use the map any more, and no TLB remember it.
     pub fn clear(
         &mut self,
         memory: &mut impl TableMemory,
@@ -356,23 +374,41 @@ impl P2m {
         mut reclaim: impl FnMut(Extent, Content),
     ) -> bool {
         self.recent = Cell::new(NOWHERE);
-        let cleared: core::result::Result<(), ()> =
-            each(memory, self.root, Order::Gib, Ipa(0), &mut |memory, entry, _| {
-                if let Some((table, _)) = entry.next() {
-                    memory.write(entry.table, entry.index, 0);
-                    memory.free(table);
-                    self.tables -= 1;
-                    return Ok(());
+        let mut run: Option<(Extent, Content)> = None;
+        let cleared = each(memory, self.root, Order::Gib, Ipa(0), &mut |memory, entry, _| {
+            let (base, order, next) = (entry.output(), entry.order, entry.next());
+            let work = match next {
+                _ if order == Order::Page => 1,
+                Some(_) => TABLE_WORK,
+                None => BLOCK_WORK,
+            };
+            // A table of pages goes as it is.
+            if order != Order::Page {
+                if budget == 0 && next.is_none() {
+                    return Err(());
                 }
-                let work = if entry.order == Order::Page { 1 } else { BLOCK_WORK };
-                budget = Some(budget).filter(|&left| left > 0).ok_or(())?.saturating_sub(work);
                 memory.write(entry.table, entry.index, 0);
-                reclaim(Extent::kept(entry.output(), entry.order), Content::of(entry.raw));
-                Ok(())
-            });
+            }
+            budget = budget.saturating_sub(work);
+            if next.is_some() {
+                memory.free(base);
+                self.tables -= 1;
+                return if budget == 0 { Err(()) } else { Ok(()) };
+            }
+            let content = Content::of(entry.raw);
+            let what = (order, content, base.0);
+            let is_more = |run: &Extent, of| content.is_own() && (run.order, of, run.base.0 + run.size()) == what;
+            match &mut run {
+                Some((run, of)) if is_more(run, *of) => run.count += 1,
+                _ => run.replace((Extent::kept(base, order), content)).into_iter().for_each(|(it, of)| reclaim(it, of)),
+            }
+            Ok(())
+        });
+        run.into_iter().for_each(|(it, of)| reclaim(it, of));
         cleared.is_ok()
     }
 
+    #[inline]
     fn find_leaf(&self, memory: &impl TableMemory, ipa: Ipa) -> Option<Entry> {
         let Some(table) = self.recent_table(ipa) else { return self.walk(memory, ipa) };
         let entry = Entry::read(memory, table, Order::Page, index(Order::Page, ipa));
@@ -443,8 +479,9 @@ impl P2m {
     }
 }
 
-/// What giving back a block takes, in pages: most of it is scrubbing.
+/// What giving back a block takes, in pages: most of it is scrubbing. And what a table does.
 const BLOCK_WORK: u64 = 256;
+const TABLE_WORK: u64 = 8;
 
 /// Passes on a table's valid entries with their addresses, each after those of the table that it leads to, until there is an error.
 fn each<M: TableMemory, E>(
@@ -454,14 +491,14 @@ fn each<M: TableMemory, E>(
     base: Ipa,
     pass: &mut impl FnMut(&mut M, Entry, Ipa) -> core::result::Result<(), E>,
 ) -> core::result::Result<(), E> {
-    for index in 0..ENTRIES {
-        let (entry, ipa) = (Entry::read(memory, table, order, index), Ipa(base.0 + index as u64 * order.size()));
+    let mut index = 0;
+    while let Some(entry) = Entry::next_used(memory, table, order, index) {
+        let ipa = Ipa(base.0 + entry.index as u64 * order.size());
         if let Some((next, below)) = entry.next() {
             each(memory, next, below, ipa, pass)?;
         }
-        if entry.is_valid() {
-            pass(memory, entry, ipa)?;
-        }
+        pass(memory, entry, ipa)?;
+        index = entry.index + 1;
     }
     Ok(())
 }

@@ -98,11 +98,18 @@ impl GuestMemory {
     }
 
     /// What is at `ipa`, where a clone that is to `write` has its own.
+    #[inline(always)]
     pub(super) fn leaf(&mut self, ipa: Ipa, write: bool) -> Result<Leaf> {
         let leaf = self.map.lookup(&self.tables, ipa).ok_or(Errno::EINVAL)?;
         if !leaf.shared || leaf.foreign || leaf.touched && !write || self.tables.owned.is_none() {
             return Ok(leaf);
         }
+        self.own_leaf(ipa)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn own_leaf(&mut self, ipa: Ipa) -> Result<Leaf> {
         self.own(ipa)?;
         self.map.lookup(&self.tables, ipa).ok_or(Errno::EINVAL)
     }

@@ -99,12 +99,10 @@ pub(super) fn give_back(owner: DomainId, extent: Extent, content: Content) {
 /// The owner gives memory up, or without an owner one use of it ends.
 #[inline(never)]
 fn end_use(owner: Option<DomainId>, extent: Extent, content: Content) {
-    let is_whole = extent.order == Order::Block && with_pools(|pools| pools.frames.is_whole(&extent));
-    for part in extent.split_into(if is_whole { Order::Block } else { Order::Page }) {
-        if !is_whole && !with_pools(|pools| pools.frames.leave(owner, &part)) {
-            continue;
-        }
-        let (base, size) = (part.base.0, part.order.size());
+    let mut pages = extent.into_pages();
+    while pages.count > 0 {
+        let Some(part) = with_pools(|pools| pools.frames.leave(owner, &mut pages)) else { continue };
+        let (base, size) = (part.base.0, part.size());
         if content == Content::Ready {
             memory::zero(base, size as usize).expect("frames are in RAM");
         }
@@ -124,7 +122,7 @@ impl FrameRef {
     /// If there is no memory.
     #[inline(never)]
     pub fn zeroed() -> Result<Self, Errno> {
-        let base = with_pools(|pools| pools.frames.allocate(None, Order::Page))?.base;
+        let base = with_pools(|pools| pools.frames.allocate(None, Order::Page, 1))?.base;
         memory::scrub(base.0, PAGE_SIZE as usize).map_err(|_| Errno::ENOMEM)?;
         Ok(Self::kept(base))
     }

@@ -6,11 +6,11 @@ use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use mote_protocols::ring::Shared;
 use xen_abi::errno::Errno;
-use xen_abi::memory::{AddToPhysmapBatch, RemoveFromPhysmap, op, space};
-use xen_abi::xen::{MulticallEntry, domid, hypercall};
+use xen_abi::memory::{AddToPhysmapBatch, RemoveFromPhysmap, Reservation, op, space};
+use xen_abi::xen::{domid, hypercall};
 
+use super::call;
 use super::page::{Page, SIZE, copy, refill};
-use super::{call, hypercall as raw};
 use crate::{Machine, arch};
 
 /// Pages that are mapped by one hypercall.
@@ -149,15 +149,23 @@ impl Drop for Region {
 fn unmap(first_frame: u64, mapped: usize) {
     for done in (0..mapped).step_by(PAGES) {
         let (first_frame, mapped) = (first_frame + done as u64, (mapped - done).min(PAGES));
-        let mut arguments = [RemoveFromPhysmap { domid: domid::SELF, pad: [0; 3], gpfn: 0 }; PAGES];
-        let mut calls = [MulticallEntry { op: hypercall::MEMORY_OP, result: 0, args: [0; 6] }; PAGES];
-        for ((argument, call), frame) in arguments.iter_mut().zip(&mut calls).zip(first_frame..).take(mapped) {
-            argument.gpfn = frame;
-            call.args = [op::REMOVE_FROM_PHYSMAP, (&raw const *argument).expose_provenance() as u64, 0, 0, 0, 0];
+        let mut frames = [0_u64; PAGES];
+        frames.iter_mut().zip(first_frame..).for_each(|(place, frame)| *place = frame);
+        let mut left = frames.get(..mapped).unwrap_or_default();
+        while !left.is_empty() {
+            let mut argument = Reservation {
+                extent_start: left.as_ptr().expose_provenance() as u64,
+                nr_extents: left.len() as u64,
+                extent_order: 0,
+                mem_flags: 0,
+                domid: domid::SELF,
+                pad: [0; 3],
+            };
+            // SAFETY: the list is there, and nothing refers to what is mapped there.
+            let removed = unsafe { call(hypercall::MEMORY_OP, op::DECREASE_RESERVATION, &mut argument) };
+            // A page that is not there any more is as good as removed.
+            left = removed.ok().and_then(|removed| left.get(removed as usize + 1..)).unwrap_or_default();
         }
-        let list = (&raw mut calls).expose_provenance() as u64;
-        // SAFETY: nothing refers to what is there. A page that is not there any more is as good as removed.
-        let _ = unsafe { raw(hypercall::MULTICALL, [list, mapped as u64, 0, 0, 0]) };
     }
 }
 

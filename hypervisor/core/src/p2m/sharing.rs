@@ -145,7 +145,10 @@ mod tests {
         assert!(p2m.map(memory, Ipa(0x5000_0000), page, Content::Ready).is_err());
         memory.frozen.clear();
         let mut back = Vec::new();
-        while !p2m.clear(memory, 99, |extent, content| back.push((extent.base, content))) {}
+        while !p2m.clear(memory, 99, |extent, content| {
+            let pages = (extent.base.0..extent.base.0 + extent.size()).step_by(PAGE_SIZE as usize);
+            back.extend(pages.map(|page| (Pa(page), content)));
+        }) {}
         assert_eq!(back.len(), 1024 + 2);
         assert!(back.contains(&(Pa(0x8040_0000), Content::Ready)), "what was private is scrubbed");
         assert!(back.contains(&(Pa(0x8040_1000), Content::Foreign(Access::Read))));

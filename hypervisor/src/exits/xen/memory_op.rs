@@ -1,8 +1,11 @@
 //! `memory_op`: what is where in a domain's memory, and how much there is of it.
 
+use alloc::sync::Arc;
+
 use mote_core::addr::{Ipa, PAGE_SIZE};
 use mote_core::frames::{BLOCK_SIZE, Order};
 use mote_core::p2m::Access;
+use xen_abi::Bytes;
 use xen_abi::memory::{AddToPhysmap, AddToPhysmapBatch, Exchange, RemoveFromPhysmap, Reservation, op, space};
 
 use super::{Action, Answer, Arguments, BATCH, Errno, Reply, Session};
@@ -113,35 +116,44 @@ impl Session<'_> {
             return Err(Errno::EILSEQ);
         }
         let end = u64::from(asked.size).min(start.saturating_add(BATCH));
-        for index in start..end {
-            let element = |list: u64, size| list.wrapping_add(index * size);
-            let idx = self.read(element(asked.idxs, 8))?;
-            let frame = self.read(element(asked.gpfns, 8))?;
-            let added = match asked.space {
-                space::GMFN_FOREIGN => self.add_foreign(&domain, asked.foreign_domid, idx, frame),
-                space => add_to_physmap(&domain, space, idx, frame),
-            };
-            let error = added.map_or_else(|error| -error.number(), |()| 0);
-            self.write(element(asked.errs, 4), &error)?;
+        let foreign = self.foreign(&domain, asked.foreign_domid);
+        let (mut lists, mut errors) = ([[0_u64; BATCH as usize]; 2], [0_i32; BATCH as usize]);
+        let count = (end - start) as usize;
+        for (list, at) in lists.iter_mut().zip([asked.idxs, asked.gpfns]) {
+            self.read_bytes(at.wrapping_add(start * 8), list[..count].as_mut_bytes())?;
         }
+        let [indices, frames] = lists;
+        for ((&index, &frame), error) in indices.iter().zip(&frames).zip(&mut errors[..count]) {
+            let added = match (asked.space, &foreign) {
+                (space::GMFN_FOREIGN, Ok(other)) => add_foreign(&domain, other, index, frame),
+                (space::GMFN_FOREIGN, Err(error)) => Err(*error),
+                (space, _) => add_to_physmap(&domain, space, index, frame),
+            };
+            *error = added.map_or_else(|error| -error.number(), |()| 0);
+        }
+        self.write_bytes(asked.errs.wrapping_add(start * 4), errors[..count].as_bytes())?;
         if end < u64::from(asked.size) {
             return go_on(arguments, end);
         }
         Ok(Reply::DONE)
     }
 
-    /// Maps a page of another domain.
-    fn add_foreign(&self, domain: &Domain, number: u16, index: u64, frame: u64) -> Result<(), Errno> {
+    /// The other domain whose pages are to be mapped in a domain's memory.
+    fn foreign(&self, domain: &Domain, number: u16) -> Result<Arc<Domain>, Errno> {
         let other = self.find_domain(number).ok_or(Errno::ESRCH)?;
         if other.id == domain.id {
             return Err(Errno::EINVAL);
         }
-        self.domain_for(Action::MapForeign, number)?;
-        let place = |frame| Ipa::of_frame(frame).ok_or(Errno::EINVAL);
-        let (from, to) = (place(index)?, place(frame)?);
-        let page = other.memory.lock().lend(from)?;
-        domain.memory.lock().map_shared(to, page, Access::Full)
+        self.may(Action::MapForeign, &other).map(|()| other)
     }
+}
+
+/// Maps a page of another domain.
+fn add_foreign(domain: &Domain, other: &Domain, index: u64, frame: u64) -> Result<(), Errno> {
+    let place = |frame| Ipa::of_frame(frame).ok_or(Errno::EINVAL);
+    let (from, to) = (place(index)?, place(frame)?);
+    let page = other.memory.lock().lend(from)?;
+    domain.memory.lock().map_shared(to, page, Access::Full)
 }
 
 /// The guest makes the call again, for what comes after `done` elements.
@@ -179,7 +191,8 @@ fn populate(domain: &Domain, frame: &mut u64, order: u32) -> Result<(), Errno> {
 /// Takes an extent of memory from the domain.
 fn decrease(domain: &Domain, &mut frame: &mut u64, order: u32) -> Result<(), Errno> {
     let first = Ipa::of_frame(frame).ok_or(Errno::EINVAL)?;
-    by_blocks(first, PAGE_SIZE << order, |ipa, order| remove(domain, ipa, order)).map_err(|(error, _)| error)
+    let removed = |ipa, order: Order, _| remove(domain, ipa, order).map(|()| order.size());
+    by_blocks(first, PAGE_SIZE << order, removed).map_err(|(error, _)| error)
 }
 
 fn remove(domain: &Domain, ipa: Ipa, order: Order) -> Result<(), Errno> {
