@@ -112,8 +112,12 @@ pub struct Machines {
     pub life_us_mean: u64,
     /// At most.
     pub life_us_max: u64,
+    /// The nanoseconds of all of them.
+    pub life_ns_total: u64,
     /// For how many microseconds each ran, in the mean.
     pub cpu_us_mean: u64,
+    /// The nanoseconds that all of those ran.
+    pub cpu_ns_total: u64,
     /// KiB of memory that each had of its own when it ended, at least.
     pub memory_kib_min: u64,
     /// In the mean.

@@ -7,10 +7,10 @@ use crate::model::Machines;
 pub struct End {
     /// Whether it ended because it had failed, or did more than it may.
     pub crashed: bool,
-    /// For how many microseconds it was there.
-    pub life_us: u64,
+    /// For how many nanoseconds it was there.
+    pub life_ns: u64,
     /// For how many of these it ran.
-    pub cpu_us: u64,
+    pub cpu_ns: u64,
     /// KiB of memory that it had of its own.
     pub memory_kib: u64,
 }
@@ -30,8 +30,8 @@ impl Tally {
     pub fn add(&mut self, end: End) {
         let count = if end.crashed { &mut self.crashed } else { &mut self.vanished };
         *count += 1;
-        self.life.add(end.life_us);
-        self.cpu.add(end.cpu_us);
+        self.life.add(end.life_ns);
+        self.cpu.add(end.cpu_ns);
         self.memory.add(end.memory_kib);
     }
 
@@ -40,15 +40,18 @@ impl Tally {
     pub fn machines(&self, live: u64) -> Machines {
         let Self { vanished, crashed, life, cpu, memory } = self;
         let ended = vanished + crashed;
+        let microseconds = |nanoseconds: u64| nanoseconds / 1000;
         Machines {
             launched: live.saturating_add(ended),
             live,
             vanished: *vanished,
             crashed: *crashed,
-            life_us_min: life.least,
-            life_us_mean: life.mean(ended),
-            life_us_max: life.most,
-            cpu_us_mean: cpu.mean(ended),
+            life_us_min: microseconds(life.least),
+            life_us_mean: microseconds(life.mean(ended)),
+            life_us_max: microseconds(life.most),
+            life_ns_total: life.sum,
+            cpu_us_mean: microseconds(cpu.mean(ended)),
+            cpu_ns_total: cpu.sum,
             memory_kib_min: memory.least,
             memory_kib_mean: memory.mean(ended),
             memory_kib_max: memory.most,
@@ -87,22 +90,22 @@ mod tests {
     fn whoever_ended_is_counted_and_whoever_lives_was_launched() {
         let mut tally = Tally::default();
         assert_eq!(tally.machines(3), Machines { launched: 3, live: 3, ..Machines::default() });
-        tally.add(End { crashed: false, life_us: 500, cpu_us: 100, memory_kib: 60 });
-        tally.add(End { crashed: true, life_us: 100, cpu_us: 20, memory_kib: 64 });
+        tally.add(End { crashed: false, life_ns: 500_000, cpu_ns: 100_000, memory_kib: 60 });
+        tally.add(End { crashed: true, life_ns: 100_000, cpu_ns: 20_999, memory_kib: 64 });
         let machines = tally.machines(2);
         assert_eq!((machines.launched, machines.live, machines.vanished, machines.crashed), (4, 2, 1, 1));
         assert_eq!((machines.life_us_min, machines.life_us_mean, machines.life_us_max), (100, 300, 500));
         assert_eq!((machines.memory_kib_min, machines.memory_kib_mean, machines.memory_kib_max), (60, 62, 64));
-        assert_eq!(machines.cpu_us_mean, 60);
+        assert_eq!((machines.cpu_us_mean, machines.life_ns_total, machines.cpu_ns_total), (60, 600_000, 120_999));
     }
 
     #[test]
     fn sums_do_not_run_over() {
         let mut tally = Tally::default();
         for _ in 0..3 {
-            tally.add(End { crashed: false, life_us: u64::MAX, cpu_us: 0, memory_kib: 0 });
+            tally.add(End { crashed: false, life_ns: u64::MAX, cpu_ns: 0, memory_kib: 0 });
         }
         assert_eq!(tally.machines(u64::MAX).launched, u64::MAX);
-        assert_eq!(tally.machines(0).life_us_mean, u64::MAX / 3);
+        assert_eq!(tally.machines(0).life_us_mean, u64::MAX / 3 / 1000);
     }
 }

@@ -296,12 +296,12 @@ impl Toolstack {
 
     fn count(&mut self, end: &End) {
         const KIB_PER_PAGE: u64 = 4;
-        let microseconds = |ticks| time::duration(ticks).as_micros() as u64;
+        let nanoseconds = |ticks| time::duration(ticks).as_nanos() as u64;
         if let Some(template) = self.domains.get_mut(end.template).filter(|_| end.domain != end.template) {
             template.ended.add(mote_api::End {
                 crashed: !matches!(end.code, reason::POWEROFF | reason::REBOOT),
-                life_us: microseconds(end.lived),
-                cpu_us: microseconds(end.ran),
+                life_ns: nanoseconds(end.lived),
+                cpu_ns: nanoseconds(end.ran),
                 memory_kib: end.pages.saturating_mul(KIB_PER_PAGE),
             });
         }
