@@ -14,8 +14,8 @@ const LONGEST: u64 = 16 << 20;
 /// What is asked for, and how often.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// The page.
-    pub url: String,
+    /// The page, at one or more addresses. Clients are spread over these.
+    pub urls: Vec<String>,
     /// How many requests in all.
     pub requests: u64,
     /// How many clients ask at the same time, each as soon as it has its answer.
@@ -45,25 +45,27 @@ impl Load {
     pub fn run(&self, progress: impl Fn(u64) + Sync) -> Outcome {
         let (taken, done) = (AtomicU64::new(0), AtomicU64::new(0));
         let began = Instant::now();
-        let client = || {
+        let client = |url: &str| {
             let (agent, mut outcome) = (self.agent(), Outcome::default());
             while taken.fetch_add(1, Ordering::Relaxed) < self.requests {
-                outcome.note(&self.ask(&agent));
+                outcome.note(&self.ask(&agent, url));
                 progress(done.fetch_add(1, Ordering::Relaxed) + 1);
             }
             outcome
         };
         let outcomes: Vec<Outcome> = thread::scope(|scope| {
-            let clients: Vec<_> = (0..self.clients).map(|_| scope.spawn(client)).collect();
+            let client = &client;
+            let urls = self.urls.iter().cycle().take(self.clients);
+            let clients: Vec<_> = urls.map(|url| scope.spawn(move || client(url))).collect();
             clients.into_iter().filter_map(|client| client.join().ok()).collect()
         });
         Outcome::of_all(outcomes, began.elapsed())
     }
 
-    /// Asks once: whether there is an answer.
+    /// Asks once at each address: whether there are answers.
     #[must_use]
     pub fn is_answered(&self) -> bool {
-        self.ask(&self.agent()).is_ok()
+        self.urls.iter().all(|url| self.ask(&self.agent(), url).is_ok())
     }
 
     fn agent(&self) -> Agent {
@@ -73,9 +75,9 @@ impl Load {
     }
 
     /// How long one answer took, and how many bytes it has.
-    fn ask(&self, agent: &Agent) -> Result<(Duration, u64), ureq::Error> {
+    fn ask(&self, agent: &Agent, url: &str) -> Result<(Duration, u64), ureq::Error> {
         let began = Instant::now();
-        let request = agent.get(&self.url);
+        let request = agent.get(url);
         let request = if self.keep_alive { request } else { request.header("Connection", "close") };
         let body = request.call()?.into_body().into_with_config().limit(LONGEST).read_to_vec()?;
         Ok((began.elapsed(), body.len() as u64))
@@ -146,16 +148,27 @@ mod tests {
 
     #[test]
     fn every_request_is_counted_once() {
-        let load = Load { url: server(20, PAGE), requests: 20, clients: 3, keep_alive: false };
+        let urls = vec![server(20, PAGE)];
+        let load = Load { urls, requests: 20, clients: 3, keep_alive: false };
         let outcome = load.run(|_| ());
         assert_eq!((outcome.latencies.len(), outcome.failed, outcome.bytes), (20, 0, 100), "{:?}", outcome.trouble);
         assert!(outcome.latencies.is_sorted() && outcome.rate() > 0.0);
     }
 
     #[test]
+    fn every_address_has_to_answer_and_each_client_has_one() {
+        let urls = vec![server(2, PAGE), server(1, PAGE), server(0, PAGE)];
+        let mut load = Load { urls, requests: 1, clients: 1, keep_alive: false };
+        assert_eq!(load.run(|_| ()).latencies.len(), 1);
+        assert!(!load.is_answered());
+        load.urls.truncate(1);
+        assert!(!load.is_answered(), "it was asked twice before");
+    }
+
+    #[test]
     fn a_refusal_and_a_server_that_is_gone_are_failures() {
         let refusal = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-        let load = Load { url: server(1, refusal), requests: 3, clients: 1, keep_alive: false };
+        let load = Load { urls: vec![server(1, refusal)], requests: 3, clients: 1, keep_alive: false };
         let outcome = load.run(|_| ());
         assert_eq!((outcome.latencies.len(), outcome.failed), (0, 3));
         assert!(outcome.trouble.is_some_and(|trouble| trouble.contains("503")));

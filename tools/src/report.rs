@@ -1,5 +1,6 @@
 //! What the hypervisor measured: its report lines, read.
 
+pub mod chart;
 pub mod figures;
 pub mod json;
 pub mod page;

@@ -1,8 +1,9 @@
 //! Measures a network between two unikernels: one sends as many bytes as it is asked for, the other takes them and says how long it took.
 //!
 //! Arguments: `ip=10.0.2.30/24`, and on the end that asks `server=10.0.2.31 bytes=10000000`, and `times=10` to ask
-//! so many times; `pages=10.0.2.31` for the pages of a web server; or `standing=10.0.2.31 summoned=10.0.2.32 requests=1000` for requests,
-//! of a server that is always there and of one that is launched for each, over connections of their own.
+//! so many times; `pages=10.0.2.31` for the pages of a web server; or `servers=standing@10.0.2.31,summoned@10.0.2.32 requests=1000` for
+//! requests of one server after the other, over connections of their own, with `path=/` for another page than `/api/info`, and `each` to be
+//! told each latency.
 
 #![no_std]
 #![no_main]
@@ -23,6 +24,8 @@ use mote_unikernel::net::{Address, Fixed, Listener, Network, Stream};
 use mote_unikernel::time::Instant;
 use mote_unikernel::xen::store::Store;
 use mote_unikernel::{Machine, power, println};
+
+use requests::Plan;
 
 mote_unikernel::entry!(main);
 
@@ -56,8 +59,11 @@ fn main(machine: Machine) {
             ask(network, server, bytes, machine.number("times").unwrap_or(1)).await;
         } else if let Some(server) = address("pages") {
             pages::ask(network, server).await;
-        } else if let (Some(standing), Some(summoned)) = (address("standing"), address("summoned")) {
-            requests::ask(network, standing, summoned, machine.number("requests").unwrap_or(1000) as usize).await;
+        } else if let Some(servers) = machine.argument("servers") {
+            let path = machine.argument("path").unwrap_or("/api/info");
+            let requests = machine.number("requests").unwrap_or(1000) as usize;
+            let each = machine.arguments().split_ascii_whitespace().any(|word| word == "each");
+            requests::ask(network, Plan { servers, path, requests, each }).await;
         } else {
             answer(network).await;
         }

@@ -1,6 +1,8 @@
 //! Requests of web servers, each over a connection of its own: how long one takes from the first segment to the last byte, and how long it
 //! takes until the next can begin.
 
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
@@ -12,38 +14,66 @@ use mote_unikernel::time::Instant;
 use crate::connect;
 
 const PORT: u16 = 80;
-const REQUEST: &[u8] = b"GET /api/info HTTP/1.1\r\nHost: server\r\nConnection: close\r\n\r\n";
-const ANSWER_MAX: usize = 1024;
+const ANSWER_MAX: usize = 2048;
 const BUFFERS: Buffers = Buffers { receive: ANSWER_MAX, send: 128 };
 /// Requests before those that count.
 const WARM_UP: usize = 20;
 
-/// Asks who is always there, and then who is launched for it, so many times each.
-pub async fn ask(network: &Network, standing: Ipv4Addr, summoned: Ipv4Addr, requests: usize) {
-    for (name, server) in [("standing", standing), ("summoned", summoned)] {
-        // It may not be there yet.
-        connect(network, server, PORT, BUFFERS).await.close();
-        for _ in 0..WARM_UP {
-            request(network, server).await.expect("an answer");
-        }
-        let (began, mut times) = (Instant::now(), Vec::with_capacity(requests));
-        for _ in 0..requests {
-            times.push(request(network, server).await.expect("an answer"));
-        }
-        let each = began.elapsed().as_nanos() / requests.max(1) as u128;
-        times.sort_unstable();
-        let part = |per_mille: usize| times.get(times.len() * per_mille / 1000).copied().unwrap_or(0);
-        println!("bench: {name}_latency {}", part(500));
-        println!("bench: {name}_latency_p999 {}", part(999));
-        println!("bench: {name}_request {each}");
+/// Latencies that are told in one line.
+const IN_A_LINE: usize = 16;
+
+/// What is asked for, how often, and whether each latency is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    /// Names and addresses of servers: `NAME@ADDRESS,NAME@ADDRESS`.
+    pub servers: &'a str,
+    /// The page.
+    pub path: &'a str,
+    /// Requests of each server.
+    pub requests: usize,
+    /// Whether each latency is told.
+    pub each: bool,
+}
+
+/// Asks one server after the other. An address that is none is left out.
+pub async fn ask(network: &Network, plan: Plan<'_>) {
+    let servers = plan.servers.split(',').filter_map(|server| server.split_once('@'));
+    for (name, server) in servers.filter_map(|(name, address)| Some((name, address.parse().ok()?))) {
+        ask_one(network, name, server, plan).await;
     }
+    println!("bench: done");
+}
+
+async fn ask_one(network: &Network, name: &str, server: Ipv4Addr, Plan { path, requests, each, .. }: Plan<'_>) {
+    let words = format!("GET {path} HTTP/1.1\r\nHost: server\r\nConnection: close\r\n\r\n");
+    // It may not be there yet.
+    connect(network, server, PORT, BUFFERS).await.close();
+    for _ in 0..WARM_UP {
+        request(network, server, words.as_bytes()).await.expect("an answer");
+    }
+    let (began, mut times) = (Instant::now(), Vec::with_capacity(requests));
+    for _ in 0..requests {
+        times.push(request(network, server, words.as_bytes()).await.expect("an answer"));
+    }
+    let mean = began.elapsed().as_nanos() / requests.max(1) as u128;
+    times.sort_unstable();
+    if each {
+        for some in times.chunks(IN_A_LINE) {
+            println!("latencies: {name} {}", some.iter().map(|time| format!("{time} ")).collect::<String>());
+        }
+        return;
+    }
+    let part = |per_mille: usize| times.get(times.len() * per_mille / 1000).copied().unwrap_or(0);
+    println!("bench: {name}_latency {}", part(500));
+    println!("bench: {name}_latency_p999 {}", part(999));
+    println!("bench: {name}_request {mean}");
 }
 
 /// One request, and the nanoseconds until its answer was whole.
-async fn request(network: &Network, server: Ipv4Addr) -> Result<u64, Error> {
+async fn request(network: &Network, server: Ipv4Addr, words: &[u8]) -> Result<u64, Error> {
     let began = Instant::now();
     let mut stream = Stream::connect(network.stack(), server, PORT, BUFFERS).await?;
-    let mut rest = REQUEST;
+    let mut rest = words;
     while !rest.is_empty() {
         let sent = stream.send(rest).await?;
         rest = rest.get(sent..).unwrap_or_default();
@@ -56,7 +86,8 @@ async fn request(network: &Network, server: Ipv4Addr) -> Result<u64, Error> {
         }
     }
     let took = began.elapsed().as_nanos() as u64;
-    assert!(answer.starts_with(b"HTTP/1.1 200 "), "not what is to be measured");
+    let is_page = answer.starts_with(b"HTTP/1.") && answer.get(8..13) == Some(b" 200 ");
+    assert!(is_page, "not what is to be measured");
     stream.close();
     Ok(took)
 }

@@ -248,6 +248,7 @@ fn section(figures: &[Figure]) -> Section {
         note: NOTE.into(),
         columns: ["Mote", "Xen", "no hypervisor", "goal"].map(String::from).into(),
         rows: figures.iter().map(row).collect(),
+        charts: Vec::new(),
     }
 }
 

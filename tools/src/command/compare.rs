@@ -1,6 +1,12 @@
-//! `compare`: a unikernel and Linux doing the same job, and what each takes for it.
+//! `compare`: the same job done in several ways, and what each takes for it.
 
+mod charts;
+mod inside;
+mod latencies;
 mod serving;
+mod tables;
+mod watch;
+mod ways;
 
 use miette::miette;
 use serde::Serialize;
@@ -11,43 +17,57 @@ use crate::cli::{Hypervisor, ReportArgs};
 use crate::console::Heard;
 use crate::failure::{Failure, Result, Status};
 use crate::report::DomainReport;
-use crate::report::figures::{Clock, FIGURES, Unit, written};
+use crate::report::figures::{Clock, FIGURES, Unit, grouped, ratio, written};
 use crate::report::json::{self, Document};
 use crate::report::page::{self, Row, Section};
 use crate::report::table;
-use serving::Served;
+use serving::{Served, Serving};
 
-/// The configuration with the two guests, and their names in it.
+/// The configuration with those who serve.
 const CONFIGURATION: &str = "dtb/compare.dts";
-const LINUX: &str = "linux";
-const UNIKERNEL: &str = "unikernel";
+/// With whom the others are compared.
+const REFERENCE: &str = "unikernel";
 
-const NOTE: &str = "Two guests of one machine are web servers, each on one vCPU. Times are instructions: \
+const WAYS: &str = "The same web page is served in three ways on one machine with one CPU: by Linux that is always there, by a unikernel that is \
+    always there, and by clones of that unikernel, each launched for one request and gone when it has answered.";
+const NOTE: &str = "Each is a domain with one vCPU; of the clones it is their template. Times are instructions: \
     the clock advances by one with each. Whoever is not first waits for the CPU between being built and the first \
     instruction. Memory is what the hypervisor's own tables say.";
-const SERVING: &str = "Both are asked for the same page as often, one after the other, by one client on the host that waits for \
-    each answer. What they execute for an answer is counted; latencies and answers per second are the host's, so they \
-    depend on it and on the emulator.";
+const SERVING: &str = "Each is asked for the page as often, one after the other, by eight clients on the host that each wait for \
+    their answer, over a connection of its own each time. Instructions are exact: what the hypervisor does for a domain counts as the \
+    domain's. A guest that is created for it then asks the same, one request at a time: the machine's clock, which counts \
+    instructions as nanoseconds, is the same on every host. Latencies and answers per second by the host's clock depend on it and on the \
+    emulator: only the ratios between the columns mean anything.";
+const MACHINES: &str = "The same load once more, while the control domain is asked again and again what there is. A template has the memory that \
+    it was given; a clone has what it writes to, and shares the rest. The driver domain, through which all are reached, has 8 MiB besides. \
+    Lives are by the machine's clock.";
 
-/// Boots both, has both serve the same load, and shows what they cost.
+/// Boots all, has each serve the same load, and shows what they cost.
 ///
 /// # Errors
 ///
 /// They cannot be booted, or one does not serve or come to its end.
 pub fn compare(arguments: &ReportArgs) -> Result<Status> {
-    let title = "booting and asking Linux and a unikernel, counting instructions (a minute)";
+    let title = "booting and asking Linux, a unikernel and clones, counting instructions (a minute)";
     let machine = Machine { idles: true, ..Machine::for_measuring() };
-    let (heard, served) = measure::work(CONFIGURATION, &machine, title, serving::serve_all)?;
-    let (linux, unikernel) = (domain(&heard, LINUX)?, domain(&heard, UNIKERNEL)?);
-    let rows = serving::rows(&served);
-    println!("{}\n\nServing\n{}", table::of_comparison(linux, unikernel), table::of_rows(&names(&served), &rows));
+    let (heard, serving) = measure::work(CONFIGURATION, &machine, title, serving::serve_all)?;
+    let columns = names(&serving.serving);
+    let domains = columns.iter().map(|name| domain(&heard, name)).collect::<Result<Vec<_>>>()?;
+    let reference = columns.iter().position(|name| name == REFERENCE).unwrap_or(0);
+    let text = |title: &str, rows: &[Row]| format!("{title}\n{}\n", table::of_rows(&columns, rows, reference));
+    println!("{}", text("Serving", &tables::serving(&serving.serving)));
+    println!("{}", text("Machines and memory", &tables::machines(&serving.serving)));
+    println!("{}", text("From creation to end", &whole(&domains)).trim_end());
     if let Some(file) = &arguments.json {
-        json::write(file, &Comparison { run: Document::of_run(&machine, Hypervisor::Mote, &heard), serving: &served })?;
+        json::write(
+            file,
+            &Comparison { run: Document::of_run(&machine, Hypervisor::Mote, &heard), serving: &serving },
+        )?;
     }
     if let Some(file) = &arguments.html {
-        let serving = Section { title: "Serving".into(), note: SERVING.into(), columns: names(&served), rows };
-        let sections: Vec<_> = [serving].into_iter().chain(sections(&[linux, unikernel])).collect();
-        page::write(file, "Mote: a unikernel beside Linux", &sections)?;
+        let sections = of_serving(&serving, reference).into_iter().chain(sections(&domains)).collect::<Vec<_>>();
+        let sections: Vec<_> = sections.into_iter().map(|section| with_ratios(section, reference)).collect();
+        page::write(file, "Mote: one job, three ways", &sections)?;
     }
     Ok(if heard.has_crash() { Status::Crashed } else { Status::Clean })
 }
@@ -57,7 +77,8 @@ pub fn compare(arguments: &ReportArgs) -> Result<Status> {
 struct Comparison<'a> {
     #[serde(flatten)]
     run: Document<'a>,
-    serving: &'a [Served],
+    #[serde(flatten)]
+    serving: &'a Serving,
 }
 
 fn names(served: &[Served]) -> Vec<String> {
@@ -73,6 +94,22 @@ fn domain<'a>(heard: &'a Heard, name: &str) -> Result<&'a DomainReport> {
     })
 }
 
+fn of_serving(serving: &Serving, reference: usize) -> [Section; 2] {
+    let served = &serving.serving;
+    let section = |title: &str, note: String, rows, charts| Section {
+        title: title.into(),
+        note,
+        columns: names(served),
+        rows,
+        charts,
+    };
+    let charts = charts::latencies(served, reference);
+    [
+        section("Serving", format!("{WAYS} {SERVING}"), tables::serving(served), charts),
+        section("Machines and memory", MACHINES.into(), tables::machines(served), charts::life(serving)),
+    ]
+}
+
 fn sections(domains: &[&DomainReport]) -> [Section; 3] {
     [Unit::Bytes, Unit::Ticks, Unit::Count].map(|unit| {
         let title = match unit {
@@ -85,16 +122,29 @@ fn sections(domains: &[&DomainReport]) -> [Section; 3] {
             rows.extend(exits(domains));
         }
         let columns = domains.iter().map(|domain| domain.name.clone()).collect();
-        Section { title: title.into(), note: NOTE.into(), columns, rows }
+        Section { title: title.into(), note: NOTE.into(), columns, rows, charts: Vec::new() }
     })
 }
 
+/// Every figure of the domains themselves.
+fn whole(domains: &[&DomainReport]) -> Vec<Row> {
+    let mut rows = rows(domains, Unit::Bytes);
+    rows.extend(rows_with_unit(domains, Unit::Ticks, ", instructions"));
+    rows.extend(self::rows(domains, Unit::Count));
+    rows.extend(exits(domains).into_iter().filter(|row| row.cells.iter().flatten().any(|(count, _)| *count > 0)));
+    rows
+}
+
 fn rows(domains: &[&DomainReport], unit: Unit) -> Vec<Row> {
+    rows_with_unit(domains, unit, "")
+}
+
+fn rows_with_unit(domains: &[&DomainReport], unit: Unit, suffix: &str) -> Vec<Row> {
     let figures = FIGURES.into_iter().filter(|figure| figure.unit == unit);
     let row = |figure: crate::report::figures::Figure| {
         let cell =
             |domain: &&DomainReport| figure.of(domain).map(|value| (value, written(value, unit, Clock::Instructions)));
-        Row { title: figure.title.into(), cells: domains.iter().map(cell).collect() }
+        Row { title: format!("{}{suffix}", figure.title), cells: domains.iter().map(cell).collect() }
     };
     figures.map(row).collect()
 }
@@ -103,10 +153,24 @@ fn exits(domains: &[&DomainReport]) -> Vec<Row> {
     let counts: Vec<_> = domains.iter().map(|domain| domain.exits.by_reason()).collect();
     let names = counts.first().map(|counts| counts.map(|(name, _)| name));
     let row = |(index, name): (usize, &str)| {
-        let cell = |counts: &[(&str, u64); 9]| counts.get(index).map(|(_, count)| (*count, count.to_string()));
-        Row { title: name.replace('_', " "), cells: counts.iter().map(cell).collect() }
+        let cell = |counts: &[(&str, u64); 9]| counts.get(index).map(|(_, count)| (*count, grouped(*count)));
+        Row { title: format!("exits by {}", name.replace('_', " ")), cells: counts.iter().map(cell).collect() }
     };
     names.into_iter().flatten().enumerate().map(row).collect()
+}
+
+/// Writes behind each figure how many times that of the column `reference` it is.
+fn with_ratios(mut section: Section, reference: usize) -> Section {
+    for row in &mut section.rows {
+        let Some(&Some((to, _))) = row.cells.get(reference) else { continue };
+        let others = row.cells.iter_mut().enumerate().filter(|(column, _)| *column != reference);
+        for (value, words) in others.filter_map(|(_, cell)| cell.as_mut()) {
+            if to > 0 {
+                *words += &format!(" ({})", ratio(*value, to));
+            }
+        }
+    }
+    section
 }
 
 #[cfg(test)]
@@ -129,6 +193,16 @@ mod tests {
 
     #[test]
     fn a_guest_that_did_not_end_is_missed() {
-        assert!(domain(&Heard::default(), LINUX).is_err());
+        assert!(domain(&Heard::default(), REFERENCE).is_err());
+    }
+
+    #[test]
+    fn ratios_are_to_the_one_column() {
+        let cells = vec![Some((300, "300".into())), Some((100, "100".into())), None];
+        let rows = vec![Row { title: "t".into(), cells }];
+        let section = Section { title: "t".into(), note: "n".into(), columns: Vec::new(), rows, charts: Vec::new() };
+        let section = with_ratios(section, 1);
+        let words: Vec<_> = section.rows[0].cells.iter().flatten().map(|(_, words)| words.as_str()).collect();
+        assert_eq!(words, ["300 (3.00x)", "100"]);
     }
 }

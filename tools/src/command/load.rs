@@ -39,7 +39,7 @@ pub fn load(arguments: &LoadArgs) -> Result<Status> {
         return Err(Failure::misused(vec![miette!(help = help, "`{url}` is not an address of a web server")]));
     }
     let clients = usize::try_from(*clients).unwrap_or(1);
-    let load = Load { url: url.clone(), requests: *requests, clients, keep_alive: *keep_alive };
+    let load = Load { urls: vec![url.clone()], requests: *requests, clients, keep_alive: *keep_alive };
     let step = Step::begin(format!("asking {url} {} times", grouped(*requests)));
     let outcome = load.run(|done| step.detail(&format!("{done} answered")));
     drop(step);

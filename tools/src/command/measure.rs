@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use crate::workspace;
 
 /// Far longer than any measurement takes: what is not over by then will never be.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1800);
+/// How often is looked whether something has come about.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Boots the workspace's configuration `file` on `hypervisor` and `machine`, has `watch` see every line, and returns what was heard when all guests have ended
 /// or `watch` has had enough.
@@ -51,8 +54,42 @@ pub(super) fn boot(
     Ok(heard)
 }
 
+/// What somebody has who deals with a machine from outside while it runs.
+#[derive(Debug)]
+pub(super) struct Outside<'a> {
+    /// How the machine is found.
+    pub state: &'a State,
+    /// What the user is told.
+    pub step: &'a Step,
+    /// Everything that it prints.
+    pub lines: Receiver<Line>,
+    is_over: &'a AtomicBool,
+}
+
+impl Outside<'_> {
+    /// Whether the machine has ended: then nothing comes about any more.
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// Waits until something `is_so`, of which the user is told as `what`.
+    ///
+    /// # Errors
+    ///
+    /// The machine ends before, or it cannot be found out.
+    pub fn until(&self, what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+        self.step.detail(what);
+        while !is_so()? {
+            if self.is_over() {
+                return Err(Failure::unable(miette!("the machine ended before {what}")));
+            }
+            thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+}
+
 /// Boots the workspace's configuration `file` on `machine` and does `work` with it from outside while it runs, which has to end it.
-/// `work` should give up when the flag that it gets is set: then the machine has ended.
 ///
 /// # Errors
 ///
@@ -61,18 +98,26 @@ pub(super) fn work<T: Send>(
     file: &str,
     machine: &Machine,
     title: &str,
-    work: impl FnOnce(&State, &Step, &AtomicBool) -> Result<T> + Send,
+    work: impl FnOnce(&Outside<'_>) -> Result<T> + Send,
 ) -> Result<(Heard, T)> {
     let (config, boot) = prepare(file, machine, Hypervisor::Mote)?;
     let (state, step) = (boot.state(&config), Step::begin(title));
     let (is_over, has_failed) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (speaker, lines) = channel();
+    let outside = Outside { state: &state, step: &step, lines, is_over: &is_over };
     let (ran, worked) = thread::scope(|scope| {
-        let worker = scope.spawn(|| {
-            let worked = work(&state, &step, &is_over);
+        let has_failed = &has_failed;
+        let worker = scope.spawn(move || {
+            let worked = work(&outside);
             has_failed.store(worked.is_err(), Ordering::Relaxed);
             worked
         });
-        let ran = boot.run(Some(PATIENCE), boot.console(io::sink()).until(&has_failed));
+        let console = boot.console(io::sink()).until(has_failed).watched(|line| {
+            // Whoever works may have heard enough.
+            let _ = speaker.send(line.clone());
+            Wish::GoOn
+        });
+        let ran = boot.run(Some(PATIENCE), console);
         is_over.store(true, Ordering::Relaxed);
         (ran, worker.join())
     });

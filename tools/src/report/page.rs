@@ -4,6 +4,7 @@ use std::path::Path;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::chart::{COLOURS, Chart};
 use crate::failure::Result;
 use crate::workspace;
 
@@ -18,6 +19,8 @@ pub struct Section {
     pub columns: Vec<String>,
     /// The figures.
     pub rows: Vec<Row>,
+    /// Curves, which come before these.
+    pub charts: Vec<Chart>,
 }
 
 /// A figure of everybody who is compared.
@@ -31,13 +34,16 @@ pub struct Row {
 
 const STYLE: &str = "
 :root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { padding: .3rem .6rem; text-align: left; vertical-align: top; }
 tbody tr { border-top: 1px solid color-mix(in srgb, currentColor 20%, transparent); }
 td { font-variant-numeric: tabular-nums; }
 .bar { height: .6rem; border-radius: .2rem; min-width: 2px; }
-.c0 { background: #d9822b; } .c1 { background: #2b83d9; } .c2 { background: #7a7f87; } .c3 { background: #3fa45b; }
+.c0 { background: #d9822b; } .c1 { background: #2b83d9; } .c2 { background: #3fa45b; } .c3 { background: #8a7fb5; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(27rem, 100%), 1fr)); gap: 1rem; }
+figure { margin: 0; } figure svg { width: 100%; height: auto; } figcaption { font-size: .875rem; }
+.key { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 .8em; border-radius: .2em; }
 ";
 
 /// Writes a page to `file`.
@@ -75,6 +81,13 @@ fn part(section: &Section) -> Markup {
     html! {
         h2 { (section.title) }
         p { (section.note) }
+        div class="charts" { @for chart in &section.charts { (picture(chart)) } }
+        @if !section.rows.is_empty() { (table(section)) }
+    }
+}
+
+fn table(section: &Section) -> Markup {
+    html! {
         table {
             thead { tr {
                 th {}
@@ -88,13 +101,27 @@ fn part(section: &Section) -> Markup {
     }
 }
 
+fn picture(chart: &Chart) -> Markup {
+    let Some(svg) = chart.svg() else { return html! {} };
+    html! {
+        figure {
+            figcaption {
+                strong { (chart.title) }
+                @for series in &chart.series { span class={ "key c" (series.colour % COLOURS.len()) } {} (series.name) }
+            }
+            (PreEscaped(svg))
+            figcaption { (chart.note) }
+        }
+    }
+}
+
 fn figure(row: &Row, index: usize, cell: Option<&(u64, String)>) -> Markup {
     let Some((value, words)) = cell else { return html! { td { "–" } } };
     let width = width(*value, row.cells.iter().flatten().map(|(value, _)| *value).max());
     html! {
         td {
             (words)
-            div class={ "bar c" (index % 4) } style={ "width:" (width) "%" } {}
+            div class={ "bar c" (index % COLOURS.len()) } style={ "width:" (width) "%" } {}
         }
     }
 }
@@ -108,17 +135,27 @@ fn width(value: u64, most: Option<u64>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::chart::tests::chart;
+
+    #[test]
+    fn colours_are_those_of_curves() {
+        for (number, (red, green, blue)) in COLOURS.into_iter().enumerate() {
+            assert!(STYLE.contains(&format!(".c{number} {{ background: #{red:02x}{green:02x}{blue:02x}; }}")));
+        }
+    }
 
     #[test]
     fn a_page_has_every_figure_and_needs_nothing_else() {
         let cells = vec![Some((10, "ten".into())), None, Some((1000, "a <thousand>".into()))];
         let rows = vec![Row { title: "size".into(), cells }];
         let columns = ["a", "b", "c"].map(String::from).into();
-        let section = Section { title: "t".into(), note: "n".into(), columns, rows };
+        let charts = vec![chart(vec![(1.0, 1.0), (2.0, 3.0)])];
+        let section = Section { title: "t".into(), note: "n".into(), columns, rows, charts };
         let page = page("Title", &[section]);
         for text in ["Title", "ten", "a &lt;thousand&gt;", "–", "width:100%"] {
             assert!(page.contains(text), "{text} is not in {page}");
         }
+        assert!(page.contains("<svg") && page.contains("key c1"), "{page}");
         assert!(!page.contains("http") && !page.contains("<script"), "{page}");
     }
 

@@ -18,42 +18,26 @@ pub fn of_guests(domains: &[&DomainReport], icount: bool) -> String {
         });
         row(&mut table, &title(figure, icount), cells.collect());
     }
-    exits(&mut table, domains, |_| Vec::new());
+    exits(&mut table, domains);
     row(&mut table, "ended by", domains.iter().map(|d| d.state.name().to_owned()).collect());
     finish(&table)
 }
 
-/// A table of two guests that did the same job with the clock counting instructions, and how many times the first
-/// takes what the second takes.
+/// A table of figures. Beside each column but that of number `reference` stands how many times its figure is that one's.
 #[must_use]
-pub fn of_comparison(large: &DomainReport, small: &DomainReport) -> String {
-    let header = vec![large.name.clone(), small.name.clone(), "ratio".to_owned()];
-    let mut table = begin(header);
-    for figure in FIGURES {
-        let (a, b) = (figure.of(large), figure.of(small));
-        let cell =
-            |value: Option<u64>| value.map_or_else(nothing, |value| written(value, figure.unit, Clock::Instructions));
-        let last = a.zip(b).map_or_else(nothing, |(a, b)| ratio(a, b));
-        row(&mut table, &title(figure, true), vec![cell(a), cell(b), last]);
-    }
-    exits(&mut table, &[large, small], |counts| match *counts {
-        [a, b] => vec![ratio(a, b)],
-        _ => vec![nothing()],
-    });
-    finish(&table)
-}
-
-/// A table of figures, and how many times the first of two columns has what the second has.
-#[must_use]
-pub fn of_rows(columns: &[String], rows: &[Row]) -> String {
-    let mut table = begin(columns.iter().cloned().chain(["ratio".into()]).collect());
+pub fn of_rows(columns: &[String], rows: &[Row], reference: usize) -> String {
+    let with_ratio = |(column, words): (usize, String), ratio: String| {
+        [Some(words), (column != reference).then_some(ratio)].into_iter().flatten()
+    };
+    let header = columns.iter().cloned().enumerate().flat_map(|column| with_ratio(column, "ratio".into()));
+    let mut table = begin(header.collect());
     for Row { title, cells } in rows {
-        let last = match cells[..] {
-            [Some((a, _)), Some((b, _))] => ratio(a, b),
-            _ => nothing(),
+        let to = cells.get(reference).cloned().flatten().map(|(value, _)| value);
+        let cell = |(column, cell): (usize, &Option<(u64, String)>)| {
+            let times = cell.as_ref().zip(to).map_or_else(nothing, |((value, _), to)| ratio(*value, to));
+            with_ratio((column, cell.as_ref().map_or_else(nothing, |(_, words)| words.clone())), times)
         };
-        let words = cells.iter().map(|cell| cell.as_ref().map_or_else(nothing, |(_, words)| words.clone()));
-        row(&mut table, title, words.chain([last]).collect());
+        row(&mut table, title, cells.iter().enumerate().flat_map(cell).collect());
     }
     finish(&table)
 }
@@ -66,13 +50,13 @@ fn title(figure: Figure, icount: bool) -> String {
     }
 }
 
-/// A row for each reason for which some guest has exited, with what `more` makes of the counts.
-fn exits(table: &mut Table, domains: &[&DomainReport], more: impl Fn(&[u64]) -> Vec<String>) {
+/// A row for each reason for which some guest has exited.
+fn exits(table: &mut Table, domains: &[&DomainReport]) {
     let names = domains.first().map(|domain| domain.exits.by_reason().map(|(name, _)| name));
     for (index, name) in names.into_iter().flatten().enumerate() {
         let counts: Vec<u64> = domains.iter().map(|domain| domain.exits.by_reason()[index].1).collect();
         if counts.iter().any(|count| *count > 0) {
-            let cells = counts.iter().map(|count| grouped(*count)).chain(more(&counts));
+            let cells = counts.iter().map(|count| grouped(*count));
             row(table, &format!("  {}", name.replace('_', " ")), cells.collect());
         }
     }
@@ -130,10 +114,16 @@ mod tests {
 
     #[test]
     fn a_comparison_says_how_many_times() {
-        let (hello, mut large) = (hello(), hello());
-        large.image_bytes *= 100;
-        let text = of_comparison(&large, &hello);
-        let image = text.lines().find(|line| line.trim_start().starts_with("image")).expect("a row");
-        assert!(image.ends_with("100x"), "{image}");
+        let columns = ["linux", "unikernel", "clones"].map(String::from);
+        let cell = |value: u64| Some((value, format!("{value} B")));
+        let rows = [
+            Row { title: "image".into(), cells: vec![cell(900), cell(9), cell(18)] },
+            Row { title: "life".into(), cells: vec![None, None, cell(5)] },
+        ];
+        let text = of_rows(&columns, &rows, 1);
+        let words: Vec<Vec<_>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(words[0], ["linux", "ratio", "unikernel", "clones", "ratio"]);
+        assert_eq!(words[1], ["image", "900", "B", "100x", "9", "B", "18", "B", "2.00x"]);
+        assert_eq!(words[2], ["life", "-", "-", "-", "5", "B", "-"]);
     }
 }

@@ -1,20 +1,14 @@
 //! What the control domain and the driver domain need: for themselves, and for domains that come and go.
 
-use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::Duration;
-
-use miette::miette;
-
 use super::Values;
 use crate::boot::machine::Machine;
 use crate::build;
-use crate::command::{create, measure};
+use crate::command::create;
+use crate::command::measure::{self, Outside};
 use crate::failure::{Failure, Result};
-use crate::progress::Step;
-use crate::running::{Client, State};
+use crate::running::Client;
 use crate::workspace;
+use std::fs;
 
 /// The machine, and what is created on it.
 const MACHINE: &str = "dtb/bench-lives.dts";
@@ -25,8 +19,6 @@ const RESIDENT: &str = "resident";
 const WEB: &str = "web";
 /// Times that each is created, of which the median counts.
 const TURNS: usize = 5;
-/// How often is looked whether something has come about.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// What was done to a domain, and what the control domain needed for it.
 const OPERATIONS: [&str; 3] = ["create", "start", "destroy"];
@@ -49,19 +41,9 @@ pub fn measure() -> Result<Values> {
     Ok(values)
 }
 
-fn come_and_go(state: &State, step: &Step, is_over: &AtomicBool) -> Result<Values> {
-    let client = Client::new(state)?;
-    let until = |what: &str, is_so: &dyn Fn() -> Result<bool>| {
-        step.detail(what);
-        while !is_so()? {
-            if is_over.load(Ordering::Relaxed) {
-                return Err(Failure::unable(miette!("the machine ended before {what}")));
-            }
-            thread::sleep(LOOK);
-        }
-        Ok(())
-    };
-    until("the control domain answers", &|| Ok(client.machine().is_ok()))?;
+fn come_and_go(outside: &Outside<'_>) -> Result<Values> {
+    let client = Client::new(outside.state)?;
+    outside.until("the control domain answers", || Ok(client.machine().is_ok()))?;
     let mut values = Values::new();
     let metrics = client.metrics()?;
     values.extend(nanoseconds(&metrics, "mote_control_ready_seconds").map(|ns| ("control_ready".to_owned(), ns)));
@@ -76,12 +58,12 @@ fn come_and_go(state: &State, step: &Step, is_over: &AtomicBool) -> Result<Value
             let mut ready = 0;
             if name == WEB {
                 let is_ready = || Ok(client.domain(&name)?.ready_ns > 0);
-                until(&format!("{name} listens, turn {turn}"), &is_ready)?;
+                outside.until(&format!("{name} listens, turn {turn}"), is_ready)?;
                 ready = client.domain(&name)?.ready_ns;
                 client.destroy(&name)?;
             }
             let is_gone = || Ok(work(&client)?[2].0 > before[2].0);
-            until(&format!("{name} is gone, turn {turn}"), &is_gone)?;
+            outside.until(&format!("{name} is gone, turn {turn}"), is_gone)?;
             let after = work(&client)?;
             let [create, start, destroy] = [0, 1, 2].map(|index| after[index].1 - before[index].1);
             lives.push([create + start, destroy, ready]);
