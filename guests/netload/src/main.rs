@@ -3,7 +3,7 @@
 //! Arguments: `ip=10.0.2.30/24`, and on the end that asks `server=10.0.2.31 bytes=10000000`, and `times=10` to ask
 //! so many times; `pages=10.0.2.31` for the pages of a web server; or `servers=standing@10.0.2.31,summoned@10.0.2.32 requests=1000` for
 //! requests of one server after the other, over connections of their own, with `path=/` for another page than `/api/info`, and `each` to be
-//! told each latency.
+//! told each latency; or `host` to do what the machine outside says, which connects.
 
 #![no_std]
 #![no_main]
@@ -11,6 +11,7 @@
 
 extern crate alloc;
 
+mod host;
 mod pages;
 mod requests;
 
@@ -54,6 +55,7 @@ fn main(machine: Machine) {
     executor.spawn(network.follow());
     executor.spawn(async {
         let address = |name| machine.argument(name).and_then(|address| address.parse().ok());
+        let is_told = |wanted| machine.arguments().split_ascii_whitespace().any(|word| word == wanted);
         if let Some(server) = address("server") {
             let bytes = machine.number("bytes").unwrap_or(1_000_000);
             ask(network, server, bytes, machine.number("times").unwrap_or(1)).await;
@@ -62,8 +64,9 @@ fn main(machine: Machine) {
         } else if let Some(servers) = machine.argument("servers") {
             let path = machine.argument("path").unwrap_or("/api/info");
             let requests = machine.number("requests").unwrap_or(1000) as usize;
-            let each = machine.arguments().split_ascii_whitespace().any(|word| word == "each");
-            requests::ask(network, Plan { servers, path, requests, each }).await;
+            requests::ask(network, Plan { servers, path, requests, each: is_told("each") }).await;
+        } else if is_told("host") {
+            host::serve(network).await;
         } else {
             answer(network).await;
         }

@@ -4,6 +4,7 @@ mod bare;
 mod dom0;
 mod dust;
 mod figures;
+mod host;
 mod lives;
 mod rivals;
 
@@ -138,12 +139,15 @@ fn devices_on_mote() -> Result<Values> {
             if line.text == DONE { Wish::Finish } else { Wish::GoOn }
         })?;
     }
+    values.extend(host::on_mote()?);
     Ok(values)
 }
 
 fn devices_on_xen() -> Result<Values> {
     let mut values = Values::new();
-    dom0::run(&DEVICES, &Machine::for_measuring(), |line| values.extend(read(&line.text)))?;
+    let title = "networks and disks on Xen (a minute)";
+    dom0::run(&DEVICES, &Machine::for_measuring(), None, title, |line| values.extend(read(&line.text)))?;
+    values.extend(host::on_xen()?);
     Ok(values)
 }
 

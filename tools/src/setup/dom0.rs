@@ -8,7 +8,7 @@ use miette::{IntoDiagnostic, Result, WrapErr};
 
 use super::apt::{Archive as Debian, Package, Release};
 use super::initramfs::{Archive, CONSOLE, is_newer, kind};
-use super::{Linux, Need, Paths, debian};
+use super::{Linux, Need, Paths, debian, modules};
 use crate::progress::Step;
 use crate::workspace::{replace_file, root};
 
@@ -70,12 +70,13 @@ const DIRECTORIES: [&str; 16] = [
 
 /// Whether it is there and no older than what it is made of.
 pub fn is_current(paths: &Paths) -> bool {
-    is_newer(&paths.dom0(), &[root().join(SCRIPTS), paths.dom0_modules(LINUX), paths.xen_programs()])
+    modules::are_kept(modules::DOM0, &paths.dom0_modules(LINUX))
+        && is_newer(&paths.dom0(), &[root().join(SCRIPTS), paths.dom0_modules(LINUX), paths.xen_programs()])
 }
 
 /// Builds it.
 pub fn build(paths: &Paths) -> Result<()> {
-    if !paths.dom0_modules(LINUX).is_dir() {
+    if !modules::are_kept(modules::DOM0, &paths.dom0_modules(LINUX)) {
         debian::fetch_kernel(LINUX, paths)?;
     }
     if !paths.busybox().is_file() {

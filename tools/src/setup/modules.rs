@@ -12,7 +12,7 @@ use object::{Object, ObjectSection};
 /// What a guest loads where it has a network interface, and where it has a disk.
 pub const GROUPS: [(&str, &[&str]); 2] = [("net", &["xen-netfront"]), ("disk", &["xen-blkfront", "ext4"])];
 
-/// What Xen's domain 0 loads that serves guests.
+/// What Xen's domain 0 loads that serves guests. By the last it is seen whether all are there that were fetched: what is added comes last.
 pub const DOM0: &[&str] = &[
     "xenfs",
     "xen-privcmd",
@@ -23,6 +23,7 @@ pub const DOM0: &[&str] = &[
     "xen-blkback",
     "virtio-mmio",
     "virtio-blk",
+    "virtio-net",
 ];
 
 /// The modules of one kernel.
@@ -30,6 +31,14 @@ pub const DOM0: &[&str] = &[
 pub struct Modules {
     files: BTreeMap<String, PathBuf>,
     builtin: BTreeSet<String>,
+}
+
+/// Whether a directory has the last of all `wanted`.
+#[must_use]
+pub fn are_kept(wanted: &[&str], directory: &Path) -> bool {
+    let Some(last) = wanted.last().map(|name| format!("-{}.ko", canonical(name))) else { return true };
+    let files = fs::read_dir(directory).into_iter().flatten().flatten();
+    files.into_iter().any(|file| file.file_name().to_string_lossy().ends_with(&last))
 }
 
 impl Modules {

@@ -19,6 +19,7 @@ use crate::config::{Config, Domain, Role};
 use crate::console::{Console, Line};
 use crate::failure::{Failure, Result};
 use crate::progress::Step;
+use crate::session::network::Network;
 use crate::session::{self, Wish};
 use crate::setup::{self, Archive, Linux, Need, Paths, kind};
 use crate::workspace;
@@ -32,20 +33,28 @@ const LINUX_ARGUMENTS: &str = "console=hvc0 quiet cma=0";
 const PANIC: &str = "Kernel panic";
 
 /// Boots Xen once, creates the guests of each of the configurations in turn, and has `watch` see every line that they or domain 0 print.
+/// If there is a `network`, domain 0 has its card.
 ///
 /// # Errors
 ///
 /// Something cannot be fetched or built, or the machine does not come to an end.
-pub fn run(configurations: &[&str], machine: &Machine, mut watch: impl FnMut(&Line)) -> Result<()> {
+pub fn run(
+    configurations: &[&str],
+    machine: &Machine,
+    network: Option<&Network>,
+    title: &str,
+    mut watch: impl FnMut(&Line),
+) -> Result<()> {
     let paths = setup::ensure(&[Need::Qemu, Need::Dtc, Need::Xen, Need::Kernel(LINUX), Need::Dom0])?;
     let scratch = tempfile::tempdir().into_diagnostic().wrap_err("cannot make a temporary directory")?;
     let configurations = configurations.iter().map(|file| Config::load(&workspace::root().join(file), machine.memory));
     let configurations = configurations.collect::<Result<Vec<_>>>()?;
     let ramdisk = scratch.path().join("initramfs");
     pack(&configurations, &paths, &ramdisk)?;
-    let arguments = arguments(&configurations, machine, &paths, &ramdisk, scratch.path())?;
+    let mut arguments = arguments(&configurations, machine, &paths, &ramdisk, scratch.path())?;
+    arguments.extend(network.into_iter().flat_map(Network::arguments));
 
-    let step = Step::begin("networks and disks on Xen (a minute)");
+    let step = Step::begin(title);
     let mut console = Console::new(Hypervisor::Mote, Vec::new(), io::sink()).watched(|line| {
         step.detail(&line.text);
         watch(line);
