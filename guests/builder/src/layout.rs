@@ -7,12 +7,13 @@ use xen_abi::arch_arm::{RAM0, RAM1};
 
 use crate::addr::{Ipa, PAGE_SIZE};
 use crate::image::{Base, Kernel};
+use crate::sorted;
 
 /// Bits of a guest physical address that the hypervisor translates.
 const IPA_BITS: u32 = 39;
 
 /// A run of guest physical addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IpaRange {
     /// First address.
     pub base: Ipa,
@@ -67,14 +68,9 @@ impl Layout {
     ///
     /// # Errors
     /// If something does not fit.
-    pub fn new(
-        mut banks: Vec<IpaRange>,
-        kernel: &Kernel,
-        ramdisk: Option<u64>,
-        tree: u64,
-    ) -> Result<Self, LayoutError> {
+    pub fn new(banks: Vec<IpaRange>, kernel: &Kernel, ramdisk: Option<u64>, tree: u64) -> Result<Self, LayoutError> {
         let bank = *banks.first().ok_or(LayoutError::TooMuch)?;
-        banks.sort_unstable_by_key(|bank| bank.base);
+        let banks = sorted(banks);
         let base = match kernel.base {
             Base::Ram(offset) => bank.base.0.checked_add(offset).ok_or(LayoutError::KernelPlace)?,
             Base::Fixed(ipa) => ipa.0,

@@ -24,3 +24,12 @@ pub mod random;
 #[cfg(test)]
 mod testing;
 pub mod tree;
+
+use alloc::collections::BinaryHeap;
+use alloc::vec::Vec;
+
+/// The same in order. What is sorted here is short: a heap takes a small part of the code that a slice's `sort_unstable` does.
+#[must_use]
+pub fn sorted<T: Ord>(items: Vec<T>) -> Vec<T> {
+    BinaryHeap::from(items).into_sorted_vec()
+}

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use thiserror::Error;
 
 use crate::addr::PAGE_SIZE;
+use crate::sorted;
 use crate::tree::{Node, Tree};
 
 /// What the binding says to the hypervisor, not to the guest: it is not copied.
@@ -68,14 +69,14 @@ impl Devices {
         if let Some(passthrough) = partial.node("/passthrough") {
             devices.add_below(passthrough, MAX_DEPTH)?;
         }
-        devices.pages.sort_unstable();
+        devices.pages = sorted(devices.pages);
         devices.pages.dedup();
         devices.pages.dedup_by(|next, run| {
             let follows = (next.gfn, next.mfn) == (run.gfn + run.count, run.mfn + run.count);
             run.count += if follows { next.count } else { 0 };
             follows
         });
-        devices.interrupts.sort_unstable();
+        devices.interrupts = sorted(devices.interrupts);
         devices.interrupts.dedup();
         Ok(devices)
     }

@@ -8,6 +8,7 @@ use mote_builder::layout::IpaRange;
 use mote_builder::passthrough::Devices;
 use mote_builder::plan::{Images, Plan, PlanError};
 use mote_builder::random::SEED;
+use mote_builder::sorted;
 use mote_unikernel::xen::foreign::Window;
 use mote_unikernel::xen::{Errno, domains};
 use thiserror::Error;
@@ -172,9 +173,8 @@ fn populate_anywhere(domain: u16, memory: u64) -> Result<Vec<IpaRange>, BuildErr
     for part in frames.chunks_mut(PART) {
         domains::populate(domain, part, BLOCK_ORDER).map_err(|_| BuildError::Memory)?;
     }
-    frames.sort_unstable();
     let mut runs: Vec<IpaRange> = Vec::new();
-    for frame in frames {
+    for frame in sorted(frames) {
         let base = frame * PAGE_SIZE;
         match runs.last_mut().filter(|run| run.base.0 + run.size == base) {
             Some(run) => run.size += BLOCK_SIZE,

@@ -32,13 +32,18 @@ pub fn builds_before() -> u8 {
 
 /// Who is known, by handle.
 fn known(configuration: &Configuration, found: Option<&Found>) -> BTreeMap<Handle, u16> {
+    let mut known = BTreeMap::new();
+    // Not collected: that would sort them first, and sorting is much code.
     match found {
-        Some(found) => {
-            let records = found.domains.iter().filter_map(|(id, bytes)| Some((*id, Record::load(bytes)?)));
-            records.map(|(id, record)| (handle(&record.definition.name), id)).collect()
+        Some(found) => known.extend(found.domains.iter().filter_map(|(id, bytes)| {
+            let record = Record::load(bytes)?;
+            Some((handle(&record.definition.name), *id))
+        })),
+        None => {
+            known.extend((1..).zip(&configuration.domains).map(|(id, definition)| (handle(&definition.name), id)));
         }
-        None => (1..).zip(&configuration.domains).map(|(id, definition)| (handle(&definition.name), id)).collect(),
     }
+    known
 }
 
 /// All domains and their flags, but for clones of those who are known: these have nothing of the control domain's.

@@ -11,6 +11,7 @@ use mote_builder::config::{Configuration, Definition};
 use mote_builder::plan::Images;
 use mote_builder::random::Seeds;
 use mote_keyboard::Keyboard;
+use mote_builder::sorted;
 use mote_unikernel::time::{self, Instant};
 use mote_unikernel::xen::Errno;
 use mote_unikernel::xen::boot::BootMemory;
@@ -115,9 +116,8 @@ impl Toolstack {
         }
         self.store.note_whole();
         // Whoever runs may take this domain's pCPU for a while: those that others need come first, and those that are quick.
-        let mut order: Vec<_> = self.domains.iter().map(|(id, domain)| (&domain.definition, id)).collect();
-        order.sort_by_key(|(definition, id)| (!definition.driver, definition.memory, *id));
-        for (_, id) in order {
+        let place = |(id, Domain { definition, .. }): (u16, &Domain)| (!definition.driver, definition.memory, id);
+        for (_, _, id) in sorted(self.domains.iter().map(place).collect()) {
             // It was paused once, when it was made.
             let _ = hypervisor::unpause(id);
         }
@@ -272,9 +272,11 @@ impl Toolstack {
             { services }.any(|vif| is_its(vif.backend.as_deref()))
         };
         let served = self.domains.iter().filter(|(_, domain)| is_served(domain));
-        let served: BTreeMap<Handle, u16> = served.map(|(id, domain)| (domain.handle, id)).collect();
-        if !served.is_empty() {
-            destroy_clones(|clone| served.get(&clone.handle).is_some_and(|template| *template != clone.domain));
+        let mut templates: BTreeMap<Handle, u16> = BTreeMap::new();
+        // Not collected: that would sort them first, and sorting is much code.
+        templates.extend(served.map(|(id, domain)| (domain.handle, id)));
+        if !templates.is_empty() {
+            destroy_clones(|clone| templates.get(&clone.handle).is_some_and(|template| *template != clone.domain));
         }
     }
 

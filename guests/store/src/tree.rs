@@ -47,9 +47,7 @@ impl Tree {
 
     /// All paths, parents before children.
     pub fn paths(&self) -> Vec<&Path> {
-        let mut paths: Vec<_> = self.nodes.keys().collect();
-        paths.sort_unstable_by_key(|path| path.as_str());
-        paths
+        parents_first(self.nodes.keys().collect())
     }
 
     fn note(&mut self, path: &Path) {
@@ -129,8 +127,11 @@ impl Tree {
     /// The nodes that name `domain` in their permissions, parents before children.
     pub fn mentioning(&self, domain: u16) -> Vec<Path> {
         let found = self.nodes.iter().filter(|(_, node)| node.permissions.mention(domain));
-        let mut found: Vec<_> = found.map(|(path, _)| path.clone()).collect();
-        found.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
-        found
+        parents_first(found.map(|(path, _)| path).collect()).into_iter().cloned().collect()
     }
+}
+
+fn parents_first(mut paths: Vec<&Path>) -> Vec<&Path> {
+    paths.sort_unstable_by_key(|path| path.as_str());
+    paths
 }

@@ -1,5 +1,6 @@
 //! What the boot loader left for the control domain: modules and the machine's device tree, which the hypervisor maps into its memory.
 
+use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -44,13 +45,12 @@ impl BootMemory {
     /// Gives the pages of these ranges of machine addresses back to the hypervisor. They may overlap.
     pub fn release(&mut self, ranges: impl IntoIterator<Item = Range<u64>>) {
         let page = page::SIZE as u64;
-        let frames = |range: Range<u64>| (range.start + OFFSET) / page..(range.end + OFFSET).div_ceil(page);
-        let mut runs: Vec<Range<u64>> = ranges.into_iter().map(frames).collect();
-        runs.sort_unstable_by_key(|run| run.start);
+        let frames = |range: Range<u64>| ((range.start + OFFSET) / page, (range.end + OFFSET).div_ceil(page));
+        let runs: BinaryHeap<(u64, u64)> = ranges.into_iter().map(frames).collect();
         let mut next = 0;
-        for run in runs {
-            release_frames(run.start.max(next)..run.end);
-            next = next.max(run.end);
+        for (start, end) in runs.into_sorted_vec() {
+            release_frames(start.max(next)..end);
+            next = next.max(end);
         }
     }
 }
