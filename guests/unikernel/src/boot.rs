@@ -135,8 +135,17 @@ primary_entry:
     b.hs    4f
     stp     xzr, xzr, [x0], #16
     b       3b
+    // The initial values of statics lie below where they belong, or overlap that.
+4:  ldr     x0, =__data_start
+    ldr     x1, =__data_end
+    ldr     x2, =__values_end
+5:  cmp     x1, x0
+    b.ls    6f
+    ldp     x3, x4, [x2, #-16]!
+    stp     x3, x4, [x1, #-16]!
+    b       5b
 
-4:  ldr     x0, =__exception_stack_top
+6:  ldr     x0, =__exception_stack_top
     mov     sp, x0
     msr     spsel, #0
     ldr     x0, =__stack_top

@@ -99,10 +99,12 @@ global_asm!(
     vector  fatal_entry
     vector  fatal_entry
     vector  injected_entry              // from SP_EL1: a handler
-    .rept   11                          // and from EL0: nobody
+    .rept   3
     vector  fatal_entry
     .endr
+    // From EL0 nobody comes, as no code runs there: where that half of the table would be is other code.
 
+    .section .text.boot, "ax"
 interrupt_entry:
     save_volatile
     bl      {dispatch}

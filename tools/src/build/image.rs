@@ -8,7 +8,7 @@ use object::read::elf::{FileHeader, ProgramHeader};
 /// More than any program of ours: a segment at a stray address would make a file of gigabytes.
 const LONGEST: u64 = 64 << 20;
 
-/// The bytes in memory from the lowest segment's first to the last that a file has; what is zero at
+/// The bytes from where the lowest segment is loaded to the last that a file has; what is zero at
 /// the end is left out.
 ///
 /// # Errors
@@ -21,7 +21,7 @@ pub fn flatten(elf: &[u8]) -> Result<Vec<u8>> {
     for segment in header.program_headers(endian, elf).into_diagnostic()? {
         let bytes = segment.data(endian, elf).map_err(|()| miette!("a segment is cut off"))?;
         if segment.p_type(endian) == PT_LOAD && !bytes.is_empty() {
-            pieces.push((segment.p_vaddr(endian), bytes));
+            pieces.push((segment.p_paddr(endian), bytes));
         }
     }
     let base = pieces.iter().map(|(address, _)| *address).min().ok_or_else(|| miette!("there is nothing to load"))?;
@@ -66,7 +66,7 @@ mod tests {
             file.extend(kind.0.to_le_bytes());
             file.extend([0; 4]);
             let size = bytes.len() as u64;
-            for word in [offset as u64, *address, 0, size, size + 100, 1] {
+            for word in [offset as u64, !0, *address, size, size + 100, 1] {
                 file.extend(word.to_le_bytes());
             }
             offset += bytes.len();
