@@ -1,6 +1,5 @@
 //! A domain's end of its ring.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use mote_protocols::ring::{Broken, Shared};
@@ -163,7 +162,9 @@ impl Client {
         if header.kind == kind::WATCH_EVENT {
             let mut strings = payload.split(|byte| *byte == 0);
             let (Some(path), Some(token)) = (strings.next(), strings.next()) else { return };
-            let event = Event { path: String::from_utf8_lossy(path).into(), token: token.into() };
+            // A path is ASCII. Whatever else it is, something happened that concerns the token.
+            let path = core::str::from_utf8(path).unwrap_or_default();
+            let event = Event { path: path.into(), token: token.into() };
             if self.events.len() < EVENTS_MAX && !self.events.contains(&event) {
                 self.events.push(event);
             }

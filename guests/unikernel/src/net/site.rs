@@ -54,7 +54,8 @@ pub fn run<H: Handler>(
     executor.spawn(network.run());
     executor.spawn(network.follow());
     executor.spawn(async move {
-        let [a, b, c, d] = network.stack().configured().await.address().octets();
+        // Other widths of numbers would be printed by code of their own.
+        let [a, b, c, d] = network.stack().configured().await.address().octets().map(u32::from);
         println!("ready: http://{a}.{b}.{c}.{d}:{port}/");
         if !network.is_service().await {
             return (0..connections).for_each(|_| spawner.spawn(answer(listener, handler, limits)));
@@ -64,7 +65,7 @@ pub fn run<H: Handler>(
                 launched(handler, &identity);
                 answer_and_vanish(network, listener, handler, limits).await
             }
-            Err(error) => println!("http: cannot become a template: error {}", error.number()),
+            Err(error) => println!("http: cannot become a template: error {}", error.number().unsigned_abs()),
         }
     });
     executor.run();
