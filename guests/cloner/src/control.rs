@@ -35,8 +35,8 @@ pub struct Control {
 pub fn run(machine: &Machine) {
     let ends = Port::virq(virq::DOM_EXC).expect("the hypervisor tells of ends");
     let boot = BootMemory::take().expect("nobody asked before");
-    let place = machine.tree().find_node("/chosen").and_then(|node| node.property("mote,machine-tree"));
-    let base = u64::from_be_bytes(place.expect("a machine's tree").value.try_into().expect("an address"));
+    let place = machine.chosen("mote,machine-tree").expect("a machine's tree");
+    let base = u64::from_be_bytes(place.try_into().expect("an address"));
     let size = boot.bytes(base, 8).and_then(|bytes| bytes.last_chunk()).map(|size| u32::from_be_bytes(*size));
     let bytes = boot.bytes(base, size.expect("a header").into()).expect("a tree");
     let tree = Tree::check(bytes).expect("a good tree");

@@ -5,6 +5,7 @@ mod toolstack;
 
 use alloc::boxed::Box;
 use core::cell::RefCell;
+use core::ffi::CStr;
 use core::time::Duration;
 
 use mote_api::{Api, MAX_BODY, Token};
@@ -75,7 +76,8 @@ pub async fn open<'a>(machine: Machine, toolstack: &'a RefCell<Toolstack>, spawn
 
 /// What a client must know.
 fn token(machine: &Machine) -> Option<Token> {
-    Some(Token::new(machine.tree().find_node("/chosen")?.property("mote,api-token")?.as_str()?))
+    let token = CStr::from_bytes_until_nul(machine.chosen("mote,api-token")?).ok()?;
+    Some(Token::new(token.to_str().ok()?))
 }
 
 struct Site<'a> {

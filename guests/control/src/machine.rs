@@ -51,8 +51,7 @@ pub fn module(boot: &BootMemory, range: PaRange) -> Option<&[u8]> {
 
 /// Where the machine's tree is, and its bytes.
 fn find<'a>(machine: &Machine, boot: &'a BootMemory) -> Option<(u64, &'a [u8])> {
-    let place = machine.tree().find_node("/chosen")?.property("mote,machine-tree")?;
-    let base = u64::from_be_bytes(place.value.try_into().ok()?);
+    let base = u64::from_be_bytes(machine.chosen("mote,machine-tree")?.try_into().ok()?);
     let size = boot.bytes(base, 8)?.last_chunk().map(|size| u32::from_be_bytes(*size))?;
     Some((base, boot.bytes(base, size.into())?))
 }

@@ -1,10 +1,12 @@
 //! The device tree that the guest got.
 
+use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
 use mote_unikernel::Machine;
+use mote_unikernel::dtoolkit::{Node, Property};
 
 use crate::say;
 
@@ -43,20 +45,23 @@ pub fn probe(machine: &Machine) {
     let tree = machine.tree();
     for (path, properties) in NODES {
         let node = tree.find_node(path);
-        say(format_args!("tree {path}"), node.map_or("absent", |node| node.name));
+        say(format_args!("tree {path}"), node.as_ref().map_or("absent", |node| node.name()));
         let Some(node) = node else { continue };
-        say(format_args!("tree {path} nodes"), names(node.children().map(|child| child.name)));
-        say(format_args!("tree {path} properties"), names(node.properties().map(|property| property.name)));
+        say(format_args!("tree {path} nodes"), names(node.children().map(|child| child.name().to_owned())));
+        say(
+            format_args!("tree {path} properties"),
+            names(node.properties().map(|property| property.name().to_owned())),
+        );
         for name in properties {
             let property = node.property(name);
-            let value = property.as_ref().map(|property| property.value);
+            let value = property.as_ref().map(|property| property.value());
             say(format_args!("tree {path} {name}"), Value(value));
         }
     }
 }
 
 /// Names in the order of the alphabet.
-fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
+fn names(names: impl Iterator<Item = String>) -> String {
     let mut names: Vec<_> = names.collect();
     names.sort_unstable();
     names.join(" ")

@@ -51,7 +51,7 @@ mod vectors;
 pub mod virtio;
 pub mod xen;
 
-pub use fdt;
+pub use dtoolkit;
 #[cfg(feature = "accounting")]
 pub use heap::use_and_room;
 pub use machine::Machine;

@@ -1,15 +1,20 @@
 //! What the device tree says of the domain: memory, vCPUs, devices, arguments.
 
+use core::ffi::CStr;
 use core::ops::Range;
 
 use arm_gic::IntId;
-use fdt::{Fdt, node::FdtNode};
+use dtoolkit::fdt::{Fdt, FdtNode};
+use dtoolkit::{Node, Property};
 use spin::Once;
 
 use crate::{boot, power, template, time::Timer};
 
 /// Cells of a GIC interrupt: kind, number, flags (binding `arm,gic-v3`).
 const INTERRUPT_CELLS: usize = 3;
+
+/// How a device tree begins.
+const MAGIC: u32 = 0xd00d_feed;
 
 /// 2^64 divided by the golden ratio: multiplied by it, near numbers come to lie far apart.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -18,7 +23,6 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 #[derive(Clone, Copy)]
 pub struct Machine {
     tree: Fdt<'static>,
-    tree_address: usize,
     first_instruction: u64,
     displacement: usize,
 }
@@ -27,12 +31,15 @@ static MACHINE: Once<Machine> = Once::new();
 
 impl Machine {
     pub(crate) fn init(tree_address: usize, first_instruction: u64, displacement: usize) -> Self {
-        // SAFETY: the boot protocol puts the device tree there, where memory is mapped; nobody writes to it.
-        let Ok(tree) = (unsafe { Fdt::from_ptr(tree_address as *const u8) }) else {
+        let tree = tree_address as *const u32;
+        // SAFETY: memory is mapped there: the boot protocol puts the device tree there.
+        if unsafe { tree.read() } != MAGIC.to_be() {
             // Without a tree there is no console to say so.
             power::crash()
-        };
-        *MACHINE.call_once(|| Self { tree, tree_address, first_instruction, displacement })
+        }
+        // SAFETY: the boot protocol again, and nobody writes to it. Who made it made the domain and is trusted to do it well.
+        let tree = unsafe { Fdt::from_raw_unchecked(tree.cast()) };
+        *MACHINE.call_once(|| Self { tree, first_instruction, displacement })
     }
 
     pub(crate) fn get() -> Option<&'static Self> {
@@ -45,11 +52,17 @@ impl Machine {
         &self.tree
     }
 
+    /// What the tree says by `name` of the domain as a whole, in `/chosen`.
+    #[must_use]
+    pub fn chosen(&self, name: &str) -> Option<&'static [u8]> {
+        value(self.child("chosen")?, name)
+    }
+
     /// The arguments that the configuration gave the guest, `bootargs`.
     #[must_use]
     pub fn arguments(&self) -> &'static str {
-        let bootargs = self.tree.find_node("/chosen").and_then(|node| node.property("bootargs"));
-        bootargs.and_then(|property| property.as_str()).unwrap_or("")
+        let arguments = self.chosen("bootargs").and_then(|bytes| CStr::from_bytes_until_nul(bytes).ok());
+        arguments.and_then(|arguments| arguments.to_str().ok()).unwrap_or("")
     }
 
     /// The value of the first argument `name=value`.
@@ -80,8 +93,7 @@ impl Machine {
     }
 
     fn random_words(&self) -> impl Iterator<Item = u64> {
-        let property = self.tree.find_node("/chosen").and_then(|node| node.property("rng-seed"));
-        let (words, _) = property.map_or(&[][..], |property| property.value).as_chunks::<8>();
+        let (words, _) = self.chosen("rng-seed").unwrap_or(&[]).as_chunks::<8>();
         words.iter().map(|word| u64::from_ne_bytes(*word))
     }
 
@@ -93,16 +105,13 @@ impl Machine {
 
     /// Each vCPU's affinity, as in `MPIDR_EL1`, in the order of the tree.
     pub fn affinities(&self) -> impl Iterator<Item = u64> {
-        let cpus = self.tree.find_node("/cpus").into_iter().flat_map(FdtNode::children);
-        cpus.filter(|node| node.name.starts_with("cpu@")).filter_map(|node| {
-            let reg = node.property("reg")?;
-            reg.as_usize().map(|affinity| affinity as u64)
-        })
+        let cpus = self.child("cpus").into_iter().flat_map(|cpus| cpus.children());
+        cpus.filter(|node| node.name().starts_with("cpu@")).filter_map(|node| number(value(node, "reg")?))
     }
 
     /// The ranges of the domain's memory.
     pub fn memory(&self) -> impl Iterator<Item = Range<usize>> {
-        ranges(self.tree.find_node("/memory"))
+        ranges(self.child("memory"))
     }
 
     /// Bytes of memory that the domain was given.
@@ -122,9 +131,9 @@ impl Machine {
     pub(crate) fn reserved(&self) -> [Range<usize>; 4] {
         let image = self.physical(boot::image_start())..self.physical(boot::image_end());
         let linked = boot::image_start()..boot::image_start() + boot::IMAGE_WINDOW;
-        let tree = self.tree_address..self.tree_address + self.tree.total_size();
-        let chosen = self.tree.find_node("/chosen");
-        let address = |name| chosen?.property(name)?.as_usize();
+        let tree = self.tree.data().as_ptr_range();
+        let tree = tree.start as usize..tree.end as usize;
+        let address = |name| number(self.chosen(name)?).map(|address| address as usize);
         let ramdisk = address("linux,initrd-start").zip(address("linux,initrd-end"));
         let ramdisk = ramdisk.map_or(0..0, |(start, end)| start..end);
         [image, if self.displacement == 0 { 0..0 } else { linked }, tree, ramdisk]
@@ -141,9 +150,9 @@ impl Machine {
         linked.wrapping_add(self.displacement)
     }
 
-    /// The register ranges of the first device that is compatible with `name`.
+    /// The register ranges of the first of the hypervisor's devices that is compatible with `name`.
     pub fn device(&self, name: &str) -> impl Iterator<Item = Range<usize>> {
-        ranges(self.tree.find_compatible(&[name]))
+        ranges(self.compatible(name))
     }
 
     /// Addresses at which nothing is, for what is not the domain's own: those that the hypervisor's node names behind the grant
@@ -155,13 +164,13 @@ impl Machine {
     /// The interrupt by which events come, if the domain is told of the hypervisor.
     #[must_use]
     pub fn event_interrupt(&self) -> Option<IntId> {
-        interrupt(self.tree.find_compatible(&["xen,xen"])?, 0)
+        interrupt(self.compatible("xen,xen")?, 0)
     }
 
     /// The interrupt of `timer`.
     #[must_use]
     pub fn timer_interrupt(&self, timer: Timer) -> Option<IntId> {
-        let node = self.tree.find_compatible(&["arm,armv8-timer"])?;
+        let node = self.compatible("arm,armv8-timer")?;
         // The binding's order: secure physical, physical, virtual.
         let index = match timer {
             Timer::Physical => 1,
@@ -169,20 +178,50 @@ impl Machine {
         };
         interrupt(node, index)
     }
+
+    // The root's, whose unit address is left out. A path is not asked for: that is more code.
+    fn child(&self, name: &str) -> Option<FdtNode<'static>> {
+        let is_it = |rest: &str| rest.is_empty() || rest.starts_with('@');
+        self.tree.root().children().find(|node| node.name().strip_prefix(name).is_some_and(is_it))
+    }
+
+    // What the hypervisor itself gives a domain are children of the root.
+    fn compatible(&self, name: &str) -> Option<FdtNode<'static>> {
+        self.tree.root().children().find(|node| is_compatible(*node, name))
+    }
 }
 
 /// A device's private interrupt.
-fn interrupt(node: FdtNode<'_, 'static>, index: usize) -> Option<IntId> {
-    let (cells, _) = node.property("interrupts")?.value.as_chunks::<4>();
+fn interrupt(node: FdtNode<'static>, index: usize) -> Option<IntId> {
+    let (cells, _) = value(node, "interrupts")?.as_chunks::<4>();
     let number = cells.get(index * INTERRUPT_CELLS + 1)?;
     Some(IntId::ppi(u32::from_be_bytes(*number)))
 }
 
-fn ranges(node: Option<FdtNode<'_, 'static>>) -> impl Iterator<Item = Range<usize>> {
-    node.into_iter().filter_map(FdtNode::reg).flatten().filter_map(|region| {
-        let start = region.starting_address as usize;
-        Some(start..start.checked_add(region.size?)?)
+/// Whether one of the names that the node is compatible with is this.
+pub(crate) fn is_compatible(node: FdtNode<'static>, name: &str) -> bool {
+    value(node, "compatible").is_some_and(|names| names.split(|byte| *byte == 0).any(|other| other == name.as_bytes()))
+}
+
+/// The ranges of addresses of the node's registers or memory.
+pub(crate) fn ranges(node: Option<FdtNode<'static>>) -> impl Iterator<Item = Range<usize>> {
+    node.into_iter().filter_map(|node| node.reg().ok()?).flatten().filter_map(|region| {
+        let start: u64 = region.address().ok()?;
+        let end = start.checked_add(region.size().ok()?)?;
+        Some(start as usize..end as usize)
     })
+}
+
+/// The value of a node's property.
+#[inline(never)]
+pub(crate) fn value(node: FdtNode<'static>, name: &str) -> Option<&'static [u8]> {
+    node.property(name)?.value_as().ok()
+}
+
+/// The number of one or two cells.
+fn number(value: &[u8]) -> Option<u64> {
+    let number = value.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    matches!(value.len(), 4 | 8).then_some(number)
 }
 
 /// Mixes a word into what was mixed before.

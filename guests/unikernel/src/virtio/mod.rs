@@ -15,12 +15,14 @@ use core::ptr::NonNull;
 use core::task::{Poll, Waker};
 
 use arm_gic::IntId;
-use fdt::node::FdtNode;
+use dtoolkit::Node;
+use dtoolkit::fdt::FdtNode;
 use spin::Mutex;
 use virtio_drivers::transport::DeviceType;
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
+use crate::machine::{self, is_compatible};
 use crate::{Machine, interrupts};
 
 pub use block::Block;
@@ -98,6 +100,9 @@ pub fn devices(machine: &Machine, wanted: DeviceType) -> Vec<Device> {
     places(machine).into_iter().filter_map(device).collect()
 }
 
+/// How deep a device is looked for.
+const MAX_DEPTH: usize = 8;
+
 /// Where there may be a device.
 struct Place {
     registers: Range<usize>,
@@ -107,17 +112,27 @@ struct Place {
 /// What the device tree says. The tree is read to its end before anything is set up, which would read it again: iterators over it are
 /// large, and the stack is not.
 fn places(machine: &Machine) -> Vec<Place> {
-    let is_virtio =
-        |node: &FdtNode<'_, '_>| node.compatible().is_some_and(|names| names.all().any(|name| name == "virtio,mmio"));
-    let place = |node: FdtNode<'_, '_>| {
-        let region = node.reg()?.next()?;
-        let start = region.starting_address as usize;
-        let (cells, _) = node.property("interrupts")?.value.as_chunks::<4>();
-        let [_, number, ..] = cells else { return None };
-        let interrupt = IntId::spi(u32::from_be_bytes(*number));
-        Some(Place { registers: start..start.checked_add(region.size?)?, interrupt })
-    };
-    machine.tree().all_nodes().filter(is_virtio).filter_map(place).collect()
+    let mut places = Vec::new();
+    add_below(machine.tree().root(), MAX_DEPTH, &mut places);
+    places
+}
+
+fn add_below(parent: FdtNode<'static>, depth: usize, places: &mut Vec<Place>) {
+    for node in parent.children() {
+        if is_compatible(node, "virtio,mmio") {
+            places.extend(place(node));
+        }
+        if let Some(below) = depth.checked_sub(1) {
+            add_below(node, below, places);
+        }
+    }
+}
+
+fn place(node: FdtNode<'static>) -> Option<Place> {
+    let (cells, _) = machine::value(node, "interrupts")?.as_chunks::<4>();
+    let [_, number, ..] = cells else { return None };
+    let interrupt = IntId::spi(u32::from_be_bytes(*number));
+    Some(Place { registers: machine::ranges(Some(node)).next()?, interrupt })
 }
 
 /// What is known of a device's interrupt.
