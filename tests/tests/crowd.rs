@@ -11,7 +11,7 @@ use mote_tools::session::Wish;
 /// So many clients of one service, on a driver domain with so many KiB.
 fn crowd(clients: u32, driver: u64, machine: &Machine) -> Run {
     let service = "xen,enhanced; interface { compatible = \"mote,vif\"; mote,ip = \"10.0.2.22\"; mote,service = <80>;
-        mote,machines = <65535>; mote,life = <600000>; mote,clone-memory = <512>; };";
+        mote,machines = <65535>; mote,life = <600000>; mote,per-client = <0>; mote,clone-memory = <512>; };";
     let client = "xen,enhanced; interface { compatible = \"mote,vif\"; mote,ip = \"10.0.2.30\"; };";
     let ask = format!("ip=10.0.2.30/24 service=10.0.2.22 clients={clients}");
     let guests = [

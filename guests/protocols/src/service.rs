@@ -19,6 +19,8 @@ pub struct Terms {
     pub patience: u32,
     /// How many milliseconds a machine may live. 0: there is no limit.
     pub life: u32,
+    /// How many connections one client has at once, by its address, at most. 0: there is no limit.
+    pub per_client: u16,
     /// How much memory a machine may have of its own, in KiB.
     pub memory: u32,
 }
@@ -27,7 +29,8 @@ impl Terms {
     /// A machine for each connection to `port`.
     #[must_use]
     pub const fn new(port: u16) -> Self {
-        Self { port, machines: 1000, connections: 1, keep: 0, waiting: 64, patience: 1000, life: 10_000, memory: 1024 }
+        let (keep, waiting, patience, life) = (0, 64, 1000, 10_000);
+        Self { port, machines: 1000, connections: 1, keep, waiting, patience, life, per_client: 256, memory: 1024 }
     }
 
     /// Reads what [`Display`](fmt::Display) writes; what is not said is as in [`Terms::new`]. `None` for anything else.
@@ -44,6 +47,7 @@ impl Terms {
                 "waiting" => terms.waiting = value.parse().ok()?,
                 "patience" => terms.patience = value.parse().ok()?,
                 "life" => terms.life = value.parse().ok()?,
+                "per-client" => terms.per_client = value.parse().ok()?,
                 "memory" => terms.memory = value.parse().ok()?,
                 _ => return None,
             }
@@ -54,9 +58,9 @@ impl Terms {
 
 impl fmt::Display for Terms {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { port, machines, connections, keep, waiting, patience, life, memory } = self;
+        let Self { port, machines, connections, keep, waiting, patience, life, per_client, memory } = self;
         write!(to, "port={port} machines={machines} connections={connections} keep={keep} waiting={waiting} ")?;
-        write!(to, "patience={patience} life={life} memory={memory}")
+        write!(to, "patience={patience} life={life} per-client={per_client} memory={memory}")
     }
 }
 

@@ -3,7 +3,8 @@
 //! A connection that is over is remembered for as long as its cookie is good: a frame of it that comes late, or once more, would launch
 //! another machine. And a client whose last frames were lost is answered in place of a machine that has long ended.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
+use alloc::collections::btree_map::{self, BTreeMap};
 
 use crate::connection::{Connection, State};
 use crate::cookie;
@@ -61,13 +62,21 @@ pub struct Calls<F> {
     connections: Slots<Connection<F>>,
     entries: BTreeMap<Key, Entry>,
     closed: VecDeque<(Key, u64)>,
+    /// How many connections each client has to each service, by a key without a port.
+    clients: BTreeMap<Key, u32>,
     /// How many pages may still be kept.
     pub pages: usize,
 }
 
 impl<F: Packet> Calls<F> {
     pub const fn new(limit: u32, pages: usize) -> Self {
-        Self { connections: Slots::new(limit), entries: BTreeMap::new(), closed: VecDeque::new(), pages }
+        Self {
+            connections: Slots::new(limit),
+            entries: BTreeMap::new(),
+            closed: VecDeque::new(),
+            clients: BTreeMap::new(),
+            pages,
+        }
     }
 
     pub fn find(&self, key: Key) -> Option<Entry> {
@@ -90,14 +99,31 @@ impl<F: Packet> Calls<F> {
     /// A connection, if there may be one more. A closed one's place is taken.
     pub fn insert(&mut self, connection: Connection<F>) -> Option<Id> {
         let key = Key::new(connection.client, connection.service);
+        let client = connection.client_key();
         let id = self.connections.insert(connection)?;
+        *self.clients.entry(client).or_default() += 1;
         self.entries.insert(key, Entry::Live(id));
         Some(id)
+    }
+
+    /// How many connections a client has to a service.
+    pub fn of_client(&self, ip: [u8; 4], service: ServiceId) -> u32 {
+        self.clients.get(&Key::new((ip, 0), service)).copied().unwrap_or(0)
+    }
+
+    fn forget_client(&mut self, client: Key) {
+        if let btree_map::Entry::Occupied(mut count) = self.clients.entry(client) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 
     /// Forgets a connection, but for that it is over.
     pub fn close(&mut self, id: Id, reset: bool, now: u64) -> Option<Connection<F>> {
         let connection = self.connections.remove(id)?;
+        self.forget_client(connection.client_key());
         if let State::Early { held, .. } = &connection.state {
             self.pages += held.iter().map(F::pages).sum::<usize>();
         }

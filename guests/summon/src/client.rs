@@ -107,7 +107,7 @@ impl<F: Packet> Summoner<F> {
             deadline: u64::MAX,
             state: State::Early { held: Vec::new(), syns: 0 },
         };
-        let id = self.calls.insert(connection);
+        let id = if self.is_greedy(segment.source, service) { None } else { self.calls.insert(connection) };
         if let Some(standing) = self.services.get_mut(service) {
             standing.counters.connections += 1;
             standing.counters.open += u32::from(id.is_some());
@@ -119,6 +119,12 @@ impl<F: Packet> Summoner<F> {
         };
         self.keep(id, frame, segment, actions);
         self.place(id, now, actions);
+    }
+
+    /// Whether a client has as many connections to a service as one may.
+    fn is_greedy(&self, ip: [u8; 4], service: ServiceId) -> bool {
+        let limit = self.services.get(service).map_or(0, |standing| standing.service.policy.per_client);
+        limit > 0 && self.calls.of_client(ip, service) >= limit.into()
     }
 
     /// Keeps a frame with data until the machine has answered the SYN.

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use mote_netback::Mac;
 
 use crate::action::{MachineId, Parcel, Short};
+use crate::calls::Key;
 use crate::flow::Flow;
 use crate::make::Blueprint;
 use crate::service::{Service, ServiceId};
@@ -76,6 +77,11 @@ pub enum State<F> {
 }
 
 impl<F: Packet> Connection<F> {
+    /// Under which its client's connections are counted.
+    pub const fn client_key(&self) -> Key {
+        Key::new((self.client.0, 0), self.service)
+    }
+
     /// What comes next: the number of ours, and the one that we wait for.
     pub fn numbers(&self) -> (u32, u32) {
         match &self.state {

@@ -46,12 +46,14 @@ pub struct Policy {
     pub waiting: u16,
     /// For how many milliseconds they wait.
     pub patience: u32,
+    /// How many connections one client has at once, by its address, at most; beyond that, its connections are refused. 0: there is no limit.
+    pub per_client: u16,
 }
 
 impl Default for Policy {
     /// A machine for each connection.
     fn default() -> Self {
-        Self { machines: u16::MAX, connections: 1, keep: 0, waiting: 0, patience: 0 }
+        Self { machines: u16::MAX, connections: 1, keep: 0, waiting: 0, patience: 0, per_client: 0 }
     }
 }
 

@@ -23,13 +23,14 @@ const PORTS: u32 = 65_535;
 /// Milliseconds in a day.
 const DAY: u32 = 24 * 3600 * 1000;
 /// How it is served: the least and the greatest number of each.
-const TERMS: [(&str, u32, u32); 7] = [
+const TERMS: [(&str, u32, u32); 8] = [
     ("mote,machines", 1, PORTS),
     ("mote,connections", 1, PORTS),
     ("mote,keep", 0, DAY),
     ("mote,waiting", 0, PORTS),
     ("mote,patience", 0, DAY),
     ("mote,life", 0, DAY),
+    ("mote,per-client", 0, PORTS),
     ("mote,clone-memory", 64, 1 << 22),
 ];
 /// Most devices of a kind.

@@ -73,6 +73,7 @@ pub const VIF: &[(&str, Support)] = &[
     ("mote,life", Both),
     ("mote,machines", Both),
     ("mote,patience", Both),
+    ("mote,per-client", Both),
     ("mote,publish", Both),
     ("mote,service", Both),
     ("mote,waiting", Both),

@@ -126,6 +126,7 @@ fn service(node: Node<'_>) -> Result<Option<Terms>, ConfigError> {
         waiting: number(node, "mote,waiting", usual.waiting.into(), 0, MOST)? as u16,
         patience: number(node, "mote,patience", usual.patience, 0, DAY)?,
         life: number(node, "mote,life", usual.life, 0, DAY)?,
+        per_client: number(node, "mote,per-client", usual.per_client.into(), 0, MOST)? as u16,
         memory: number(node, "mote,clone-memory", usual.memory, 64, 1 << 22)?,
         ..usual
     }))

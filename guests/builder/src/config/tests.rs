@@ -113,10 +113,26 @@ fn service(properties: &[(&'static str, u32)]) -> Node {
 #[test]
 fn a_service_is_served_as_its_interface_says() {
     let all = [("mote,service", 80), ("mote,machines", 3), ("mote,connections", 2), ("mote,keep", 50)];
-    let rest = [("mote,waiting", 0), ("mote,patience", 7), ("mote,life", 0), ("mote,clone-memory", 2048)];
-    let said =
-        Terms { port: 80, machines: 3, connections: 2, keep: 50, waiting: 0, patience: 7, life: 0, memory: 2048 };
-    for (properties, terms) in [([all, rest].concat(), said), ([("mote,service", 8080)].into(), Terms::new(8080))] {
+    let rest = [
+        ("mote,waiting", 0),
+        ("mote,patience", 7),
+        ("mote,life", 0),
+        ("mote,clone-memory", 2048),
+        ("mote,per-client", 5),
+    ];
+    let said = Terms {
+        port: 80,
+        machines: 3,
+        connections: 2,
+        keep: 50,
+        waiting: 0,
+        patience: 7,
+        life: 0,
+        per_client: 5,
+        memory: 2048,
+    };
+    for (properties, terms) in [([&all[..], &rest].concat(), said), ([("mote,service", 8080)].into(), Terms::new(8080))]
+    {
         let configuration = read(&[service(&properties)]);
         let [domain] = &configuration.domains[..] else { panic!("{:?}", configuration.refused) };
         assert!(domain.is_service());

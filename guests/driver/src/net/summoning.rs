@@ -355,8 +355,8 @@ fn launch(id: MachineId, template: u16, plan: &Plan, room: &Room) -> Option<Laun
 }
 
 const fn policy(terms: &Terms) -> Policy {
-    let Terms { machines, connections, keep, waiting, patience, .. } = *terms;
-    Policy { machines, connections, keep, waiting, patience }
+    let Terms { machines, connections, keep, waiting, patience, per_client, .. } = *terms;
+    Policy { machines, connections, keep, waiting, patience, per_client }
 }
 
 /// The time in milliseconds, as the summoner counts it.

@@ -1,6 +1,6 @@
 //! How many machines there are, and who gets which.
 
-use super::Bench;
+use super::{Bench, CLIENT, IP, MAC, PORT, Sketch, segment};
 use crate::action::{Action, MachineId};
 use crate::wire::flags;
 use crate::{Network, Policy, Refusal, Service};
@@ -227,4 +227,42 @@ fn services_come_change_and_go() {
     bench.client(9, 0, 0, flags::SYN, &[]);
     assert_eq!(bench.out()[0].flags, REFUSED, "nobody listens there any more");
     bench.summoner.remove(second, bench.now, &mut bench.actions);
+}
+
+#[test]
+fn one_client_has_no_more_connections_than_one_may() {
+    let mut bench = Bench::new(Policy { per_client: 2, ..Policy::default() });
+    let (cookie, one) = bench.open(1, 10, 20);
+    bench.open(2, 10, 20);
+    bench.call(3, 10, b"x");
+    assert_eq!(bench.out()[0].flags, flags::RST);
+    assert_eq!((bench.counters().summoned, bench.counters().refused), (2, 1));
+    // Others may.
+    let from = ([10, 0, 0, 201], 5);
+    let other = |bench: &mut Bench, sequence, acknowledgement, flags| {
+        let sketch = Sketch {
+            from,
+            to: (IP, PORT),
+            macs: (CLIENT, MAC),
+            sequence,
+            acknowledgement,
+            flags,
+            options: &[],
+            data: &[],
+        };
+        assert_eq!(bench.summoner.from_outside(sketch.frame(), bench.now, &mut bench.actions), None);
+        bench.done()
+    };
+    let answer = other(&mut bench, 7, 0, flags::SYN).pop();
+    let Some(Action::ToOutside(parcel)) = answer else { panic!("a SYN is answered") };
+    let launched = other(&mut bench, 8, segment(parcel).sequence.wrapping_add(1), flags::ACK);
+    assert!(matches!(launched[..], [Action::Launch { .. }]));
+    // And the client itself, when it has one less.
+    part(&mut bench, one, 1, (10, cookie, 20));
+    bench.actions.clear();
+    bench.call(4, 10, &[]);
+    assert_eq!(bench.launches().len(), 1);
+    bench.call(5, 10, b"x");
+    assert_eq!(bench.out()[0].flags, flags::RST);
+    assert_eq!(bench.counters().open, 3);
 }
