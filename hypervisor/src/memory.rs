@@ -5,13 +5,14 @@ mod pools;
 
 use alloc::sync::Arc;
 use core::mem::ManuallyDrop;
+use core::sync::atomic::Ordering;
 
 use mote_core::addr::{Ipa, PAGE_SIZE, Pa, PaRange};
 use mote_core::frames::{Extent, Order, Result};
 use mote_core::id::DomainId;
 use mote_core::p2m::{Access, Content, P2m, TableMemory};
 use mote_core::vmid::Tag;
-use mote_platform::memory;
+use mote_platform::memory::{self, Page};
 use mote_platform::stage2;
 use xen_abi::Zeroed;
 use xen_abi::arch_arm::RAM0;
@@ -61,7 +62,7 @@ impl TableMemory for Tables {
     }
 
     fn next(&self, table: Pa, index: usize) -> Option<(usize, u64)> {
-        memory::first_set(table.0, index).expect("tables are in RAM")
+        Page::new(table.0).expect("tables are in RAM").first_set(index)
     }
 
     fn write(&mut self, table: Pa, index: usize, descriptor: u64) {
@@ -71,7 +72,10 @@ impl TableMemory for Tables {
     #[inline(always)]
     fn fill(&mut self, table: Pa, index: usize, count: usize, first: u64, step: u64) {
         stage2::publish();
-        memory::store(table.0 + index as u64 * 8, count, first, step).expect("tables are in RAM");
+        let table = Page::new(table.0).expect("tables are in RAM");
+        for more in 0..count {
+            table.double((index + more) * 8).store(first + more as u64 * step, Ordering::Relaxed);
+        }
         stage2::publish();
     }
 

@@ -17,6 +17,8 @@ use crate::{image, mmu};
 
 /// What `DC ZVA` writes on every CPU EL2 runs on; looked at before it is used.
 const ZERO_BLOCK: usize = 64;
+/// Bytes that are zeroed at a turn.
+const ZERO_TURN: usize = 32 * ZERO_BLOCK;
 
 /// RAM without EL2's own.
 static RAM: Once<Vec<Range<usize>>> = Once::new();
@@ -94,10 +96,9 @@ pub fn scrub(base: u64, length: usize) -> Result<(), NotRam> {
 fn zero_whole<const CLEAN: bool>(base: u64, length: usize) -> Result<(), NotRam> {
     /// `DCZID_EL0.DZP` and `BS` (Arm ARM D24.2.38) where `DC ZVA` may be used and zeroes a block.
     const USABLE: u64 = (ZERO_BLOCK / 4).ilog2() as u64;
-    const TURN: usize = ZERO_BLOCKS * ZERO_BLOCK;
     let start = check(base, length)?;
     let usable = is_by_lines::<CLEAN>(start) && read!("dczid_el0") & 0x1f == USABLE;
-    let whole = if usable { length / TURN * TURN } else { 0 };
+    let whole = if usable { length / ZERO_TURN * ZERO_TURN } else { 0 };
     zero_blocks::<CLEAN>(start, whole);
     let (rest, left) = (start + whole, length - whole);
     // SAFETY: the range is RAM outside EL2's own (see `check`), where no reference points.
@@ -113,23 +114,20 @@ fn is_by_lines<const CLEAN: bool>(start: usize) -> bool {
     start.is_multiple_of(ZERO_BLOCK) && (!CLEAN || data_line_size() >= ZERO_BLOCK)
 }
 
-/// Blocks that [`zero_blocks`] zeroes in a turn.
-const ZERO_BLOCKS: usize = 32;
-
 /// Many `DC ZVA` a turn, each cleaned to the point of coherency if asked: scrubbing is most of what a launch costs.
 fn zero_blocks<const CLEAN: bool>(start: usize, length: usize) {
     // SAFETY: the caller checked that the range is RAM outside EL2's own and whole turns.
     unsafe {
         asm!(
             "1: cmp {at}, {end}", "b.hs 2f",
-            ".rept {turn}",
+            ".rept {turn} / {block}",
             "dc zva, {at}",
             ".if {clean}", "dc cvac, {at}", ".endif",
             "add {at}, {at}, #{block}",
             ".endr",
             "b 1b", "2:",
             at = inout(reg) start => _, end = in(reg) start + length,
-            clean = const CLEAN as u32, block = const ZERO_BLOCK, turn = const ZERO_BLOCKS, options(nostack)
+            clean = const CLEAN as u32, block = const ZERO_BLOCK, turn = const ZERO_TURN, options(nostack)
         );
     }
 }
@@ -282,46 +280,6 @@ pub fn load_word(base: u64) -> Result<u32, NotRam> {
     Ok(unsafe { AtomicU32::from_ptr(address as *mut u32) }.load(Ordering::Relaxed))
 }
 
-/// Writes 8 bytes at once `count` times from `base` on: `first`, and then each time `step` more. Unaligned addresses are refused.
-///
-/// # Errors
-/// [`NotRam`].
-#[inline]
-pub fn store(base: u64, count: usize, first: u64, step: u64) -> Result<(), NotRam> {
-    const SIZE: usize = size_of::<AtomicU64>();
-    let start = check(base, count * SIZE)?;
-    if !start.is_multiple_of(SIZE) {
-        return Err(NotRam);
-    }
-    let mut value = first;
-    for index in 0..count {
-        // SAFETY: as in `double`.
-        unsafe { AtomicU64::from_ptr((start + index * SIZE) as *mut u64) }.store(value, Ordering::Relaxed);
-        value = value.wrapping_add(step);
-    }
-    Ok(())
-}
-
-/// The first 8 bytes from the `index`th on in the page at `base` that are not 0, and which they are.
-///
-/// # Errors
-/// [`NotRam`]; also if the page is not aligned.
-pub fn first_set(base: u64, index: usize) -> Result<Option<(usize, u64)>, NotRam> {
-    const AT_ONCE: usize = 8;
-    let page = Page::new(base)?;
-    let value = |index: usize| page.double(index * size_of::<u64>()).load(Ordering::Relaxed);
-    let is_empty = |start: usize| (0..AT_ONCE).fold(0, |all, index| all | value(start + index)) == 0;
-    let mut at = index;
-    while at <= Page::MASK / size_of::<u64>() {
-        match value(at) {
-            0 if at.is_multiple_of(AT_ONCE) && is_empty(at) => at += AT_ONCE,
-            0 => at += 1,
-            value => return Ok(Some((at, value))),
-        }
-    }
-    Ok(None)
-}
-
 #[inline]
 fn double(base: u64) -> Result<&'static AtomicU64, NotRam> {
     let address = aligned(base, size_of::<AtomicU64>())?;
@@ -350,8 +308,26 @@ impl Page {
     ///
     /// # Errors
     /// [`NotRam`]; also if it is not aligned.
+    #[inline]
     pub fn new(base: u64) -> Result<Self, NotRam> {
         Ok(Self { base: aligned(base, Self::MASK + 1)? })
+    }
+
+    /// The first 8 bytes from the `index`th on that are not 0, and which they are.
+    pub fn first_set(&self, mut index: usize) -> Option<(usize, u64)> {
+        // So many are looked at together where they may all be 0.
+        const MANY: usize = 8;
+        let value = |index: usize| self.double(index * size_of::<u64>()).load(Ordering::Relaxed);
+        while index <= Self::MASK / size_of::<u64>() {
+            match value(index) {
+                0 if index.is_multiple_of(MANY) && (1..MANY).fold(0, |all, more| all | value(index + more)) == 0 => {
+                    index += MANY;
+                }
+                0 => index += 1,
+                value => return Some((index, value)),
+            }
+        }
+        None
     }
 
     /// Its physical address.

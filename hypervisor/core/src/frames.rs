@@ -71,6 +71,11 @@ impl Extent {
         self.order.size() * self.count as u64
     }
 
+    /// Whether more of the same parts is right behind it.
+    pub fn is_followed_by(&self, more: &Self) -> bool {
+        (self.order, self.base.0 + self.size()) == (more.order, more.base.0)
+    }
+
     /// The same memory in pages.
     pub const fn into_pages(self) -> Self {
         Self { count: (self.size() / PAGE_SIZE) as u32, order: Order::Page, ..self }
@@ -128,6 +133,8 @@ struct Split {
 }
 
 impl Split {
+    #[cold]
+    #[inline(never)]
     fn new(frame: Frame) -> Result<Self> {
         let mut frames = Vec::new();
         frames.try_reserve_exact(FRAMES_PER_BLOCK).map_err(|_| Errno::ENOMEM)?;
@@ -137,17 +144,13 @@ impl Split {
 
     /// Makes the first that are free, which follow each other, `most` of them, into this; which, and how many.
     fn take(&mut self, most: usize, into: Frame) -> (usize, usize) {
-        while self.frames.get(self.next).is_some_and(|frame| *frame != Frame::FREE) {
-            self.next += 1;
+        let is_free = |frame: &Frame| *frame == Frame::FREE;
+        let mut first = self.next;
+        while self.frames.get(first).is_some_and(|frame| !is_free(frame)) {
+            first += 1;
         }
-        let (first, mut count) = (self.next, 0);
-        for slot in self.frames.iter_mut().skip(first).take(most) {
-            if *slot != Frame::FREE {
-                break;
-            }
-            *slot = into;
-            count += 1;
-        }
+        let free = self.frames.iter_mut().skip(first).take(most).take_while(|frame| is_free(frame));
+        let count = free.map(|frame| *frame = into).count();
         (self.next, self.free) = (first + count, self.free - count);
         (first, count)
     }
@@ -181,10 +184,6 @@ impl Block {
         }
     }
 
-    fn is_whole(&self, of: Frame) -> bool {
-        matches!(self, Self::Whole(frame) if *frame == of)
-    }
-
     /// How many of `most` frames from `first` on are the same as this.
     fn run(&self, first: usize, most: usize, of: Frame) -> usize {
         match self {
@@ -192,13 +191,6 @@ impl Block {
             Self::Whole(_) => 0,
             Self::Split(split) => split.run(first, most, of),
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn split_whole(&mut self, frame: Frame) -> Result {
-        *self = Self::Split(Split::new(frame)?);
-        Ok(())
     }
 
     /// Changes frames that are the same.
@@ -217,7 +209,7 @@ impl Block {
     /// Its pages one by one.
     fn split(&mut self) -> Result<&mut Split> {
         if let Self::Whole(frame) = *self {
-            self.split_whole(frame)?;
+            *self = Self::Split(Split::new(frame)?);
         }
         match self {
             Self::Split(split) => Ok(split),
@@ -366,21 +358,17 @@ impl FramePool {
     /// scrubbed and freed. What is left of `pages` is still to be given up.
     pub fn leave(&mut self, owner: Option<DomainId>, pages: &mut Extent) -> Option<Extent> {
         let (base, unused) = (pages.base, Frame::held(owner, 0));
-        if owner.is_some() {
-            let alone = self.block(base).map_or(0, |block| block.run(frame_index(base), pages.count as usize, unused));
-            if alone > 0 {
-                return Some(pages.take(alone));
-            }
-        }
-        let (page, left) = (pages.take(1), self.leave_used(owner, base));
-        (left == Ok(unused)).then_some(page)
-    }
-
-    fn leave_used(&mut self, owner: Option<DomainId>, base: Pa) -> Result<Frame> {
-        self.change(base, |it, uses| match owner {
+        let alone = match owner {
+            Some(_) => self.block(base).map_or(0, |block| block.run(frame_index(base), pages.count as usize, unused)),
+            None => 0,
+        };
+        let leaves = |it, uses: u16| match owner {
             Some(_) => (it == owner).then_some(Frame::held(None, uses)),
             None => Some(Frame::held(it, uses.checked_sub(1)?)),
-        })
+        };
+        let is_unused = alone > 0 || self.change(base, leaves) == Ok(unused);
+        let left = pages.take(alone.max(1));
+        is_unused.then_some(left)
     }
 
     /// Whether somebody besides its owner uses the page at `base`.
@@ -425,7 +413,7 @@ impl FramePool {
     fn free_block(&self) -> Option<usize> {
         let count = self.blocks.len();
         let mut around = (0..count).map(|i| (self.next_block + i) % count);
-        around.find(|&index| self.blocks.get(index).is_some_and(|block| block.is_whole(Frame::FREE)))
+        around.find(|&index| matches!(self.blocks.get(index), Some(Block::Whole(Frame::FREE))))
     }
 
     fn base_of(&self, index: usize) -> Pa {

@@ -376,35 +376,29 @@ impl P2m {
         self.recent = Cell::new(NOWHERE);
         let mut run: Option<(Extent, Content)> = None;
         let cleared = each(memory, self.root, Order::Gib, Ipa(0), &mut |memory, entry, _| {
-            let (base, order, next) = (entry.output(), entry.order, entry.next());
-            let work = match next {
-                _ if order == Order::Page => 1,
-                Some(_) => TABLE_WORK,
-                None => BLOCK_WORK,
-            };
+            let (extent, next) = (Extent::kept(entry.output(), entry.order), entry.next());
             // A table of pages goes as it is.
-            if order != Order::Page {
+            if entry.order != Order::Page {
                 if budget == 0 && next.is_none() {
                     return Err(());
                 }
                 memory.write(entry.table, entry.index, 0);
             }
-            budget = budget.saturating_sub(work);
-            if next.is_some() {
-                memory.free(base);
+            if let Some((table, _)) = next {
+                memory.free(table);
                 self.tables -= 1;
+                budget = budget.saturating_sub(TABLE_WORK);
                 return if budget == 0 { Err(()) } else { Ok(()) };
             }
+            budget = budget.saturating_sub(if entry.order == Order::Page { 1 } else { BLOCK_WORK });
             let content = Content::of(entry.raw);
-            let what = (order, content, base.0);
-            let is_more = |run: &Extent, of| content.is_own() && (run.order, of, run.base.0 + run.size()) == what;
             match &mut run {
-                Some((run, of)) if is_more(run, *of) => run.count += 1,
-                _ => run.replace((Extent::kept(base, order), content)).into_iter().for_each(|(it, of)| reclaim(it, of)),
+                Some((run, of)) if *of == content && content.is_own() && run.is_followed_by(&extent) => run.count += 1,
+                _ => run.replace((extent, content)).into_iter().for_each(|(run, of)| reclaim(run, of)),
             }
             Ok(())
         });
-        run.into_iter().for_each(|(it, of)| reclaim(it, of));
+        run.into_iter().for_each(|(run, of)| reclaim(run, of));
         cleared.is_ok()
     }
 

@@ -120,7 +120,7 @@ impl Domain {
     /// # Errors
     /// If there is no memory, or nothing of a template's.
     pub fn own(&self, ipa: Ipa) -> Result<(), Errno> {
-        let owned = self.memory.lock().own(ipa);
+        let owned = self.memory.lock().own(ipa).map(drop);
         let (Err(Errno::EACCES), Some(template)) = (owned, &self.origin) else { return owned };
         // The page that EL2 shares with it, where its template had mapped its own.
         let ipa = ipa.page();

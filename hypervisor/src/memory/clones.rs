@@ -73,15 +73,15 @@ impl GuestMemory {
         Ok(memory)
     }
 
-    /// Gives a clone its own of the page at `ipa`.
+    /// Gives a clone its own of the page at `ipa`; what is there then.
     ///
     /// # Errors
     /// As [`P2m::own`](mote_core::p2m::P2m::own).
     #[inline(never)]
-    pub fn own(&mut self, ipa: Ipa) -> Result {
+    pub fn own(&mut self, ipa: Ipa) -> Result<Leaf> {
         self.map.own(&mut self.tables, ipa.page())?;
         self.touched += PAGE_SIZE;
-        Ok(())
+        self.map.lookup(&self.tables, ipa).ok_or(Errno::EINVAL)
     }
 
     /// Lets a clone touch a page of its own; whether it may, and may write there if it is to `write`.
@@ -104,14 +104,7 @@ impl GuestMemory {
         if !leaf.shared || leaf.foreign || leaf.touched && !write || self.tables.owned.is_none() {
             return Ok(leaf);
         }
-        self.own_leaf(ipa)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn own_leaf(&mut self, ipa: Ipa) -> Result<Leaf> {
-        self.own(ipa)?;
-        self.map.lookup(&self.tables, ipa).ok_or(Errno::EINVAL)
+        self.own(ipa)
     }
 
     /// Takes a part of what a clone has away; whether that was the last. `None` if it is no clone.
