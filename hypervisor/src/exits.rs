@@ -70,6 +70,11 @@ impl Session<'_> {
         After::Leave
     }
 
+    /// The same, if it is to leave.
+    fn leave_if(&mut self, leaving: Option<Leaving>) -> After {
+        leaving.map_or(After::Resume, |leaving| self.leave(leaving))
+    }
+
     /// Ends the domain.
     fn end(&mut self, how: End) -> After {
         self.domain.end(how);

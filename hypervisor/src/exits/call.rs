@@ -47,7 +47,8 @@ impl Session<'_> {
             }
             Action::Suspend => {
                 x[0] = psci::SUCCESS;
-                return self.wait_for_interrupt();
+                let leaving = self.wait_for_interrupt();
+                return self.leave_if(leaving);
             }
             Action::PowerOff => {
                 let others = self.domain.vgic.lock().reset_vcpu(self.vcpu.id, &mut Live);

@@ -117,29 +117,28 @@ impl Session<'_> {
     pub(super) fn wait(&mut self, is_event: bool) -> After {
         self.state.exits.count(ExitReason::Wait);
         syndrome::skip_instruction();
-        if is_event { self.yield_pcpu() } else { self.wait_for_interrupt() }
+        let leaving = if is_event { self.yield_pcpu() } else { self.wait_for_interrupt() };
+        self.leave_if(leaving)
     }
 
     /// Lets everybody else have a turn, if there is anybody.
-    pub(super) fn yield_pcpu(&mut self) -> After {
-        if machine().is_contested() {
-            return self.leave(Leaving::Yielded);
+    pub(super) fn yield_pcpu(&self) -> Option<Leaving> {
+        let is_contested = machine().is_contested();
+        if !is_contested {
+            cpu::relax();
         }
-        cpu::relax();
-        After::Resume
+        is_contested.then_some(Leaving::Yielded)
     }
 
-    /// Leaves until an interrupt comes, unless one is there.
-    pub(super) fn wait_for_interrupt(&mut self) -> After {
+    /// Why it leaves to wait for an interrupt, unless one is there.
+    pub(super) fn wait_for_interrupt(&mut self) -> Option<Leaving> {
         // One tick for both: the physical timer has either raised its line by then, or has a deadline.
         let now = timer::now();
         let alarm = self.update_timer_line(now);
         let (control, compare) = timer::virtual_timer();
         let deadline = earliest(virtual_deadline(control, compare, self.state.system.cntvoff_el2), alarm);
-        if deadline.is_some_and(|deadline| deadline <= timer::now()) || self.is_deliverable() {
-            return After::Resume;
-        }
-        self.leave(Leaving::Blocked { deadline })
+        let is_there = deadline.is_some_and(|deadline| deadline <= timer::now()) || self.is_deliverable();
+        (!is_there).then_some(Leaving::Blocked { deadline })
     }
 
     fn is_deliverable(&mut self) -> bool {

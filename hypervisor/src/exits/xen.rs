@@ -48,8 +48,8 @@ enum Reply {
     Value(u64),
     /// The guest makes it again, with the arguments as they are now: at once, or when the vCPU has its turn again.
     Again(Option<Leaving>),
-    /// With 0, when the vCPU has its turn again.
-    Leave(Leaving),
+    /// With 0, at once or when the vCPU has its turn again.
+    Leave(Option<Leaving>),
     /// Not at all.
     End(End),
 }
@@ -96,11 +96,11 @@ impl Session<'_> {
             Ok(Reply::Again(leaving)) => {
                 x[..5].copy_from_slice(&arguments);
                 again();
-                return leaving.map_or(After::Resume, |leaving| self.leave(leaving));
+                return self.leave_if(leaving);
             }
             Ok(Reply::Leave(leaving)) => {
                 x[0] = 0;
-                return self.leave(leaving);
+                return self.leave_if(leaving);
             }
             Ok(Reply::End(end)) => return self.end(end),
         }
@@ -143,7 +143,7 @@ impl Session<'_> {
             let (result, leave) = match answer {
                 Ok(Reply::Value(value)) => (value, None),
                 Err(error) => (error.answer(), None),
-                Ok(Reply::Leave(leaving)) => (0, Some(leaving)),
+                Ok(Reply::Leave(leaving)) => (0, leaving),
                 Ok(Reply::End(end)) => return Ok(Reply::End(end)),
                 Ok(again) => {
                     entry.args[..5].copy_from_slice(&inner);

@@ -30,7 +30,7 @@ impl Session<'_> {
         self.read_bytes(frames, xen_abi::Bytes::as_mut_bytes(private))?;
         let private: Option<Vec<Ipa>> = private.iter().map(|&frame| Ipa::of_frame(frame)).collect();
         match self.domain.become_template(&private.ok_or(Errno::EINVAL)?) {
-            Ok(()) => Ok(Reply::Leave(Leaving::Offline)),
+            Ok(()) => Ok(Reply::Leave(Some(Leaving::Offline))),
             Err(Errno::ENOMEM) => Ok(Reply::End(End::crash("there is no memory to make it a template"))),
             Err(error) => Err(error),
         }

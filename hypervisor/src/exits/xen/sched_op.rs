@@ -2,7 +2,6 @@
 
 use mote_core::sched::Leaving;
 use mote_core::timer::{earliest, ticks};
-use mote_platform::guest::After;
 use mote_platform::{syndrome, timer};
 use xen_abi::Bytes;
 use xen_abi::sched::{Poll, RemoteShutdown, Shutdown, Watchdog, op};
@@ -16,13 +15,10 @@ const MAX_PORTS: usize = 128;
 impl Session<'_> {
     pub(super) fn sched_op(&mut self, &mut [op, at, ..]: &mut Arguments) -> Answer {
         match u64::from(op as u32) {
-            op::YIELD => {
-                let after = self.yield_pcpu();
-                Ok(self.reply(after))
-            }
+            op::YIELD => Ok(Reply::Leave(self.yield_pcpu())),
             op::BLOCK => {
                 syndrome::unmask_interrupts();
-                Ok(self.wait_reply())
+                Ok(Reply::Leave(self.wait_for_interrupt()))
             }
             op::SHUTDOWN => self.read(at).map(|Shutdown { reason }| Reply::End(self.domain.ending(reason))),
             op::SHUTDOWN_CODE => {
@@ -46,19 +42,6 @@ impl Session<'_> {
         }
     }
 
-    /// Gives the pCPU up until an interrupt comes.
-    fn wait_reply(&mut self) -> Reply {
-        let after = self.wait_for_interrupt();
-        self.reply(after)
-    }
-
-    const fn reply(&self, after: After) -> Reply {
-        match after {
-            After::Leave => Reply::Leave(self.leaving),
-            After::Resume => Reply::DONE,
-        }
-    }
-
     /// Gives the pCPU up until one of some events is pending, masked or not, or until a time.
     fn poll(&mut self, at: u64) -> Answer {
         let asked: Poll = self.read(at)?;
@@ -68,13 +51,12 @@ impl Session<'_> {
         if !self.domain.events.lock().poll(self.vcpu.id, ports)? {
             return Ok(Reply::DONE);
         }
-        let reply = self.wait_reply();
-        let Reply::Leave(Leaving::Blocked { deadline }) = reply else {
+        let Some(Leaving::Blocked { deadline }) = self.wait_for_interrupt() else {
             self.domain.events.lock().end_poll(self.vcpu.id);
-            return Ok(reply);
+            return Ok(Reply::DONE);
         };
         let timeout = (asked.timeout != 0).then(|| ticks(asked.timeout, timer::frequency()));
-        Ok(Reply::Leave(Leaving::Blocked { deadline: earliest(deadline, timeout) }))
+        Ok(Reply::Leave(Some(Leaving::Blocked { deadline: earliest(deadline, timeout) })))
     }
 
     fn remote_shutdown(&mut self, at: u64) -> Answer {
