@@ -9,9 +9,7 @@ mod class {
     pub const SMC64: u64 = 0x17;
     pub const SYSTEM64: u64 = 0x18;
     pub const INSTRUCTION_LOWER: u64 = 0x20;
-    pub const INSTRUCTION_SAME: u64 = 0x21;
     pub const DATA_LOWER: u64 = 0x24;
-    pub const DATA_SAME: u64 = 0x25;
 }
 
 const CLASS_SHIFT: u32 = 26;
@@ -196,17 +194,12 @@ impl Origin {
         self.pstate & PSTATE_AARCH32 == 0 && self.pstate & PSTATE_EL != 0
     }
 
-    /// `ESR_EL1` of a synchronous external abort of the access that `esr`, from `ESR_EL2`, tells of.
-    pub const fn data_abort(self, esr: u64) -> u64 {
+    /// `ESR_EL1` of a synchronous external abort of the access or the fetch that `esr`, from `ESR_EL2`, tells of. Its class there is one of
+    /// aborts from a lower level, behind which is the same from EL1 itself.
+    pub const fn external_abort(self, esr: u64) -> u64 {
         const WRITE: u64 = 1 << 6;
-        let class = if self.is_el1() { class::DATA_SAME } else { class::DATA_LOWER };
+        let class = (esr >> CLASS_SHIFT) + self.is_el1() as u64;
         class << CLASS_SHIFT | esr & (LONG_INSTRUCTION | WRITE) | EXTERNAL_ABORT
-    }
-
-    /// `ESR_EL1` of a synchronous external abort of an instruction fetch.
-    pub const fn instruction_abort(self) -> u64 {
-        let class = if self.is_el1() { class::INSTRUCTION_SAME } else { class::INSTRUCTION_LOWER };
-        class << CLASS_SHIFT | LONG_INSTRUCTION | EXTERNAL_ABORT
     }
 }
 
@@ -294,10 +287,12 @@ mod tests {
     }
 
     #[test]
-    fn an_abort_tells_whether_it_was_a_write() {
+    fn an_abort_tells_of_whom_it_was_and_whether_it_was_a_write() {
         let origin = Origin { pstate: 0x3c5, vbar: 0, sctlr: 0 };
-        let esr = origin.data_abort(class::DATA_LOWER << CLASS_SHIFT | LONG_INSTRUCTION | 1 << 6 | 7);
+        let esr = origin.external_abort(class::DATA_LOWER << CLASS_SHIFT | LONG_INSTRUCTION | 1 << 6 | 7);
         assert_eq!(esr, 0x9600_0050);
-        assert_eq!(Origin { pstate: 0, vbar: 0, sctlr: 0 }.instruction_abort(), 0x8200_0010);
+        let esr = class::INSTRUCTION_LOWER << CLASS_SHIFT | LONG_INSTRUCTION | 7;
+        assert_eq!(Origin { pstate: 0, vbar: 0, sctlr: 0 }.external_abort(esr), 0x8200_0010);
+        assert_eq!(origin.external_abort(esr), 0x8600_0010);
     }
 }

@@ -1,7 +1,7 @@
 //! Aborts by stage 2: emulated devices, first touches of memory, and accesses to nothing.
 
 use mote_core::addr::Ipa;
-use mote_core::esr::{DataAbort, FaultKind, Origin};
+use mote_core::esr::{DataAbort, FaultKind};
 use mote_core::id::VcpuId;
 use mote_core::vgic::{Access, Operation, Outcome, VcpuSet};
 use mote_platform::guest::{After, GuestContext};
@@ -21,7 +21,7 @@ const FIPA_SHIFT: u32 = 8;
 const PAGE_OFFSET: u64 = 0xfff;
 
 /// The IPA of the abort that was just taken.
-fn faulting_ipa() -> Ipa {
+pub(super) fn faulting_ipa() -> Ipa {
     Ipa((syndrome::hpfar() & FIPA_MASK) << FIPA_SHIFT | syndrome::far() & PAGE_OFFSET)
 }
 
@@ -38,16 +38,12 @@ impl Session<'_> {
             self.state.exits.count(ExitReason::Mmio);
             return After::Resume;
         }
-        self.memory_abort(ipa, abort.kind(), |origin| origin.data_abort(syndrome::esr()))
-    }
-
-    #[inline(never)]
-    pub(super) fn instruction_abort(&mut self, kind: FaultKind) -> After {
-        self.memory_abort(faulting_ipa(), kind, |origin| origin.instruction_abort())
+        self.memory_abort(ipa, abort.kind())
     }
 
     /// An access that no device answers: to memory that is touched for the first time, or else to nothing.
-    fn memory_abort(&mut self, ipa: Ipa, kind: FaultKind, esr: impl FnOnce(Origin) -> u64) -> After {
+    #[inline(never)]
+    pub(super) fn memory_abort(&mut self, ipa: Ipa, kind: FaultKind) -> After {
         let is_there = match kind {
             FaultKind::AccessFlag | FaultKind::Permission if self.domain.origin.is_some() => {
                 match self.domain.own(ipa) {
@@ -73,7 +69,7 @@ impl Session<'_> {
         }
         self.state.exits.count(ExitReason::Fault);
         let origin = origin();
-        take_exception(origin, esr(origin), Some(syndrome::far()))
+        take_exception(origin, origin.external_abort(syndrome::esr()), Some(syndrome::far()))
     }
 
     /// Does what the guest wants of a device; `false` if it is an abort.
