@@ -196,11 +196,11 @@ impl Session<'_> {
         self.write_bytes(to, value.as_bytes())
     }
 
-    /// Has `f` answer a structure at the guest's virtual address `at`.
-    fn update<T: Wire>(&mut self, at: u64, f: impl FnOnce(&mut Self, &mut T) -> Result<(), Errno>) -> Answer {
-        let mut value = self.read(at)?;
-        f(self, &mut value)?;
-        self.write(at, &value).map(|()| Reply::DONE)
+    /// Puts in place of a structure at the guest's virtual address `at` what `f` makes of it.
+    fn update<T: Wire>(&mut self, at: u64, f: impl FnOnce(&mut Self, T) -> Result<T, Errno>) -> Answer {
+        let asked = self.read(at)?;
+        let answer = f(self, asked)?;
+        self.write(at, &answer).map(|()| Reply::DONE)
     }
 
     /// Copies an aligned number of 4 bytes in, which a page holds whole.

@@ -43,31 +43,30 @@ impl Session<'_> {
     pub(super) fn event_channel_op(&mut self, &mut [op, at, ..]: &mut Arguments) -> Answer {
         match u64::from(op as u32) {
             op::ALLOC_UNBOUND => {
-                let asked: AllocUnbound = self.read(at)?;
-                let domain = self.domain_for(Action::Manage, asked.dom)?;
-                let remote = self.domain_for(Action::JoinEvents, asked.remote_dom)?.id;
-                let port = domain.events.lock().allocate_unbound(remote)?;
-                self.write(at, &AllocUnbound { port, ..asked })?;
+                return self.update(at, |this, asked: AllocUnbound| {
+                    let domain = this.domain_for(Action::Manage, asked.dom)?;
+                    let remote = this.domain_for(Action::JoinEvents, asked.remote_dom)?.id;
+                    Ok(AllocUnbound { port: domain.events.lock().allocate_unbound(remote)?, ..asked })
+                });
             }
-            op::BIND_INTERDOMAIN => self.bind_interdomain(at)?,
+            op::BIND_INTERDOMAIN => return self.update(at, Self::bind_interdomain),
             op::BIND_VIRQ => {
-                let asked: BindVirq = self.read(at)?;
-                let port = self.domain.events.lock().bind_virq(asked.virq, asked.vcpu)?;
-                self.write(at, &BindVirq { port, ..asked })?;
+                return self.update(at, |this, asked: BindVirq| {
+                    Ok(BindVirq { port: this.domain.events.lock().bind_virq(asked.virq, asked.vcpu)?, ..asked })
+                });
             }
             op::BIND_PIRQ => return self.read::<BindPirq>(at).and(Err(Errno::EOPNOTSUPP)),
             op::BIND_IPI => {
-                let asked: BindIpi = self.read(at)?;
-                let port = self.domain.events.lock().bind_ipi(asked.vcpu)?;
-                self.write(at, &BindIpi { port, ..asked })?;
+                return self.update(at, |this, asked: BindIpi| {
+                    Ok(BindIpi { port: this.domain.events.lock().bind_ipi(asked.vcpu)?, ..asked })
+                });
             }
             op::CLOSE => self.domain.close_port(self.read::<Port>(at)?.port)?,
             op::SEND => self.send_event(at)?,
             op::STATUS => {
-                let asked: Status = self.read(at)?;
-                let domain = self.domain_for(Action::Manage, asked.dom)?;
-                let status = domain.events.lock().status(asked.dom, asked.port)?;
-                self.write(at, &status)?;
+                return self.update(at, |this, Status { dom, port, .. }| {
+                    this.domain_for(Action::Manage, dom)?.events.lock().status(dom, port)
+                });
             }
             op::BIND_VCPU => {
                 let asked: BindVcpu = self.read(at)?;
@@ -83,7 +82,7 @@ impl Session<'_> {
             op::RESET_CONT => {
                 return self.domain_for(Action::Manage, self.read::<Reset>(at)?.dom).and(Err(Errno::EBUSY));
             }
-            op::INIT_CONTROL => self.init_control(at)?,
+            op::INIT_CONTROL => return self.update(at, Self::init_control),
             op::EXPAND_ARRAY => {
                 let asked: ExpandArray = self.read(at)?;
                 let page = self.own_page(asked.array_gfn);
@@ -99,13 +98,12 @@ impl Session<'_> {
         Ok(Reply::DONE)
     }
 
-    fn bind_interdomain(&mut self, at: u64) -> Result<(), Errno> {
-        let asked: BindInterdomain = self.read(at)?;
+    fn bind_interdomain(&mut self, asked: BindInterdomain) -> Result<BindInterdomain, Errno> {
         let remote = self.domain_for(Action::JoinEvents, asked.remote_dom)?;
         let bound = self.domain.with_events_of(&remote, |pair| pair.bind_interdomain(asked.remote_port));
         let (local_port, raised) = bound?;
         self.announce(raised);
-        self.write(at, &BindInterdomain { local_port, ..asked })
+        Ok(BindInterdomain { local_port, ..asked })
     }
 
     /// Closes all ports, some at a time: those that are closed are passed over when the guest calls again.
@@ -124,8 +122,7 @@ impl Session<'_> {
         Ok(Reply::Again(None))
     }
 
-    fn init_control(&mut self, at: u64) -> Result<(), Errno> {
-        let asked: InitControl = self.read(at)?;
+    fn init_control(&mut self, asked: InitControl) -> Result<InitControl, Errno> {
         if asked.vcpu as usize >= self.domain.vcpus.len() {
             return Err(Errno::ENOENT);
         }
@@ -135,6 +132,6 @@ impl Session<'_> {
         }
         let page = self.own_page(asked.control_gfn)?;
         self.domain.events.lock().init_control(VcpuId(asked.vcpu as u8), page, offset)?;
-        self.write(at, &InitControl { link_bits: fifo::LINK_BITS as u8, ..asked })
+        Ok(InitControl { link_bits: fifo::LINK_BITS as u8, ..asked })
     }
 }

@@ -74,12 +74,12 @@ impl Session<'_> {
                 flushed.and(answer)
             }
             op::SETUP_TABLE => self.each(arguments, offset_of!(SetupTable, status), Self::setup_table),
-            op::QUERY_SIZE => self.update(at, |this, query: &mut QuerySize| {
+            op::QUERY_SIZE => self.update(at, |this, mut query: QuerySize| {
                 query.status = status(this.granter(Action::Manage, query.dom).map(|domain| {
                     let grants = domain.grants.lock();
                     (query.nr_frames, query.max_nr_frames) = (grants.frames(), grants.limits.frames);
                 }));
-                Ok(())
+                Ok(query)
             }),
             op::GET_STATUS_FRAMES => self.each(arguments, offset_of!(GetStatusFrames, status), Self::get_status_frames),
             op::TRANSFER => Err(Errno::EOPNOTSUPP),
@@ -93,9 +93,8 @@ impl Session<'_> {
                     _ => Err(Errno::EINVAL),
                 }
             }
-            op::GET_VERSION => self.update(at, |this, get: &mut GetVersion| {
-                get.version = 1;
-                this.domain_for(Action::Manage, get.dom).map(drop)
+            op::GET_VERSION => self.update(at, |this, asked: GetVersion| {
+                this.domain_for(Action::Manage, asked.dom).map(|_| GetVersion { version: 1, ..asked })
             }),
             _ => Err(Errno::ENOSYS),
         }

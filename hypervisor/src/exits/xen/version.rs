@@ -41,9 +41,8 @@ impl Session<'_> {
             op::CHANGESET => self.write(to, &text::<64>(CHANGESET))?,
             op::PLATFORM_PARAMETERS => self.write(to, &0_u64)?,
             op::GET_FEATURES => {
-                return self.update(to, |_, info: &mut FeatureInfo| {
-                    info.submap = FEATURES;
-                    if info.submap_idx == 0 { Ok(()) } else { Err(Errno::EINVAL) }
+                return self.update(to, |_, FeatureInfo { submap_idx, .. }| {
+                    if submap_idx == 0 { Ok(FeatureInfo { submap_idx, submap: FEATURES }) } else { Err(Errno::EINVAL) }
                 });
             }
             op::PAGESIZE if to != 0 => return Err(Errno::EINVAL),
