@@ -175,7 +175,7 @@ fn assemble(
         end: Once::new(),
         gone: AtomicBool::new(false),
         ephemeral: AtomicBool::new(false),
-        template: Once::new(),
+        clones: Once::new(),
         origin: None,
         vcpus: make_vcpus(machine, asked.vcpus, new_state)?,
         _promise: promise,

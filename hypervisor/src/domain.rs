@@ -32,7 +32,7 @@ use crate::passthrough;
 use crate::stats::{Exits, Milestones};
 use crate::vcpu::{Start, Vcpu};
 pub use pv::Extras;
-pub use template::{Origin, Template};
+pub use template::Origin;
 
 /// A virtual machine.
 pub struct Domain {
@@ -82,8 +82,8 @@ pub struct Domain {
     pub gone: AtomicBool,
     /// Whether it gives back all it has as soon as it ends.
     pub ephemeral: AtomicBool,
-    /// What it is as a template, if it is one.
-    pub template: Once<Template>,
+    /// How many clones it has, if it is a template.
+    pub clones: Once<AtomicU32>,
     /// The template whose clone it is, if it is one. Behind the memory, which shares the template's.
     pub origin: Option<Origin>,
     /// EL2's heap has room for what it may make EL2 need.
@@ -140,9 +140,8 @@ impl Domain {
     pub fn unpause(&self) {
         let taken = self.pauses.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |pauses| pauses.checked_sub(1));
         if taken == Ok(1) {
-            let never = crate::stats::MILESTONE_NEVER;
             let built = &self.milestones.built;
-            let _ = built.compare_exchange(never, timer::now(), Ordering::Relaxed, Ordering::Relaxed);
+            let _ = built.compare_exchange(0, timer::now(), Ordering::Relaxed, Ordering::Relaxed);
             machine().with_vcpus(self, Scheduler::resume);
         }
     }
@@ -251,7 +250,7 @@ impl Domain {
         for vcpu in &self.vcpus {
             // One that runs is counted when it leaves.
             if let Some(state) = vcpu.state.try_lock() {
-                exits.add(&state.machine.exits);
+                exits.0.iter_mut().zip(state.machine.exits.0).for_each(|(sum, count)| *sum += count);
             }
         }
         let read = |milestone: &core::sync::atomic::AtomicU64| milestone.load(Ordering::Relaxed);
@@ -268,7 +267,7 @@ impl Domain {
             cpu_ticks,
             structures: self.structure_bytes,
             exits: exits.0,
-            clones: self.template.get().map_or(0, |template| 1 + u64::from(template.clones.load(Ordering::Relaxed))),
+            clones: self.clones.get().map_or(0, |clones| 1 + u64::from(clones.load(Ordering::Relaxed))),
             reason,
             ..self.memory.lock().usage()
         }

@@ -18,7 +18,6 @@ use crate::exits::Session;
 use crate::interface::Live;
 use crate::machine::machine;
 use crate::passthrough;
-use crate::stats::MILESTONE_NEVER;
 use crate::vcpu::{Vcpu, VcpuState};
 
 /// The virtual timer's interrupt, as guests know it.
@@ -243,7 +242,7 @@ impl Pcpu {
             self.timer_active = in_flight;
         }
         let first = &domain.milestones.first_instruction;
-        if first.load(Ordering::Relaxed) == MILESTONE_NEVER {
+        if first.load(Ordering::Relaxed) == 0 {
             first.store(timer::now(), Ordering::Relaxed);
         }
     }

@@ -34,17 +34,7 @@ impl Exits {
     pub const fn count(&mut self, reason: ExitReason) {
         self.0[reason as usize] += 1;
     }
-
-    /// Adds another vCPU's.
-    pub fn add(&mut self, other: &Self) {
-        for (sum, count) in self.0.iter_mut().zip(other.0) {
-            *sum += count;
-        }
-    }
 }
-
-/// A milestone that was not reached.
-pub const MILESTONE_NEVER: u64 = 0;
 
 /// When things happened to a domain, in ticks of the physical counter; zero if they did not.
 #[derive(Debug, Default)]

@@ -21,14 +21,7 @@ use xen_abi::xen::virq;
 use super::Domain;
 use crate::machine::machine;
 
-/// What a template has besides being a domain.
-#[derive(Default)]
-pub struct Template {
-    /// How many clones it has, or [`CLOSED`].
-    pub(super) clones: AtomicU32,
-}
-
-/// It is being destroyed: there will be no more.
+/// As many clones has a template that is being destroyed: there will be no more.
 const CLOSED: u32 = u32::MAX;
 
 /// A clone's hold on its template.
@@ -40,7 +33,7 @@ impl Origin {
     /// # Errors
     /// `EINVAL` if it is no template, `EBUSY` if it is being destroyed.
     pub fn new(template: Arc<Domain>) -> Result<Self, Errno> {
-        let clones = &template.template.get().ok_or(Errno::EINVAL)?.clones;
+        let clones = template.clones.get().ok_or(Errno::EINVAL)?;
         let more = |clones: u32| clones.checked_add(1).filter(|&clones| clones != CLOSED);
         if template.has_ended() || clones.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more).is_err() {
             return Err(Errno::EBUSY);
@@ -59,8 +52,8 @@ impl Deref for Origin {
 
 impl Drop for Origin {
     fn drop(&mut self) {
-        if let Some(template) = self.0.template.get() {
-            template.clones.fetch_sub(1, Ordering::AcqRel);
+        if let Some(clones) = self.0.clones.get() {
+            clones.fetch_sub(1, Ordering::AcqRel);
         }
     }
 }
@@ -82,7 +75,7 @@ impl Domain {
             vcpu.runstate_area.lock().take();
         }
         self.memory.lock().freeze(private)?;
-        self.template.call_once(Template::default);
+        self.clones.call_once(AtomicU32::default);
         machine().tell_control(virq::DOM_EXC);
         Ok(())
     }
@@ -100,7 +93,7 @@ impl Domain {
     /// # Errors
     /// `EBUSY` while it has some.
     pub fn refuse_clones(&self) -> Result<(), Errno> {
-        let Some(Template { clones }) = self.template.get() else { return Ok(()) };
+        let Some(clones) = self.clones.get() else { return Ok(()) };
         match clones.compare_exchange(0, CLOSED, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) | Err(CLOSED) => Ok(()),
             Err(_) => Err(Errno::EBUSY),

@@ -172,7 +172,7 @@ impl Session<'_> {
     /// Sets the registers of a vCPU that does not run, and switches it on if it is to be online.
     fn set_vcpu_context(&self, domain: &Domain, asked: &VcpuContextOp) -> Result<(), Errno> {
         let vcpu = domain.vcpus.get(asked.vcpu as usize).ok_or(Errno::EINVAL)?;
-        if domain.template.is_completed() {
+        if domain.clones.is_completed() {
             return Err(Errno::EBUSY);
         }
         let context: VcpuContext = self.read(asked.ctxt)?;
