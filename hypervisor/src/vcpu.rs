@@ -95,7 +95,7 @@ impl Vcpu {
     pub fn show_runstate(&self, record: &Runstate, marked: bool) {
         let area = self.runstate_area.lock();
         let Some(area) = &*area else { return };
-        let mut info = *record.info();
+        let mut info = record.info;
         if !marked {
             return area.write(0, info.as_bytes());
         }
@@ -105,7 +105,7 @@ impl Vcpu {
         fence(Ordering::SeqCst);
         area.write(0, info.as_bytes());
         fence(Ordering::SeqCst);
-        area.write(since, record.info().state_entry_time.as_bytes());
+        area.write(since, record.info.state_entry_time.as_bytes());
     }
 }
 

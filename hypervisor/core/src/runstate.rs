@@ -7,7 +7,8 @@ use crate::sched::Leaving;
 /// A vCPU's record. Times are nanoseconds of the machine's counter.
 #[derive(Clone, Copy, Debug)]
 pub struct Runstate {
-    info: RunstateInfo,
+    /// As the guest sees it.
+    pub info: RunstateInfo,
 }
 
 impl Runstate {
@@ -15,11 +16,6 @@ impl Runstate {
     pub const fn new(now: u64) -> Self {
         let state = runstate::OFFLINE;
         Self { info: RunstateInfo { state, pad: 0, state_entry_time: now, time: [0; 4] } }
-    }
-
-    /// The record, as the guest sees it.
-    pub const fn info(&self) -> &RunstateInfo {
-        &self.info
     }
 
     /// It runs from `now` on, and could have from `ready` on.
@@ -62,9 +58,9 @@ mod tests {
         // Woken at 500, had its turn at 540.
         record.enter(500, 540);
         record.leave(Leaving::Offline, 600);
-        assert_eq!(record.info().time, [100 + 10 + 60, 20 + 30 + 40, 190, 50]);
-        assert_eq!((record.info().state, record.info().state_entry_time), (3, 600));
-        assert_eq!(record.info().time.iter().sum::<u64>(), 500);
+        assert_eq!(record.info.time, [100 + 10 + 60, 20 + 30 + 40, 190, 50]);
+        assert_eq!((record.info.state, record.info.state_entry_time), (3, 600));
+        assert_eq!(record.info.time.iter().sum::<u64>(), 500);
     }
 
     #[test]
@@ -72,6 +68,6 @@ mod tests {
         let mut record = Runstate::new(100);
         record.enter(500, 400);
         record.leave(Leaving::Yielded, 300);
-        assert_eq!(record.info().time, [0, 0, 0, 300]);
+        assert_eq!(record.info.time, [0, 0, 0, 300]);
     }
 }
