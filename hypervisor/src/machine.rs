@@ -8,13 +8,12 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use mote_core::id::{DomainId, PcpuId, VcpuId};
 use mote_core::idregs::IdRegisters;
 use mote_core::ledger::Ledger;
-use mote_core::sched::{Leaving, Scheduler, State, VcpuSlot};
+use mote_core::sched::{Leaving, Next, Scheduler, State, VcpuSlot};
 use mote_core::vmid::Vmids;
 use mote_platform::lock::Mutex;
 use mote_platform::{firmware, gic, heap, image, stage2, syndrome, timer, uart};
 use spin::Once;
 use xen_abi::errno::Errno;
-use xen_abi::mote;
 use xen_abi::xen::virq;
 
 use crate::builder::Control;
@@ -53,7 +52,7 @@ pub struct Machine {
     over: Once<u64>,
     domains: Mutex<Numbered<Arc<Domain>>>,
     /// Ephemeral domains that ended, for the control domain to read. An innermost lock.
-    pub ends: Mutex<Ledger<mote::End, ENDS>>,
+    pub ends: Mutex<Ledger<ENDS>>,
     /// Which of its devices' interrupts are whose.
     pub owners: passthrough::Owners,
     /// Bytes of its RAM.
@@ -99,16 +98,6 @@ impl<T: Clone> Numbered<T> {
         }
         self.0[number] = to;
     }
-}
-
-/// What a pCPU does next.
-pub struct Next {
-    /// The vCPU to run, or none to idle.
-    pub vcpu: Option<(Arc<Domain>, VcpuId)>,
-    /// Since when it could have run, in ticks.
-    pub ready: u64,
-    /// When to look again, in ticks.
-    pub alarm: Option<u64>,
 }
 
 /// The machine, once the boot CPU has set it up.
@@ -270,15 +259,14 @@ impl Machine {
     }
 
     /// Takes a vCPU that has left for why it left, and says whom `pcpu` runs next.
-    pub fn next(&self, pcpu: PcpuId, left: Option<(VcpuSlot, Leaving)>) -> Next {
+    pub fn next(&self, pcpu: PcpuId, left: Option<(VcpuSlot, Leaving)>) -> Next<(Arc<Domain>, VcpuId)> {
         self.with_schedule(|schedule, now| {
             let next = schedule.scheduler.next(pcpu, now, left);
             let vcpu = next.vcpu.and_then(|slot| schedule.vcpus.get(slot.index()));
             if let Some((domain, _)) = vcpu.as_ref().filter(|(domain, _)| !schedule.vmids.is_current(&domain.tag)) {
                 schedule.renew_vmid(domain);
             }
-            let ready = next.vcpu.map_or(0, |slot| schedule.scheduler.ready_since(slot));
-            Next { vcpu, ready, alarm: next.alarm }
+            Next { vcpu, ready: next.ready, alarm: next.alarm }
         })
     }
 

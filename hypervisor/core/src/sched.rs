@@ -62,9 +62,11 @@ pub enum Leaving {
 
 /// What a pCPU does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Next {
+pub struct Next<Vcpu = VcpuSlot> {
     /// Whom it runs; nobody, then it idles.
-    pub vcpu: Option<VcpuSlot>,
+    pub vcpu: Option<Vcpu>,
+    /// Since which tick that one has been able to run.
+    pub ready: u64,
     /// When it has to look again, if nothing happens before.
     pub alarm: Option<u64>,
 }
@@ -229,11 +231,6 @@ impl Scheduler {
         self.pcpus.iter().filter_map(|pcpu| pcpu.runs)
     }
 
-    /// Since which tick a vCPU has been able to run.
-    pub fn ready_since(&self, slot: VcpuSlot) -> u64 {
-        self.vcpus[slot.0].ready
-    }
-
     /// The pCPUs that must look again because of the calls since the last time.
     pub fn take_summons(&mut self) -> impl Iterator<Item = PcpuId> + use<> {
         let mut summons = core::mem::take(&mut self.summons);
@@ -266,7 +263,8 @@ impl Scheduler {
         let waits_long = slice_ended && self.is_contested();
         self.has_looked(pcpu);
         self.tell(came.saturating_sub(1).max(usize::from(waits_long)), pcpu, now);
-        Next { vcpu, alarm: self.alarm(pcpu) }
+        let ready = vcpu.map_or(0, |slot| self.vcpus[slot.0].ready);
+        Next { vcpu, ready, alarm: self.alarm(pcpu) }
     }
 
     /// Whether the vCPU on `pcpu` has to make room now, asked when its alarm went off or it was told to look again. If it has not
