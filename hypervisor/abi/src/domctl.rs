@@ -33,8 +33,6 @@ pub mod op {
     pub const BIND_PT_IRQ: u32 = 38;
     /// [`super::MemoryMapping`]
     pub const MEMORY_MAPPING: u32 = 39;
-    /// [`super::BindPtIrq`]
-    pub const UNBIND_PT_IRQ: u32 = 48;
 }
 
 /// What a domain is to be (`XEN_DOMCTL_CDF_*`).

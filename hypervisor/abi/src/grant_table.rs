@@ -52,10 +52,6 @@ pub mod map {
     pub const HOST: u32 = 2;
     /// For reading alone.
     pub const READ_ONLY: u32 = 4;
-    /// For applications: not with translated memory.
-    pub const APPLICATION: u32 = 8;
-    /// At a page-table entry: not with translated memory.
-    pub const CONTAINS_PTE: u32 = 16;
 }
 
 /// What a copy's ends are (`GNTCOPY_*`), and what a flush does (`GNTTAB_CACHE_*`).

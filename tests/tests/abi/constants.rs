@@ -186,7 +186,6 @@ fn grants() -> Vec<Question> {
         ]),
         constants!(grant_table::map, "GNTMAP_", [
             DEVICE = "GNTMAP_device_map", HOST = "GNTMAP_host_map", READ_ONLY = "GNTMAP_readonly",
-            APPLICATION = "GNTMAP_application_map", CONTAINS_PTE,
         ]),
         constants!(grant_table::option, "GNTCOPY_", [
             SOURCE_GREF, DEST_GREF, CACHE_CLEAN = "GNTTAB_CACHE_CLEAN", CACHE_INVALIDATE = "GNTTAB_CACHE_INVAL",
@@ -283,8 +282,7 @@ fn control() -> Vec<Question> {
         ]),
         constants!(domctl::op, "XEN_DOMCTL_", [
             CREATEDOMAIN, DESTROYDOMAIN, PAUSEDOMAIN, UNPAUSEDOMAIN, GETDOMAININFO, MAX_MEM, SETVCPUCONTEXT,
-            MAX_VCPUS, SCHEDULER_OP, IOMEM_PERMISSION,
-            HYPERCALL_INIT, BIND_PT_IRQ, MEMORY_MAPPING, UNBIND_PT_IRQ, 
+            MAX_VCPUS, SCHEDULER_OP, IOMEM_PERMISSION, HYPERCALL_INIT, BIND_PT_IRQ, MEMORY_MAPPING,
         ]),
         constants!(domctl::create, "XEN_DOMCTL_CDF_", [HVM, HAP, XS_DOMAIN]),
         constants!(domctl::info, "XEN_DOMINF_", [
