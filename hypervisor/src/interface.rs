@@ -3,10 +3,6 @@
 use mote_core::vgic::{Hcr, ListRegister, ListRegisters, Vmcr};
 use mote_platform::list_registers;
 
-/// `ICH_HCR_EL2.EOIcount` (GICv3 12.4.3).
-const END_COUNT_SHIFT: u32 = 27;
-const END_COUNT_MASK: u64 = 0x1f << END_COUNT_SHIFT;
-
 /// The list registers in the CPU. Only for a vCPU that is loaded on the calling pCPU.
 pub struct Live;
 
@@ -28,9 +24,7 @@ impl ListRegisters for Live {
     }
 
     fn take_end_count(&mut self) -> u32 {
-        let control = list_registers::control();
-        list_registers::set_control(control & !END_COUNT_MASK);
-        (control >> END_COUNT_SHIFT) as u32
+        list_registers::take_end_count()
     }
 
     fn set_control(&mut self, control: Hcr) {

@@ -65,23 +65,13 @@ pub fn wait_for_interrupt() {
 /// Starts the CPU with affinity `mpidr` as pCPU `pcpu`, on a guarded stack of its own.
 ///
 /// # Errors
-/// PSCI's error, if the firmware does not start it, or the lack of memory.
-pub fn start(mpidr: u64, pcpu: usize) -> Result<(), StartError> {
-    let stack = heap::allocate_guarded(STACK_SIZE).ok_or(StartError::OutOfMemory)?;
+/// PSCI's error, if the firmware does not start it; `InternalFailure` if there is no memory for its stack.
+pub fn start(mpidr: u64, pcpu: usize) -> Result<(), psci::Error> {
+    let stack = heap::allocate_guarded(STACK_SIZE).ok_or(psci::Error::InternalFailure)?;
     mmu::unmap_page(stack.start);
     let start = Box::leak(Box::new(boot::SecondaryStart { control: mmu::control(), stack_top: stack.end, pcpu }));
     // That CPU starts with its caches off.
     memory::clean_lines(&raw const *start as usize, size_of_val(start));
     barrier::dsb(barrier::SY);
     psci::cpu_on::<Smc>(mpidr, &raw const boot::secondary_entry as u64, &raw const *start as u64)
-        .map_err(StartError::Firmware)
-}
-
-/// Why a CPU did not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// No memory for its stack.
-    OutOfMemory,
-    /// The firmware refused.
-    Firmware(psci::Error),
 }

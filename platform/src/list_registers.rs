@@ -41,12 +41,14 @@ pub fn set(index: usize, value: u64) {
     with_list_register!(index, register => register.set(value));
 }
 
-/// `ICH_HCR_EL2`: which maintenance interrupts are wanted, and the count of EOIs without a list register.
-pub fn control() -> u64 {
-    ICH_HCR_EL2.get()
+/// How many EOIs there were without a list register (`ICH_HCR_EL2.EOIcount`), since this was asked last.
+pub fn take_end_count() -> u32 {
+    let count = ICH_HCR_EL2.read(ICH_HCR_EL2::EOIcount) as u32;
+    ICH_HCR_EL2.modify(ICH_HCR_EL2::EOIcount.val(0));
+    count
 }
 
-/// Sets `ICH_HCR_EL2`.
+/// Sets `ICH_HCR_EL2`: which maintenance interrupts are wanted.
 pub fn set_control(value: u64) {
     ICH_HCR_EL2.set(value);
 }
