@@ -293,26 +293,17 @@ impl FramePool {
 
     /// Makes those of some pages that are `from` into `to`.
     fn mark(&mut self, pages: Range<u64>, from: Frame, to: Frame) -> Result {
-        let in_block = FRAMES_PER_BLOCK as u64;
         let mut at = pages.start;
         while at < pages.end {
-            let until = pages.end.min((at / in_block + 1) * in_block);
-            match self.block(Pa(at * PAGE_SIZE)) {
-                Err(_) => {}
-                Ok(Block::Whole(whole)) if until - at == in_block => {
-                    if *whole == from {
-                        *whole = to;
-                    }
-                }
-                Ok(block) => {
-                    for page in (at..until).map(|page| (page % in_block) as usize) {
-                        if block.frame(page) == from {
-                            block.set(page, 1, to)?;
-                        }
-                    }
+            let base = Pa(at * PAGE_SIZE);
+            let mut run = 0;
+            if let Ok(block) = self.block(base) {
+                run = block.run(frame_index(base), (pages.end - at) as usize, from);
+                if run > 0 {
+                    block.set(frame_index(base), run, to)?;
                 }
             }
-            at = until;
+            at += run.max(1) as u64;
         }
         Ok(())
     }
