@@ -96,8 +96,11 @@ impl Power {
             psci::PSCI_CPU_ON_32 | psci::PSCI_CPU_ON_64 => self.cpu_on(arguments).unwrap_or_else(Action::from),
             psci::PSCI_AFFINITY_INFO_32 | psci::PSCI_AFFINITY_INFO_64 => self.affinity_info(arguments),
             psci::PSCI_SYSTEM_OFF => Action::SystemOff,
-            psci::PSCI_SYSTEM_RESET => Action::SystemReset,
-            psci::PSCI_SYSTEM_RESET2_32 | psci::PSCI_SYSTEM_RESET2_64 => reset2(arguments),
+            // Only the architectural warm reset, type 0, is there.
+            psci::PSCI_SYSTEM_RESET2_32 | psci::PSCI_SYSTEM_RESET2_64 if arguments[0] as u32 != 0 => {
+                Error::InvalidParameters.into()
+            }
+            psci::PSCI_SYSTEM_RESET | psci::PSCI_SYSTEM_RESET2_32 | psci::PSCI_SYSTEM_RESET2_64 => Action::SystemReset,
             _ => Error::NotSupported.into(),
         }
     }
@@ -108,7 +111,7 @@ impl Power {
     }
 
     fn cpu_off(&mut self, caller: VcpuId) -> Action {
-        self.on.remove(caller);
+        self.on = self.on.without(VcpuSet::of(caller));
         // Who could switch one on again, once the last is off?
         if self.on.is_empty() { Action::SystemOff } else { Action::PowerOff }
     }
@@ -140,11 +143,6 @@ impl Power {
             Error::InvalidParameters.into()
         }
     }
-}
-
-/// Only the architectural warm reset, type 0, is there.
-fn reset2([kind, ..]: [u64; 3]) -> Action {
-    if kind as u32 == 0 { Action::SystemReset } else { Error::InvalidParameters.into() }
 }
 
 /// The answer to a call that looks at nothing but its first argument, or `None` if it is one for [`Power::call`].

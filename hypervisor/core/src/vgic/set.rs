@@ -21,11 +21,6 @@ impl VcpuSet {
         self.0 |= Self::of(vcpu).0;
     }
 
-    /// Takes a vCPU out.
-    pub const fn remove(&mut self, vcpu: VcpuId) {
-        self.0 &= !Self::of(vcpu).0;
-    }
-
     /// Those that are not in the other set.
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
@@ -77,8 +72,7 @@ mod tests {
         assert!(set.contains(VcpuId(64)) && !set.contains(VcpuId(1)));
         assert!(!set.contains(VcpuId(200)));
         assert_eq!(set.collect::<Vec<_>>(), [VcpuId(0), VcpuId(64), VcpuId(127)]);
-        set.remove(VcpuId(0));
-        set.remove(VcpuId(200));
+        set = set.without(VcpuSet::of(VcpuId(0))).without(VcpuSet::of(VcpuId(200)));
         assert_eq!(set.collect::<Vec<_>>(), [VcpuId(64), VcpuId(127)]);
     }
 }
