@@ -9,6 +9,8 @@ use talc::{DefaultBinning, base::Talc, base::binning::Binning, source::Source};
 
 use crate::{Machine, interrupts};
 
+/// Bytes of the smallest part of memory that is used.
+const LEAST: usize = 4096;
 /// Where the memory ends that stage 1 maps.
 const MAPPED: usize = crate::boot::LOW_AGAIN;
 
@@ -52,18 +54,19 @@ unsafe impl Source for Unclaimed {
     }
 }
 
-/// Calls `found` with each part of `bank` that is mapped and not `reserved`.
+/// Calls `found` with each part of `bank` that is mapped and not `reserved`, if it is worth it: what is allocated should lie together.
+// A clone has its own of each page that it writes to.
 fn each_gap(bank: Range<usize>, mut reserved: [Range<usize>; 4], mut found: impl FnMut(Range<usize>)) {
     reserved.sort_unstable_by_key(|range| range.start);
     let end = bank.end.min(MAPPED);
     let mut free = bank.start;
     for taken in reserved {
-        if free < taken.start.min(end) {
+        if free + LEAST <= taken.start.min(end) {
             found(free..taken.start.min(end));
         }
         free = free.max(taken.end);
     }
-    if free < end {
+    if free + LEAST <= end {
         found(free..end);
     }
 }

@@ -1,6 +1,7 @@
 //! The exception vectors: what is saved, who is called, and the way back.
 //!
-//! Guests run on SP_EL0 and exceptions on SP_EL1, so that an overrun stack can still be reported.
+//! Guests and what serves their interrupts run on SP_EL0, other exceptions on SP_EL1, so that an overrun stack can still be reported. A clone
+//! that takes none of the latter writes to no page of the second stack.
 
 use core::arch::global_asm;
 
@@ -106,6 +107,7 @@ global_asm!(
 
     .section .text.boot, "ax"
 interrupt_entry:
+    msr     spsel, #0
     save_volatile
     bl      {dispatch}
     b       return

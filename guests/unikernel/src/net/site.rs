@@ -47,13 +47,15 @@ pub fn run<H: Handler>(
     });
     let (Some(handler), Some(network)) = (handler.get(), network.get()) else { return };
     let Settings { port, connections, backlog, buffers, ref limits } = *settings;
-    let Ok(listener) = Listener::bind(network.stack(), port, buffers, backlog) else { return };
+    let bound = OnceCell::new();
 
+    // A clone has its own of each page that it writes to: what is written while it serves is allocated first, the buffers, whose beginnings
+    // alone are used, come last.
     let mut executor = Executor::new();
-    let (spawner, listener) = (executor.spawner(), &listener);
-    executor.spawn(network.run());
-    executor.spawn(network.follow());
+    let (spawner, bound) = (executor.spawner(), &bound);
     executor.spawn(async move {
+        let Ok(listener) = Listener::bind(network.stack(), port, buffers, backlog) else { return };
+        let listener = bound.get_or_init(|| listener);
         // Other widths of numbers would be printed by code of their own.
         let [a, b, c, d] = network.stack().configured().await.address().octets().map(u32::from);
         println!("ready: http://{a}.{b}.{c}.{d}:{port}/");
@@ -68,6 +70,8 @@ pub fn run<H: Handler>(
             Err(error) => println!("http: cannot become a template: error {}", error.number().unsigned_abs()),
         }
     });
+    executor.spawn(network.run());
+    executor.spawn(network.follow());
     executor.run();
 }
 
