@@ -18,6 +18,8 @@ use crate::configuration::{Address, Configuration, Fixed};
 use crate::random::Random;
 use crate::tcp::{Backlog, Closing};
 
+/// Sockets for which there is room from the start.
+const FEW_SOCKETS: usize = 4;
 /// Packets that are taken in before other tasks have a turn.
 const BURST: usize = 64;
 
@@ -59,9 +61,10 @@ impl<D: Device> Stack<D> {
             device,
             mac: configuration.mac,
             interface,
-            sockets: SocketSet::new(Vec::new()),
+            // Room for what most need, beside what is written with it.
+            sockets: SocketSet::new(Vec::with_capacity(FEW_SOCKETS)),
             random,
-            backlogs: Vec::new(),
+            backlogs: Vec::with_capacity(1),
             closing: Closing::default(),
             now,
             name_server: None,

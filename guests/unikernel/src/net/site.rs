@@ -56,6 +56,7 @@ pub fn run<H: Handler>(
     executor.spawn(async move {
         let Ok(listener) = Listener::bind(network.stack(), port, buffers, backlog) else { return };
         let listener = bound.get_or_init(|| listener);
+        spawner.spawn(network.follow());
         // Other widths of numbers would be printed by code of their own.
         let [a, b, c, d] = network.stack().configured().await.address().octets().map(u32::from);
         println!("ready: http://{a}.{b}.{c}.{d}:{port}/");
@@ -71,7 +72,6 @@ pub fn run<H: Handler>(
         }
     });
     executor.spawn(network.run());
-    executor.spawn(network.follow());
     executor.run();
 }
 
