@@ -425,7 +425,8 @@ impl P2m {
             let entry = Entry::read(memory, table, order, index(order, ipa));
             let Some(next) = entry.next() else { return entry.is_valid().then_some(entry) };
             (table, order) = next;
-            if order == Order::Page {
+            // A clone's way to a table of its template's ends when it gets its own.
+            if order == Order::Page && !(self.role == Role::Clone && entry.is_shared()) {
                 self.recent.set((ipa.0 / Order::Block.size(), table));
             }
         }
@@ -439,7 +440,7 @@ impl P2m {
             return Err(Errno::EINVAL);
         }
         match self.recent_table(ipa) {
-            Some(table) if target == Order::Page && self.role == Role::Alone => {
+            Some(table) if target == Order::Page && matches!(self.role, Role::Alone | Role::Clone) => {
                 Ok(Entry::read(memory, table, target, index(target, ipa)))
             }
             _ => self.long_path(memory, ipa, target, make),
@@ -451,8 +452,6 @@ impl P2m {
         if ipa.0 >> IPA_BITS != 0 || matches!(self.role, Role::Template | Role::Gone) {
             return Err(Errno::EINVAL);
         }
-        // A clone's may be its template's, and replaced now.
-        self.recent.set(NOWHERE);
         let (mut table, mut order) = (self.root, Order::Gib);
         while order != target {
             let entry = Entry::read(memory, table, order, index(order, ipa));
