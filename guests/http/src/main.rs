@@ -30,7 +30,7 @@ const SETTINGS: Settings = Settings {
     port: 80,
     connections: 24,
     backlog: 32,
-    buffers: Buffers { receive: 1024, send: 6144 },
+    buffers: Buffers { receive: 1024, send: 5120 },
     limits: Limits {
         head: 2048,
         body: 1024,
