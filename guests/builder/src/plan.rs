@@ -106,7 +106,7 @@ impl<'a> Plan<'a> {
         let ramdisk_size = self.images.ramdisk.map(|ramdisk| ramdisk.len() as u64);
         if self.definition.direct_map {
             // Frames that the machine had: the more of them, the more fits.
-            let largest = (0..banks.len()).max_by_key(|index| banks.get(*index).map(|bank| bank.size));
+            let largest = (0..banks.len()).rev().max_by_key(|index| banks.get(*index).map(|bank| bank.size));
             banks.swap(0, largest.unwrap_or(0));
         }
         let layout = Layout::new(banks, &self.kernel, ramdisk_size, tree_size)?;
