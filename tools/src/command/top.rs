@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use miette::miette;
-use mote_api::model::{Domain, Domains, Machines};
+use mote_api::model::{Domain, Domains, HypervisorBytes, Machines};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
@@ -37,18 +37,24 @@ struct Use {
     clones: Option<Clones>,
 }
 
-/// A template's clones.
+/// A template's clones. Lives and memory are of those that ended: since the last look, and of all.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Clones {
     live: u64,
     launched: u64,
+    vanished: u64,
+    crashed: u64,
     launched_per_second: Option<f64>,
     vanished_per_second: Option<f64>,
     crashed_per_second: Option<f64>,
+    life_us_lately: Option<u64>,
+    life_us_min: u64,
     life_us_mean: u64,
     life_us_max: u64,
     memory_kib_mean: u64,
     memory_kib_max: u64,
+    /// The template's, the hypervisor's for it, and that of the clones that are there, if each has as much as those that ended had.
+    service_kib: u64,
 }
 
 /// A look, as JSON.
@@ -126,13 +132,18 @@ fn uses(before: Option<&Domains>, now: &Domains) -> Vec<Use> {
             clones: domain.machines.map(|machines| Clones {
                 live: machines.live,
                 launched: machines.launched,
+                vanished: machines.vanished,
+                crashed: machines.crashed,
                 launched_per_second: rate(|domain| of_clones(domain, |machines| machines.launched)),
                 vanished_per_second: rate(|domain| of_clones(domain, |machines| machines.vanished)),
                 crashed_per_second: rate(|domain| of_clones(domain, |machines| machines.crashed)),
+                life_us_lately: earlier.and_then(|earlier| life_lately(earlier.machines.as_ref()?, &machines)),
+                life_us_min: machines.life_us_min,
                 life_us_mean: machines.life_us_mean,
                 life_us_max: machines.life_us_max,
                 memory_kib_mean: machines.memory_kib_mean,
                 memory_kib_max: machines.memory_kib_max,
+                service_kib: service_kib(domain, &machines),
             }),
         }
     });
@@ -141,6 +152,19 @@ fn uses(before: Option<&Domains>, now: &Domains) -> Vec<Use> {
 
 fn of_clones(domain: &Domain, count: impl Fn(&Machines) -> u64) -> u64 {
     domain.machines.as_ref().map_or(0, count)
+}
+
+/// Microseconds that those lived that ended between two looks, in the mean.
+fn life_lately(before: &Machines, now: &Machines) -> Option<u64> {
+    let ended = |machines: &Machines| machines.vanished.saturating_add(machines.crashed);
+    let (count, ns) = (ended(now).checked_sub(ended(before))?, now.life_ns_total.checked_sub(before.life_ns_total)?);
+    (ns / 1000).checked_div(count)
+}
+
+fn service_kib(domain: &Domain, machines: &Machines) -> u64 {
+    let HypervisorBytes { tables, structures } = domain.hypervisor_bytes;
+    let of_clones = machines.live.saturating_mul(machines.memory_kib_mean);
+    domain.memory_kib.saturating_add(tables.saturating_add(structures).div_ceil(1024)).saturating_add(of_clones)
 }
 
 fn table(now: &Domains, uses: &[Use]) -> String {
@@ -200,32 +224,38 @@ fn table_of_clones(uses: &[Use]) -> String {
             // A string takes whatever it is given.
             let _ = writeln!(
                 text,
-                "\n{:<16} {:>7} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7}",
+                "\n{:<16} {:>6} {:>9} {:>9} {:>6} {:>8} {:>8} {:>8} {:>8} {:>8} {:>6} {:>6} {:>9}",
                 "CLONES OF",
                 "LIVE",
                 "LAUNCHED",
+                "VANISHED",
+                "FAILED",
                 "LAUNCH/s",
                 "VANISH/s",
-                "CRASH/s",
                 "LIFE(us)",
+                "MEAN(us)",
                 "MAX(us)",
                 "MEM(k)",
-                "MAX(k)"
+                "MAX(k)",
+                "ALL(k)"
             );
         }
         let name: String = name.chars().take(16).collect();
+        let lately = clones.life_us_lately.map_or("-".into(), |life| life.to_string());
         let _ = writeln!(
             text,
-            "{name:<16} {:>7} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7}",
+            "{name:<16} {:>6} {:>9} {:>9} {:>6} {:>8} {:>8} {lately:>8} {:>8} {:>8} {:>6} {:>6} {:>9}",
             clones.live,
             clones.launched,
+            clones.vanished,
+            clones.crashed,
             short(clones.launched_per_second),
             short(clones.vanished_per_second),
-            short(clones.crashed_per_second),
             clones.life_us_mean,
             clones.life_us_max,
             clones.memory_kib_mean,
             clones.memory_kib_max,
+            clones.service_kib,
         );
     }
     text
@@ -322,8 +352,11 @@ mod tests {
     #[test]
     fn clones_have_a_table_of_their_own() {
         let with = |time_ns, launched, vanished| {
-            let machines = Machines { launched, vanished, live: launched - vanished, ..Machines::default() };
+            let (live, life_ns_total) = (launched - vanished, vanished * 70_000);
+            let machines =
+                Machines { launched, vanished, live, life_ns_total, memory_kib_mean: 64, ..Machines::default() };
             let mut look = look(time_ns, 3, 0);
+            (look.domains[0].memory_kib, look.domains[0].hypervisor_bytes.tables) = (1024, 4096);
             look.domains[0].machines = Some(machines);
             look
         };
@@ -331,13 +364,14 @@ mod tests {
         let uses = uses(Some(&before), &now);
         let clones = uses[0].clones.as_ref().expect("clones");
         assert_eq!(
-            (clones.live, clones.launched_per_second, clones.vanished_per_second),
-            (210, Some(2500.0), Some(2400.0))
+            (clones.live, clones.launched_per_second, clones.vanished_per_second, clones.life_us_lately),
+            (210, Some(2500.0), Some(2400.0), Some(70))
         );
+        assert_eq!(clones.service_kib, 1024 + 4 + 210 * 64);
         let text = table(&now, &uses);
         let line = text.lines().last().expect("a line");
         let words: Vec<_> = line.split_whitespace().collect();
-        assert_eq!(words[..5], ["web", "210", "5100", "2500", "2400"], "{text}");
+        assert_eq!(words[..8], ["web", "210", "5100", "4890", "0", "2500", "2400", "70"], "{text}");
         assert!(!table(&look(1, 3, 0), &super::uses(None, &look(1, 3, 0))).contains("CLONES"));
     }
 
