@@ -98,6 +98,13 @@ impl Outcome {
         }
     }
 
+    /// That of loads that came one after the other.
+    #[must_use]
+    pub fn of_rounds(outcomes: Vec<Self>) -> Self {
+        let elapsed = outcomes.iter().map(|outcome| outcome.elapsed).sum();
+        Self::of_all(outcomes, elapsed)
+    }
+
     fn of_all(outcomes: Vec<Self>, elapsed: Duration) -> Self {
         let mut all = Self { elapsed, ..Self::default() };
         for outcome in outcomes {
@@ -173,6 +180,19 @@ mod tests {
         assert_eq!((outcome.latencies.len(), outcome.failed), (0, 3));
         assert!(outcome.trouble.is_some_and(|trouble| trouble.contains("503")));
         assert!(!load.is_answered());
+    }
+
+    #[test]
+    fn rounds_add_up() {
+        let round = |ms| Outcome {
+            latencies: vec![Duration::from_millis(ms)],
+            bytes: 5,
+            elapsed: Duration::from_secs(1),
+            ..Outcome::default()
+        };
+        let outcome = Outcome::of_rounds(vec![round(2), round(1)]);
+        assert_eq!((outcome.bytes, outcome.elapsed.as_secs(), outcome.rate()), (10, 2, 1.0));
+        assert!(outcome.latencies.is_sorted());
     }
 
     #[test]

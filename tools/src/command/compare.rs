@@ -33,8 +33,8 @@ const WAYS: &str = "The same web page is served in three ways on one machine wit
 const NOTE: &str = "Each is a domain with one vCPU; of the clones it is their template. Times are instructions: \
     the clock advances by one with each. Whoever is not first waits for the CPU between being built and the first \
     instruction. Memory is what the hypervisor's own tables say.";
-const SERVING: &str = "Each is asked for the page as often, one after the other, by eight clients on the host that each wait for \
-    their answer, over a connection of its own each time. Instructions are exact: what the hypervisor does for a domain counts as the \
+const SERVING: &str = "Each is asked for the page as often, in turns, by eight clients on the host that each wait for their answer, over a \
+    connection of its own each time. Instructions are exact: what the hypervisor does for a domain counts as the \
     domain's. A guest that is created for it then asks the same, one request at a time: the machine's clock, which counts \
     instructions as nanoseconds, is the same on every host. Latencies and answers per second by the host's clock depend on it and on the \
     emulator: only the ratios between the columns mean anything.";

@@ -21,8 +21,10 @@ pub(super) const REQUESTS: u64 = 1000;
 /// Clients on this machine that ask at the same time. QEMU listens with room for two that it has not accepted: where more come, they try
 /// again after a second. So each of those who serve publishes four ports.
 const CLIENTS: usize = 8;
+/// They come in rounds, in which each has its turn: whatever else this machine does meanwhile, it does to all of them.
+const ROUNDS: u64 = 10;
 /// Requests before these, which find everything cold.
-const WARM_UP: u64 = 50;
+const WARM_UP: u64 = 20;
 /// Between the turns of those that are watched.
 const REST: Duration = Duration::from_millis(300);
 
@@ -99,10 +101,7 @@ pub(super) fn serve_all(outside: &Outside<'_>) -> Result<Serving> {
         outside.until(&format!("waiting for {name}"), || Ok(load.is_answered()))?;
     }
     let idle = at_rest(outside, &client, &names)?.0;
-    let mut serving = Vec::new();
-    for (name, load) in &loads {
-        serving.push(serve(outside, &client, name, load, &idle)?);
-    }
+    let mut serving = serve_in_rounds(outside, &client, &loads, &idle)?;
     at_rest(outside, &client, &names)?;
     let watched = || watched(outside, &client, &loads, &names);
     let (turns, samples) = watch::during(&client, &names, watched)?;
@@ -144,8 +143,40 @@ fn at_rest(outside: &Outside<'_>, client: &Client, names: &[&str]) -> Result<(Sa
     Ok((sample, looks))
 }
 
-/// Asks somebody, and counts what is executed for that. Nobody looks meanwhile.
-fn serve(outside: &Outside<'_>, client: &Client, name: &str, load: &Load, idle: &Sample) -> Result<Served> {
+/// Asks everybody. Nobody looks meanwhile.
+fn serve_in_rounds(
+    outside: &Outside<'_>,
+    client: &Client,
+    loads: &[(&str, Load)],
+    idle: &Sample,
+) -> Result<Vec<Served>> {
+    let mut rounds: Vec<(Vec<Outcome>, Instructions)> = loads.iter().map(|_| Default::default()).collect();
+    for _ in 0..ROUNDS {
+        for ((name, load), (outcomes, instructions)) in loads.iter().zip(&mut rounds) {
+            let load = Load { requests: REQUESTS / ROUNDS, ..load.clone() };
+            let (outcome, more) = serve(outside, client, name, &load)?;
+            outcomes.push(outcome);
+            instructions.add(more);
+        }
+    }
+    let served = loads.iter().zip(rounds).map(|((name, _), (outcomes, instructions))| {
+        let outcome = Outcome::of_rounds(outcomes);
+        Served {
+            name: (*name).into(),
+            outside: Latencies::of(&outcome.latencies),
+            outcome,
+            inside: Latencies::default(),
+            instructions,
+            idle: idle.way(name).cloned().unwrap_or_default(),
+            last: Way::default(),
+            most: Most::default(),
+        }
+    });
+    Ok(served.collect())
+}
+
+/// Asks somebody, and counts what is executed for that.
+fn serve(outside: &Outside<'_>, client: &Client, name: &str, load: &Load) -> Result<(Outcome, Instructions)> {
     let _warm = Load { requests: WARM_UP, ..load.clone() }.run(|_| ());
     let (first, _) = at_rest(outside, client, &[name])?;
     // What is executed for a look is known by this one, and is not counted.
@@ -161,14 +192,11 @@ fn serve(outside: &Outside<'_>, client: &Client, name: &str, load: &Load, idle: 
         driver: more(&|sample| sample.driver_ns),
         control: more(&|sample| sample.control_ns),
     };
-    let outside = Latencies::of(&outcome.latencies);
-    let (idle, inside) = (idle.way(name).cloned().unwrap_or_default(), Latencies::default());
-    let (last, most) = (Way::default(), Most::default());
-    Ok(Served { name: name.into(), outcome, outside, inside, instructions, idle, last, most })
+    Ok((outcome, instructions))
 }
 
 fn ask(outside: &Outside<'_>, name: &str, load: &Load) -> Result<Outcome> {
-    let outcome = load.run(|done| outside.step.detail(&format!("{name}: {done} of {REQUESTS} pages")));
+    let outcome = load.run(|done| outside.step.detail(&format!("{name}: {done} of {} pages", load.requests)));
     if outcome.failed > 0 {
         let trouble = outcome.trouble.unwrap_or_default();
         return Err(Failure::unable(miette!("{name} left {} requests without an answer: {trouble}", outcome.failed)));
@@ -189,6 +217,14 @@ fn watched(outside: &Outside<'_>, client: &Client, loads: &[(&str, Load)], names
     }
     thread::sleep(REST);
     Ok(turns)
+}
+
+impl Instructions {
+    const fn add(&mut self, more: Self) {
+        self.service += more.service;
+        self.driver += more.driver;
+        self.control += more.control;
+    }
 }
 
 impl Most {
