@@ -17,8 +17,9 @@ pub fn relax() {
     unsafe { asm!("yield", options(nomem, nostack, preserves_flags)) };
 }
 
-/// Bytes that [`copy`] moves at once: the smallest data cache line of any Armv8-A core.
+/// The smallest data cache line of any Armv8-A core, and bytes that [`copy_for_others`] moves at once: two of them.
 const LINE: usize = 64;
+const PART: usize = 2 * LINE;
 
 /// Copies bytes to where others read them, who may have no caches on yet.
 ///
@@ -26,21 +27,23 @@ const LINE: usize = 64;
 ///
 /// `to` must be as many bytes of memory that nothing in Rust refers to.
 pub unsafe fn copy_for_others(from: &[u8], to: *mut u8) {
-    let whole = from.len() / LINE * LINE;
+    let whole = from.len() / PART * PART;
     let end = from.as_ptr().wrapping_add(whole);
     if whole > 0 {
         // SAFETY: reads what `from` has and writes what the caller promised, line by line.
         unsafe {
             asm!(
-                "2: ldp {a}, {b}, [{from}]",
-                "ldp {c}, {d}, [{from}, #16]",
-                "stp {a}, {b}, [{to}]",
-                "stp {c}, {d}, [{to}, #16]",
-                "ldp {a}, {b}, [{from}, #32]",
-                "ldp {c}, {d}, [{from}, #48]",
-                "stp {a}, {b}, [{to}, #32]",
-                "stp {c}, {d}, [{to}, #48]",
-                "add {from}, {from}, #64",
+                "2: ldp {a:q}, {b:q}, [{from}]",
+                "ldp {c:q}, {d:q}, [{from}, #32]",
+                "stp {a:q}, {b:q}, [{to}]",
+                "stp {c:q}, {d:q}, [{to}, #32]",
+                "dc cvac, {to}",
+                "ldp {a:q}, {b:q}, [{from}, #64]",
+                "ldp {c:q}, {d:q}, [{from}, #96]",
+                "add {from}, {from}, #128",
+                "stp {a:q}, {b:q}, [{to}, #64]",
+                "stp {c:q}, {d:q}, [{to}, #96]",
+                "add {to}, {to}, #64",
                 "dc cvac, {to}",
                 "add {to}, {to}, #64",
                 "cmp {from}, {end}",
@@ -48,7 +51,7 @@ pub unsafe fn copy_for_others(from: &[u8], to: *mut u8) {
                 from = inout(reg) from.as_ptr() => _,
                 to = inout(reg) to => _,
                 end = in(reg) end,
-                a = out(reg) _, b = out(reg) _, c = out(reg) _, d = out(reg) _,
+                a = out(vreg) _, b = out(vreg) _, c = out(vreg) _, d = out(vreg) _,
                 options(nostack),
             );
         }
@@ -57,8 +60,11 @@ pub unsafe fn copy_for_others(from: &[u8], to: *mut u8) {
         // SAFETY: as above.
         unsafe { to.add(offset).write_volatile(*byte) };
     }
-    // SAFETY: the last line, of which a part was written at most twice; a hint to the caches.
-    unsafe { asm!("dc cvac, {}", in(reg) to.wrapping_add(from.len().saturating_sub(1)), options(nostack)) };
+    let last = from.len().saturating_sub(1);
+    for offset in (whole..last).step_by(LINE).chain([last]) {
+        // SAFETY: lines of which a part was just written; a hint to the caches.
+        unsafe { asm!("dc cvac, {}", in(reg) to.wrapping_add(offset), options(nostack)) };
+    }
     barrier::dsb(barrier::SY);
 }
 

@@ -21,8 +21,8 @@ const UARTFR_RXFE: u32 = 1 << 4;
 const UARTFR_TXFE: u32 = 1 << 7;
 /// Bytes that an empty transmit FIFO takes.
 const FIFO_DEPTH: u32 = 32;
-/// Bytes that are collected for a hypercall.
-const LINE: usize = 128;
+/// Bytes that are collected for a hypercall: the longest lines, which tell of a domain that ended, are shorter.
+const LINE: usize = 1024;
 
 /// Writes a line to the console.
 #[macro_export]
@@ -97,14 +97,16 @@ impl Console {
         Self { room: 0, line: [0; LINE], length: 0 }
     }
 
-    /// Collects text for a hypercall, and hands over what is a line or does not fit.
+    /// Collects text for a hypercall, and hands over what ends a line or does not fit.
     fn collect(&mut self, text: &str) {
-        for byte in text.bytes() {
-            if let Some(place) = self.line.get_mut(self.length) {
-                *place = byte;
-                self.length += 1;
-            }
-            if byte == b'\n' || self.length == LINE {
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            let room = self.line.get_mut(self.length..).unwrap_or_default();
+            let (part, more) = rest.split_at(rest.len().min(room.len()));
+            room[..part.len()].copy_from_slice(part);
+            self.length += part.len();
+            rest = more;
+            if self.length == LINE || (rest.is_empty() && text.ends_with('\n')) {
                 self.hand_over();
             }
         }

@@ -77,7 +77,7 @@ fn each_gap(bank: Range<usize>, mut reserved: [Range<usize>; 4], mut found: impl
 struct Small([*mut u8; SMALL / STEP]);
 
 #[cfg(feature = "small-blocks")]
-const SMALL: usize = 256;
+const SMALL: usize = 1024;
 /// Sizes are multiples of this, and so are the blocks' addresses.
 #[cfg(feature = "small-blocks")]
 const STEP: usize = 16;
@@ -88,44 +88,59 @@ unsafe impl Send for Small {}
 
 #[cfg(feature = "small-blocks")]
 impl Small {
-    /// The list of blocks for a layout, and the layout that all of them have.
-    fn list(&mut self, layout: Layout) -> Option<(&mut *mut u8, Layout)> {
-        let list = self.0.get_mut((layout.size().max(1) - 1) / STEP).filter(|_| layout.align() <= STEP)?;
-        Some((list, Layout::from_size_align(layout.size().next_multiple_of(STEP), STEP).ok()?))
+    /// The list of blocks for a layout.
+    #[inline]
+    fn list(&mut self, layout: Layout) -> Option<&mut *mut u8> {
+        self.0.get_mut((layout.size().max(1) - 1) / STEP).filter(|_| layout.align() <= STEP)
+    }
+
+    /// Takes a block for a layout out of its list, if there is one.
+    #[inline]
+    fn take(&mut self, layout: Layout) -> Option<*mut u8> {
+        let first = self.list(layout).filter(|first| !first.is_null())?;
+        let block = *first;
+        // SAFETY: a block in the list is free, and begins with the address of the next one.
+        *first = unsafe { block.cast::<*mut u8>().read() };
+        Some(block)
+    }
+
+    /// The layout that all blocks in a layout's list have.
+    fn rounded(layout: Layout) -> Layout {
+        let whole = Layout::from_size_align(layout.size().next_multiple_of(STEP), STEP);
+        whole.ok().filter(|whole| whole.size() <= SMALL && layout.align() <= STEP).unwrap_or(layout)
     }
 }
 
 #[cfg(feature = "small-blocks")]
 static FREED: Mutex<Small> = Mutex::new(Small([ptr::null_mut(); SMALL / STEP]));
 
+impl Heap {
+    /// Apart from what most calls need, which is little.
+    #[inline(never)]
+    fn find(&self, layout: Layout) -> *mut u8 {
+        #[cfg(feature = "small-blocks")]
+        let layout = Small::rounded(layout);
+        // SAFETY: whoever calls the allocator promises a layout of a size other than zero.
+        let block = interrupts::masked(|| unsafe { self.0.lock().allocate(layout) });
+        block.map_or(ptr::null_mut(), |block| block.as_ptr())
+    }
+}
+
 // SAFETY: the lock makes talc's allocator the only user of its memory at any time; interrupts are masked under it, so
 // that a handler may allocate.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        interrupts::masked(|| {
-            #[cfg(feature = "small-blocks")]
-            let mut freed = FREED.lock();
-            #[cfg(feature = "small-blocks")]
-            let layout = match freed.list(layout) {
-                Some((first, _)) if !first.is_null() => {
-                    let block = *first;
-                    // SAFETY: a block in the list is free, and begins with the address of the next one.
-                    *first = unsafe { block.cast::<*mut u8>().read() };
-                    return block;
-                }
-                Some((_, layout)) => layout,
-                None => layout,
-            };
-            // SAFETY: the caller promised a layout of a size other than zero.
-            let block = unsafe { self.0.lock().allocate(layout) };
-            block.map_or(ptr::null_mut(), |block| block.as_ptr())
-        })
+        #[cfg(feature = "small-blocks")]
+        if let Some(block) = interrupts::masked(|| FREED.lock().take(layout)) {
+            return block;
+        }
+        self.find(layout)
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         interrupts::masked(|| {
             #[cfg(feature = "small-blocks")]
-            if let Some((first, _)) = FREED.lock().list(layout) {
+            if let Some(first) = FREED.lock().list(layout) {
                 // SAFETY: the caller gives up a block that is at least as large and aligned as an address.
                 unsafe { block.cast::<*mut u8>().write(*first) };
                 *first = block;

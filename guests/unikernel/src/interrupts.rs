@@ -61,6 +61,7 @@ pub fn send(interrupt: IntId, cpu: usize) {
 }
 
 /// Runs `critical` with interrupts masked on this vCPU.
+#[inline]
 pub fn masked<T>(critical: impl FnOnce() -> T) -> T {
     let before = DAIF.get();
     mask();
