@@ -365,6 +365,8 @@ impl Store {
             return;
         }
         self.rings.remove(&id);
+        // Nobody is there any more whom its own nodes' end would have to be told.
+        self.server.reset(id);
         // No node can keep it from that.
         let _ = self.local().undescribe(id);
         self.server.release(id);

@@ -5,6 +5,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use crate::error::Error;
 use crate::node::Node;
 use crate::path::Path;
+use crate::permissions::Permissions;
+use crate::tree::{Nodes, measure};
 
 /// How much an unprivileged domain may use. The defaults are those of Xen's xenstored, where it has them.
 #[derive(Clone, Copy, Debug)]
@@ -187,5 +189,53 @@ impl Ledger {
         self.refund(owner, node.cost(path));
         self.account(owner).nodes -= 1;
         node.permissions.others().for_each(|domain| self.account(domain).mentions -= 1);
+    }
+
+    /// Nodes with all below them are in the tree, the topmost with a path of this length. The answer is how many they are.
+    pub fn enter_all(&mut self, length: usize, nodes: &Nodes) -> usize {
+        self.change_all(length, nodes, |account, sum| {
+            account.memory += sum.memory;
+            account.nodes += sum.nodes;
+            account.mentions += sum.mentions;
+        })
+    }
+
+    /// They are there no more.
+    pub fn leave_all(&mut self, length: usize, nodes: &Nodes) -> usize {
+        self.change_all(length, nodes, |account, sum| {
+            account.memory = account.memory.saturating_sub(sum.memory);
+            account.nodes -= sum.nodes;
+            account.mentions -= sum.mentions;
+        })
+    }
+
+    fn change_all(&mut self, length: usize, nodes: &Nodes, change: fn(&mut Usage, &Usage)) -> usize {
+        let (mut count, mut sum) = (0, Usage::default());
+        let mut last: Option<&Permissions> = None;
+        measure(length, nodes, |length, _, _, node| {
+            // Most have the permissions of the one before.
+            if let Some(last) = last.filter(|last| !last.is_same(&node.permissions)) {
+                self.change(last, &core::mem::take(&mut sum), change);
+            }
+            last = Some(&node.permissions);
+            sum.memory += node.cost_at(length);
+            sum.nodes += 1;
+            count += 1;
+        });
+        last.into_iter().for_each(|last| self.change(last, &sum, change));
+        count
+    }
+
+    fn change(&mut self, permissions: &Permissions, sum: &Usage, change: fn(&mut Usage, &Usage)) {
+        let (owner, before) = (permissions.owner(), self.total);
+        let account = self.account(owner);
+        let used = account.memory;
+        change(account, &Usage { mentions: 0, ..*sum });
+        if owner != 0 {
+            self.total = (before + account.memory).saturating_sub(used);
+        }
+        for domain in permissions.others() {
+            change(self.account(domain), &Usage { mentions: sum.nodes, ..Usage::default() });
+        }
     }
 }

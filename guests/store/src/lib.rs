@@ -32,6 +32,7 @@ mod server;
 mod session;
 mod transaction;
 mod tree;
+mod trie;
 mod view;
 mod watch;
 

@@ -241,12 +241,15 @@ impl Local<'_> {
     /// None that a domain could be the cause of.
     pub fn undescribe(&mut self, domain: u16) -> Result<(), Error> {
         let (home, own) = (Path::home(domain).to_string(), format!("/libxl/{domain}"));
-        self.unplug_all(&own, |_| true)?;
+        // What is below its own nodes goes with them.
+        self.for_each_device(&own, |local, _, back| local.remove_back(back))?;
         // Whom it served is known only by looking at all.
         let served = format!("{home}/");
         if self.has(&format!("{home}/backend")) {
             for guest in self.children("/libxl") {
-                self.unplug_all(&format!("/libxl/{guest}"), |back| back.starts_with(&served))?;
+                self.for_each_device(&format!("/libxl/{guest}"), |local, device, back| {
+                    if back.starts_with(&served) { local.unplug(device) } else { Ok(()) }
+                })?;
             }
         }
         self.remove(&home)?;
@@ -254,14 +257,17 @@ impl Local<'_> {
         self.remove(&own)
     }
 
-    /// Unplugs those devices of the domain that libxl's own node describes of whose back ends' paths `which` says so.
-    fn unplug_all(&mut self, own: &str, which: impl Fn(&str) -> bool) -> Result<(), Error> {
+    /// Does something with each device of the domain that libxl's own node describes, and its back end's path.
+    fn for_each_device(
+        &mut self,
+        own: &str,
+        mut what: impl FnMut(&mut Self, &str, &str) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         for kind in self.children(&format!("{own}/device")) {
             for number in self.children(&format!("{own}/device/{kind}")) {
                 let device = format!("{own}/device/{kind}/{number}");
-                if which(&self.text(&format!("{device}/backend")).unwrap_or_default()) {
-                    self.unplug(&device)?;
-                }
+                let back = self.text(&format!("{device}/backend")).unwrap_or_default();
+                what(self, &device, &back)?;
             }
         }
         Ok(())
@@ -270,14 +276,18 @@ impl Local<'_> {
     /// Removes the back end of the device that libxl's own node describes, and that node. The front end stays: it is the
     /// guest's to close, and goes with the guest or when the device is plugged again.
     fn unplug(&mut self, own: &str) -> Result<(), Error> {
-        if let Some(back) = self.text(&format!("{own}/backend")) {
-            self.remove(&back)?;
-            let above = back.rsplit_once('/').map_or("", |(above, _)| above);
-            if !above.is_empty() && self.children(above).is_empty() {
-                self.remove(above)?;
-            }
-        }
+        let back = self.text(&format!("{own}/backend")).unwrap_or_default();
+        self.remove_back(&back)?;
         self.remove(own)
+    }
+
+    fn remove_back(&mut self, back: &str) -> Result<(), Error> {
+        if back.is_empty() {
+            return Ok(());
+        }
+        self.remove(back)?;
+        let above = back.rsplit_once('/').map_or("", |(above, _)| above);
+        if !above.is_empty() && self.children(above).is_empty() { self.remove(above) } else { Ok(()) }
     }
 
     fn text(&mut self, path: &str) -> Option<String> {

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use crate::path::Path;
 use crate::permissions::Permissions;
+use crate::trie::Name;
 
 /// What real xenstored counts for a node besides its contents, in bytes: `struct node_hdr`, and each permission.
 const HEADER: usize = 16;
@@ -17,7 +18,7 @@ pub(crate) struct Node {
     pub value: Vec<u8>,
     pub permissions: Permissions,
     // Private: `names` is what they come to.
-    children: Vec<Path>,
+    children: Vec<Name>,
     names: usize,
     /// Differs whenever the node does.
     pub generation: u64,
@@ -29,22 +30,27 @@ impl Node {
     }
 
     /// By their names.
-    pub fn children(&self) -> &[Path] {
+    pub fn children(&self) -> &[Name] {
         &self.children
+    }
+
+    /// There will be so many.
+    pub fn expect_children(&mut self, count: usize) {
+        self.children.reserve(count);
     }
 
     fn find(&self, name: &str) -> Result<usize, usize> {
         // Children are added in order more often than not.
         match self.children.last() {
-            Some(last) if last.name() < name => Err(self.children.len()),
-            _ => self.children.binary_search_by(|child| child.name().cmp(name)),
+            Some(last) if **last < *name => Err(self.children.len()),
+            _ => self.children.binary_search_by(|child| (**child).cmp(name)),
         }
     }
 
-    pub fn add_child(&mut self, child: &Path) {
-        if let Err(place) = self.find(child.name()) {
-            self.children.insert(place, child.clone());
-            self.names += child.name().len() + 1;
+    pub fn add_child(&mut self, name: &Name) {
+        if let Err(place) = self.find(name) {
+            self.children.insert(place, name.clone());
+            self.names += name.len() + 1;
         }
     }
 
@@ -72,6 +78,11 @@ impl Node {
 
     /// Bytes, as they are charged to the owner.
     pub fn cost(&self, path: &Path) -> usize {
-        OVERHEAD + path.as_str().len() + self.size()
+        self.cost_at(path.as_str().len())
+    }
+
+    /// The same, of one whose path is so long.
+    pub fn cost_at(&self, path: usize) -> usize {
+        OVERHEAD + path + self.size()
     }
 }

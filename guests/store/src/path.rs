@@ -1,106 +1,55 @@
 //! Names of nodes.
 
 use alloc::format;
-use alloc::sync::Arc;
-use core::borrow::Borrow;
-use core::cmp::Ordering;
+use alloc::rc::Rc;
 use core::fmt;
 
 use mote_protocols::xs_wire::{ABSOLUTE_PATH_MAX, RELATIVE_PATH_MAX};
 
 use crate::error::Error;
 
-/// A node's full path, `/` or `/name/name`, or the name of one of the two special nodes, `@name`. In no order that means anything but that
-/// looking one up is quick.
-// The text is private: it is always well formed, so that cutting it at its last slash leaves a path.
+/// A node's full path, `/` or `/name/name`, or the name of one of the two special nodes, `@name`.
+// Private: the text is always well formed, so that cutting it at its last slash leaves a path; there the name begins.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Path {
-    hash: u64,
-    text: Arc<str>,
-    above: u64,
+    text: Rc<str>,
     name: usize,
 }
 
-/// A path as others refer to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place<'a> {
-    hash: u64,
-    text: &'a str,
+/// The names in a path, from the root on. Special nodes are behind one that no node can have.
+#[derive(Clone, Debug)]
+pub(crate) struct Names<'a> {
+    is_special: bool,
+    rest: Option<&'a str>,
 }
 
-/// What is at a place. By this maps of paths are asked without a path of one's own.
-pub(crate) trait Placed {
-    fn place(&self) -> Place<'_>;
-}
-
-impl Placed for Path {
-    fn place(&self) -> Place<'_> {
-        Place { hash: self.hash, text: &self.text }
+impl<'a> Names<'a> {
+    /// Those in a path, or in a part of it that begins with a name.
+    pub fn of(text: &'a str) -> Self {
+        let rest = text.strip_prefix('/').unwrap_or(text);
+        Self { is_special: text.starts_with('@'), rest: Some(rest).filter(|rest| !rest.is_empty()) }
     }
 }
 
-impl Placed for Place<'_> {
-    fn place(&self) -> Place<'_> {
-        *self
-    }
-}
+impl<'a> Iterator for Names<'a> {
+    type Item = &'a str;
 
-impl PartialEq for dyn Placed + '_ {
-    fn eq(&self, other: &Self) -> bool {
-        self.place() == other.place()
-    }
-}
-
-impl Eq for dyn Placed + '_ {}
-
-impl PartialOrd for dyn Placed + '_ {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for dyn Placed + '_ {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.place().cmp(&other.place())
-    }
-}
-
-impl<'a> Borrow<dyn Placed + 'a> for Path {
-    fn borrow(&self) -> &(dyn Placed + 'a) {
-        self
-    }
-}
-
-/// The hash of a text (FNV-1a), byte by byte: that of what stands above a path is found on the way to its own. Whoever makes many of the same
-/// hash has them compared as texts.
-#[derive(Clone, Copy)]
-struct Hash(u64);
-
-impl Hash {
-    const OF_NOTHING: Self = Self(0xcbf2_9ce4_8422_2325);
-    const OF_ROOT: Self = Self::OF_NOTHING.and(b'/');
-
-    const fn and(self, byte: u8) -> Self {
-        Self((self.0 ^ byte as u64).wrapping_mul(0x100_0000_01b3))
+    #[inline]
+    fn next(&mut self) -> Option<&'a str> {
+        if core::mem::take(&mut self.is_special) {
+            return Some("");
+        }
+        let rest = self.rest.take()?;
+        let Some(end) = rest.bytes().position(|byte| byte == b'/') else { return Some(rest) };
+        self.rest = rest.get(end + 1..);
+        rest.get(..end)
     }
 }
 
 impl Path {
-    fn new(text: Arc<str>) -> Self {
-        let nothing = Self { hash: Hash::OF_NOTHING.0, text: "".into(), above: Hash::OF_ROOT.0, name: 0 };
-        nothing.extended(text, 0)
-    }
-
-    /// The path that `text` is, of which the first `known` bytes are this one.
-    fn extended(&self, text: Arc<str>, known: usize) -> Self {
-        let (mut hash, mut above, mut name) = (Hash(self.hash), self.above, self.name);
-        for (index, &byte) in text.as_bytes().iter().enumerate().skip(known) {
-            if byte == b'/' {
-                (above, name) = (if index == 0 { Hash::OF_ROOT.0 } else { hash.0 }, index + 1);
-            }
-            hash = hash.and(byte);
-        }
-        Self { hash: hash.0, text, above, name }
+    fn new(text: Rc<str>) -> Self {
+        let name = text.bytes().rposition(|byte| byte == b'/').map_or(0, |slash| slash + 1);
+        Self { text, name }
     }
 
     /// The root.
@@ -115,18 +64,20 @@ impl Path {
     /// # Errors
     /// [`Error::Invalid`] if it is no path or too long.
     pub fn parse(name: &[u8], home: u16, special: bool) -> Result<Self, Error> {
-        let name = core::str::from_utf8(name).map_err(|_| Error::Invalid)?;
         let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'/' | b'_' | b'@');
-        if name.is_empty() || !name.bytes().all(valid) || (name.starts_with('@') && !special) {
+        let mut last = 0;
+        // A name between two slashes has to be one.
+        let mut fits = |byte: u8| valid(byte) && (core::mem::replace(&mut last, byte), byte) != (b'/', b'/');
+        if name.is_empty() || !name.iter().all(|byte| fits(*byte)) || (name.len() > 1 && last == b'/') {
             return Err(Error::Invalid);
         }
-        let full: Arc<str> =
-            if is_relative(name) { format!("{}/{name}", Self::home(home)).into() } else { name.into() };
-        let has_nameless = full.as_bytes().windows(2).any(|pair| pair == b"//");
-        if (full.ends_with('/') && &*full != "/") || has_nameless || own_length(&full) > RELATIVE_PATH_MAX {
+        // It is ASCII.
+        let name = str::from_utf8(name).map_err(|_| Error::Invalid)?;
+        if name.starts_with('@') && !special {
             return Err(Error::Invalid);
         }
-        if full.len() > ABSOLUTE_PATH_MAX {
+        let full: Rc<str> = if is_relative(name) { format!("{}/{name}", Self::home(home)).into() } else { name.into() };
+        if full.len() > ABSOLUTE_PATH_MAX || own_length(&full) > RELATIVE_PATH_MAX {
             return Err(Error::Invalid);
         }
         Ok(Self::new(full))
@@ -150,18 +101,22 @@ impl Path {
         &self.text
     }
 
-    /// The node above; the root is above itself and above special nodes.
+    /// The names that lead to it.
+    pub(crate) fn names(&self) -> Names<'_> {
+        Names::of(&self.text)
+    }
+
+    /// The text of the path above; the root is above itself and above special nodes.
     #[must_use]
-    pub(crate) fn above(&self) -> Place<'_> {
+    pub(crate) fn above(&self) -> &str {
         // The slash in front of the name goes, unless it is all there is.
-        let text = self.text.get(..self.name.saturating_sub(1)).filter(|above| !above.is_empty()).unwrap_or("/");
-        Place { hash: self.above, text }
+        self.text.get(..self.name.saturating_sub(1)).filter(|above| !above.is_empty()).unwrap_or("/")
     }
 
     /// The same as a path.
     #[must_use]
     pub fn parent(&self) -> Self {
-        Self::new(self.above().text.into())
+        Self::new(self.above().into())
     }
 
     /// The last name in it: what the parent calls it.
@@ -170,43 +125,19 @@ impl Path {
         self.text.get(self.name..).unwrap_or_default()
     }
 
-    /// The node `rest` below this one: a name, or several with slashes between them.
+    /// The node with this name below this one.
     #[must_use]
-    pub(crate) fn below(&self, rest: &str) -> Self {
-        if self.is_root() {
-            return Self::new(["/", rest].concat().into());
-        }
-        self.extended([&self.text, "/", rest].concat().into(), self.text.len())
+    pub(crate) fn below(&self, name: &str) -> Self {
+        // Special nodes are below what has no name.
+        let slash = if self.is_root() || self.text.is_empty() { "" } else { "/" };
+        let start = if name.is_empty() { "" } else { &self.text };
+        Self::new([start, slash, name].concat().into())
     }
 
     /// Whether it is the root.
     #[must_use]
     pub fn is_root(&self) -> bool {
         &*self.text == "/"
-    }
-
-    /// All above it from the root on, and then the path itself; a special node stands alone.
-    pub(crate) fn levels(&self) -> impl Iterator<Item = Place<'_>> {
-        let text = &*self.text;
-        let (mut hash, mut done) = (Hash::OF_NOTHING, 0);
-        let mut root = (text.starts_with('/') && text != "/").then_some(Place { hash: Hash::OF_ROOT.0, text: "/" });
-        core::iter::from_fn(move || {
-            if let Some(root) = root.take() {
-                (hash, done) = (Hash::OF_ROOT, 1);
-                return Some(root);
-            }
-            let rest = text.as_bytes().get(done..).filter(|rest| !rest.is_empty())?;
-            for (index, &byte) in rest.iter().enumerate() {
-                if byte == b'/' && done + index > 1 && index > 0 {
-                    let place = Place { hash: hash.0, text: &text[..done + index] };
-                    (hash, done) = (hash.and(byte), done + index + 1);
-                    return Some(place);
-                }
-                hash = hash.and(byte);
-            }
-            done = text.len();
-            Some(Place { hash: hash.0, text })
-        })
     }
 
     /// As a client sees it who named it relative to its home, or in full.
@@ -281,15 +212,23 @@ mod tests {
     fn parents_end_at_the_root() {
         let above = |name: &str| {
             let path = Path::parse(name.as_bytes(), 0, true).unwrap();
-            let all: Vec<_> = path.levels().map(|place| place.text).collect();
-            assert!(path.levels().all(|place| Path::new(place.text.into()).place() == place));
-            assert_eq!(path.parent().place(), path.above());
-            (path.parent().as_str().to_owned(), all.join(" "))
+            let names: Vec<_> = path.names().collect();
+            (path.parent().as_str().to_owned(), path.name().to_owned(), names.join(" "))
         };
-        assert_eq!(above("/a/b"), ("/a".to_owned(), "/ /a /a/b".to_owned()));
-        assert_eq!(above("/a"), ("/".to_owned(), "/ /a".to_owned()));
-        assert_eq!(above("/"), ("/".to_owned(), "/".to_owned()));
-        assert_eq!(above("/ab/c-d/e").1, "/ /ab /ab/c-d /ab/c-d/e");
-        assert_eq!(above("@x"), ("/".to_owned(), "@x".to_owned()));
+        let expect = |parent: &str, name: &str, names: &str| (parent.to_owned(), name.to_owned(), names.to_owned());
+        assert_eq!(above("/a/b"), expect("/a", "b", "a b"));
+        assert_eq!(above("/a"), expect("/", "a", "a"));
+        assert_eq!(above("/"), expect("/", "", ""));
+        assert_eq!(above("/ab/c-d/e"), expect("/ab/c-d", "e", "ab c-d e"));
+        assert_eq!(above("@x"), expect("/", "@x", " @x"));
+        assert_eq!(above("/@x"), expect("/", "@x", "@x"), "it is another");
+    }
+
+    #[test]
+    fn names_lead_to_a_path() {
+        for name in ["/", "/a", "/ab/c-d/e", "@x"] {
+            let path = Path::parse(name.as_bytes(), 0, true).unwrap();
+            assert_eq!(path.names().fold(Path::root(), |path, name| path.below(name)), path);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Who may do what with a node.
 
+use alloc::rc::Rc;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Write;
 
@@ -84,7 +84,7 @@ pub(crate) fn domain_number(text: &[u8]) -> Result<u16, Error> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permissions {
     owner: Permission,
-    others: Arc<[Permission]>,
+    others: Rc<[Permission]>,
 }
 
 impl Permissions {
@@ -171,6 +171,11 @@ impl Permissions {
     /// The same for a node that belongs to `owner`.
     pub(crate) fn owned_by(&self, owner: u16) -> Self {
         Self { owner: Permission { domain: owner, ..self.owner }, others: self.others.clone() }
+    }
+
+    /// Whether they are known to be the same, without a closer look.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.owner == other.owner && Rc::ptr_eq(&self.others, &other.others)
     }
 
     /// Whether any entry names `domain`.

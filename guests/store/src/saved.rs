@@ -3,7 +3,7 @@
 //!
 //! A record is what changed between two moments, as a whole: a transaction's nodes are in one record.
 
-use alloc::sync::Arc;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 
 use mote_protocols::xs_wire::Header;
@@ -16,7 +16,7 @@ use crate::permissions::Permissions;
 use crate::server::{Domain, Server};
 use crate::session::{Message, Name};
 use crate::transaction::{Payer, Transaction};
-use crate::tree::Changed;
+use crate::tree::{Changed, measure};
 use crate::watch::{Watch, cost};
 
 /// A record is not one of this server.
@@ -30,6 +30,7 @@ mod item {
     pub const NODE: u8 = 3;
     pub const NO_NODE: u8 = 4;
     pub const NO_DOMAIN: u8 = 5;
+    pub const NODES: u8 = 6;
 }
 
 const INTRODUCED: u8 = 1;
@@ -50,9 +51,11 @@ impl Server {
     pub fn changes(&mut self) -> Option<Vec<u8>> {
         let watching = self.watches.changed.as_mut().map(core::mem::take).unwrap_or_default();
         let changed = self.tree.changed.as_mut().map(core::mem::take).unwrap_or_default();
-        /// Bytes that a node takes as a rule.
+        /// Bytes that a node takes as a rule, and many that are planted together.
         const NODE: usize = 80;
-        let mut record = Vec::with_capacity(NODE * changed.len());
+        const NODES: usize = 1024;
+        let size = |change: &Changed| if let Changed::Planted(_) = change { NODES } else { NODE };
+        let mut record = Vec::with_capacity(changed.iter().map(size).sum());
         for (&id, domain) in &self.domains {
             if self.written.get(&id) != Some(domain) || watching.contains(&id) {
                 self.put_domain(&mut record, id, domain);
@@ -61,6 +64,7 @@ impl Server {
         for change in changed {
             match change {
                 Changed::Node(path) => self.put_node(&mut record, &path),
+                Changed::Planted(path) => self.put_nodes(&mut record, &path),
                 Changed::Gone(path) => {
                     record.push(item::NO_NODE);
                     put(&mut record, path.as_str().as_bytes());
@@ -111,6 +115,7 @@ impl Server {
                 item::DOMAIN => self.get_domain(&mut reader)?,
                 item::WATCH => self.get_watch(&mut reader)?,
                 item::NODE => self.get_node(&mut reader)?,
+                item::NODES => self.get_nodes(&mut reader)?,
                 item::NO_NODE => self.drop_node(&reader.path()?),
                 item::NO_DOMAIN => self.drop_domain(reader.number()?),
                 _ => return Err(Malformed),
@@ -204,28 +209,68 @@ impl Server {
 
     fn get_node(&mut self, reader: &mut Reader) -> Result<(), Malformed> {
         let (path, value, permissions) = (reader.path()?, reader.bytes()?, reader.permissions()?);
-        if self.tree.get(&path).is_some() {
+        self.restore(&path, value, permissions)
+    }
+
+    fn restore(&mut self, path: &Path, value: &[u8], permissions: Permissions) -> Result<(), Malformed> {
+        if self.tree.get(path).is_some() {
             let change = |node: &mut Node| (node.value, node.permissions) = (value.into(), permissions);
-            self.tree.modify(&path, change, &mut self.ledger);
+            self.tree.modify(path, change, &mut self.ledger);
             return Ok(());
         }
-        if self.tree.above(&path).is_none() {
+        if self.tree.above(path).is_none() {
             return Err(Malformed);
         }
-        self.tree.insert(&path, Arc::new(Node::new(value.into(), permissions)), &mut self.ledger);
-        self.tree.modify_above(&path, |node| node.add_child(&path), &mut self.ledger);
+        self.tree.insert(path, Rc::new(Node::new(value.into(), permissions)), &mut self.ledger);
+        self.tree.modify_above(path, |node| node.add_child(&path.name().into()), &mut self.ledger);
+        Ok(())
+    }
+
+    /// Writes down a node with all below it: how many they are, and of each how many others of them it is below, its name, value, and
+    /// permissions if they are not those of the one before.
+    fn put_nodes(&self, record: &mut Vec<u8>, path: &Path) {
+        let Some(nodes) = self.tree.at(path) else { return };
+        record.push(item::NODES);
+        put(record, path.as_str().as_bytes());
+        let place = record.len();
+        record.extend([0; 4]);
+        let (mut count, mut last) = (0_u32, None::<&Permissions>);
+        measure(0, nodes, |_, depth, name, node| {
+            let is_same = last.is_some_and(|last| last.is_same(&node.permissions));
+            let ([a, b], [c, d], [e, f]) = (depth.to_le_bytes(), length(name.as_bytes()), length(&node.value));
+            record.extend_from_slice(&[a, b, c, d, e, f, is_same.into()]);
+            record.extend_from_slice(name.as_bytes());
+            record.extend_from_slice(&node.value);
+            if !is_same {
+                node.permissions.save(record);
+            }
+            last = Some(&node.permissions);
+            count += 1;
+        });
+        record.iter_mut().skip(place).zip(count.to_le_bytes()).for_each(|(to, byte)| *to = byte);
+    }
+
+    fn get_nodes(&mut self, reader: &mut Reader) -> Result<(), Malformed> {
+        let (mut way, mut last) = (Vec::from([reader.path()?]), None);
+        for _ in 0..reader.word()? {
+            let depth = usize::from(reader.number()?);
+            let (name, value, is_same) = (reader.number()?, reader.number()?, reader.byte()? != 0);
+            let (name, value) = (reader.part(name)?, reader.part(value)?);
+            let permissions = if is_same { last.ok_or(Malformed)? } else { reader.permissions()? };
+            last = Some(permissions.clone());
+            if let Some(above) = depth.checked_sub(1) {
+                way.truncate(depth);
+                let name = str::from_utf8(name).map_err(|_| Malformed)?;
+                let path = way.get(above).ok_or(Malformed)?.below(name);
+                way.push(Path::parse(path.as_str().as_bytes(), 0, false).map_err(|_| Malformed)?);
+            }
+            self.restore(way.last().ok_or(Malformed)?, value, permissions)?;
+        }
         Ok(())
     }
 
     fn drop_node(&mut self, path: &Path) {
-        let mut open = Vec::from([path.clone()]);
-        while let Some(path) = open.pop() {
-            if let Some(node) = self.tree.take(&path, &mut self.ledger) {
-                open.extend_from_slice(node.children());
-            }
-        }
-        self.tree.note_gone(path);
-        self.tree.modify_above(path, |node| node.remove_child(path.name()), &mut self.ledger);
+        self.tree.uproot(path, &mut self.ledger);
     }
 
     fn drop_domain(&mut self, id: u16) {
@@ -239,8 +284,13 @@ impl Server {
 /// Writes bytes with their length.
 pub(crate) fn put(record: &mut Vec<u8>, bytes: &[u8]) {
     // Paths, tokens and values come from messages of 4 KiB at most; permissions of one are longer, but not that much.
-    record.extend((bytes.len() as u32).to_le_bytes());
-    record.extend(bytes);
+    record.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    record.extend_from_slice(bytes);
+}
+
+/// The length of a name, or of a value that the toolstack plants: both are far shorter.
+const fn length(bytes: &[u8]) -> [u8; 2] {
+    (bytes.len() as u16).to_le_bytes()
 }
 
 /// What is left of a record.
@@ -283,6 +333,12 @@ impl<'a> Reader<'a> {
         let (bytes, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or(Malformed)?;
         self.0 = rest;
         Ok(bytes)
+    }
+
+    fn part(&mut self, length: u16) -> Result<&'a [u8], Malformed> {
+        let (part, rest) = self.0.split_at_checked(length.into()).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(part)
     }
 
     fn path(&mut self) -> Result<Path, Malformed> {

@@ -1,7 +1,7 @@
 //! The server: nodes, domains and clients together.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::sync::Arc;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 
 use mote_protocols::xs_wire::{Header, PAYLOAD_MAX, kind};
@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::ledger::{Ledger, Limits, Usage};
 use crate::local::Local;
 use crate::node::Node;
-use crate::path::{Path, Place};
+use crate::path::Path;
 use crate::permissions::{Access, Permissions};
 use crate::session::{Message, Name, Session};
 use crate::transaction::{Payer, Transaction};
@@ -88,7 +88,7 @@ impl Server {
         server.create(0);
         let mine = Permissions::new(0, Access::NONE, &[]);
         for path in [Path::root(), Path::special(INTRODUCED), Path::special(RELEASED)] {
-            server.tree.insert(&path, Arc::new(Node::new(Vec::new(), mine.clone())), &mut server.ledger);
+            server.tree.insert(&path, Rc::new(Node::new(Vec::new(), mine.clone())), &mut server.ledger);
         }
         server
     }
@@ -287,8 +287,8 @@ impl Server {
         what: impl FnOnce(&mut View) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let caller = caller(&self.domains, client);
-        let (tree, ledger) = (&mut self.tree, &mut self.ledger);
-        let mut view = View { tree, ledger, caller, transaction, changes: Vec::new() };
+        let (tree, ledger, watches) = (&mut self.tree, &mut self.ledger, &self.watches);
+        let mut view = View { tree, ledger, watches, caller, transaction, changes: Vec::new() };
         let result = what(&mut view);
         let changes = view.changes;
         self.fire(&changes);
@@ -411,13 +411,12 @@ impl Server {
     /// Tells of changes whoever watches them and may know.
     fn fire(&mut self, changes: &[Change]) {
         // Changes next to each other are watched from above by the same.
-        let mut last: Option<Place<'_>> = None;
+        let mut last: Option<&str> = None;
         let mut above = Vec::new();
         for change in changes {
             let place = change.path.above();
             if change.subtree && last != Some(place) {
-                above.clear();
-                above.extend(self.watches.above(&change.path));
+                above = self.watches.above(&change.path);
                 last = Some(place);
             }
             let of_subtree = if change.subtree { &*above } else { &[] };

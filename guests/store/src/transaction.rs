@@ -4,7 +4,7 @@
 //! that must still be as it was.
 
 use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 
 use crate::error::Error;
@@ -25,7 +25,7 @@ struct Entry {
     seen: Option<u64>,
     before: Option<Permissions>,
     /// What it is in the transaction.
-    node: Option<Arc<Node>>,
+    node: Option<Rc<Node>>,
     modified: bool,
     /// Whether watches are to fire, and those above as well.
     change: Option<bool>,
@@ -58,7 +58,7 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::NoSpace`] or [`Error::NoMemory`] if the quota does not admit one more. Then the transaction has failed.
-    pub fn get(&mut self, path: &Path, tree: &Tree, ledger: &mut Ledger) -> Result<Option<Arc<Node>>, Error> {
+    pub fn get(&mut self, path: &Path, tree: &Tree, ledger: &mut Ledger) -> Result<Option<Rc<Node>>, Error> {
         if let Some(entry) = self.entries.get(path) {
             return Ok(entry.node.clone());
         }
@@ -93,9 +93,9 @@ impl Transaction {
     }
 
     /// Puts a node that the transaction has looked at, or takes it away.
-    pub fn put(&mut self, path: &Path, node: Option<Arc<Node>>, ledger: &mut Ledger) {
+    pub fn put(&mut self, path: &Path, node: Option<Rc<Node>>, ledger: &mut Ledger) {
         let Some(entry) = self.entries.get_mut(path) else { return self.fail(Error::Broken) };
-        let owner = |node: &Option<Arc<Node>>| node.as_ref().map(|node| node.permissions.owner());
+        let owner = |node: &Option<Rc<Node>>| node.as_ref().map(|node| node.permissions.owner());
         if let Some(owner) = owner(&entry.node) {
             *self.nodes.entry(owner).or_default() -= 1;
         }

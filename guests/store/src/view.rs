@@ -2,17 +2,18 @@
 //!
 //! Every operation asks the permissions first, then the quotas, and only then changes something: an error leaves all as it was.
 
-use alloc::sync::Arc;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 
 use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::node::Node;
-use crate::path::Path;
+use crate::path::{Names, Path};
 use crate::permissions::{Access, Permissions};
 use crate::transaction::Transaction;
-use crate::tree::Tree;
-use crate::watch::Change;
+use crate::tree::{Nodes, Tree, walk};
+use crate::trie::Trie;
+use crate::watch::{Change, Watches};
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +43,7 @@ impl Caller {
 pub(crate) struct View<'a> {
     pub tree: &'a mut Tree,
     pub ledger: &'a mut Ledger,
+    pub watches: &'a Watches,
     pub caller: Caller,
     pub transaction: Option<&'a mut Transaction>,
     /// What has changed, for all to see.
@@ -78,14 +80,14 @@ impl View<'_> {
         if node.names() > room {
             return Err(Error::TooBig);
         }
-        Ok(node.children().iter().flat_map(|child| child.name().bytes().chain([0])).collect())
+        Ok(node.children().iter().flat_map(|name| name.bytes().chain([0])).collect())
     }
 
     /// The names from byte `offset` of the list on, as many as fit into `room` bytes.
     pub fn directory_part(&mut self, path: &Path, offset: usize, room: usize) -> Result<Part, Error> {
         let node = self.node(path, Access::READ)?;
         let (mut position, mut names) = (0, Vec::new());
-        for name in node.children().iter().map(Path::name) {
+        for name in node.children() {
             if position >= offset {
                 if names.len() + name.len() + 1 > room {
                     break;
@@ -138,27 +140,46 @@ impl View<'_> {
     }
 
     /// Makes a node with these permissions, in place of what is there with all below it, and below it these nodes and those on the way to
-    /// them. For domain 0 alone, outside of transactions: it is much quicker than making them one by one.
+    /// them. For domain 0 alone, outside of transactions: it is much quicker than making them one by one. Whoever watches from above is told
+    /// of the node and of the last of the others, whoever watches it or what is below of each.
     pub fn plant(&mut self, root: &Path, permissions: &Permissions, leaves: &[Leaf<'_>]) -> Result<(), Error> {
-        match self.remove(root) {
-            Ok(()) | Err(Error::Missing) => self.make(root, permissions)?,
-            Err(error) => return Err(error),
+        if !self.caller.privileged || self.transaction.is_some() {
+            return Err(Error::Denied);
         }
+        if !self.ledger.knows(permissions.owner()) {
+            return Err(Error::Missing);
+        }
+        if self.tree.get(root).is_some() {
+            self.remove(root)?;
+        }
+        let generation = self.tree.next_generation();
+        let node = |permissions| {
+            let mut node = Node::new(Vec::new(), permissions);
+            node.generation = generation;
+            node
+        };
         let permissions = permissions.without(|domain| !self.ledger.knows(domain));
-        let mut nodes = Vec::with_capacity(leaves.len() + 1);
-        nodes.push((root.clone(), Node::new(Vec::new(), permissions)));
-        for leaf in leaves {
-            add_leaf(&mut nodes, leaf).ok_or(Error::Invalid)?;
+        let mut top = node(permissions);
+        top.expect_children(leaves.len());
+        let mut nodes = Trie::new(Rc::new(top), leaves.len());
+        leaves.iter().try_for_each(|leaf| add_leaf(&mut nodes, leaf, &node)).ok_or(Error::Invalid)?;
+        let changed = |path: &Path| Change { path: path.clone(), subtree: true, before: None, parent: None };
+        let first = self.changes.len();
+        self.changes.push(changed(root));
+        if self.watches.any_within(root) {
+            // Whoever may see a node may know of it.
+            nodes.below().for_each(|(name, below)| {
+                walk(&root.below(name), below, |path, _, _| self.changes.push(changed(path)));
+            });
+        } else if let Some(last) = leaves.last() {
+            self.changes.push(changed(&root.below(last.name)));
         }
-        let mut nodes = nodes.into_iter();
-        if let Some((_, planted)) = nodes.next() {
-            self.tree.adopt(root, planted, self.ledger);
-        }
-        for (path, node) in nodes {
-            // Whoever may see the node may know of it.
-            self.tree.insert(&path, Arc::new(node), self.ledger);
-            self.note(Change { path, subtree: true, before: None, parent: None });
-        }
+        let planted = self.tree.plant(root, nodes, self.ledger);
+        let parent = planted.or_else(|nodes| {
+            self.mkdir(&root.parent())?;
+            self.tree.plant(root, nodes, self.ledger).map_err(|_| Error::Broken)
+        })?;
+        self.changes.get_mut(first).into_iter().for_each(|change| change.parent = Some(parent.clone()));
         Ok(())
     }
 
@@ -204,12 +225,12 @@ impl View<'_> {
     ///
     /// # Errors
     /// [`Error::Missing`] or [`Error::Denied`].
-    fn node(&mut self, path: &Path, needed: Access) -> Result<Arc<Node>, Error> {
+    fn node(&mut self, path: &Path, needed: Access) -> Result<Rc<Node>, Error> {
         self.existing(path, needed)?.ok_or(Error::Missing)
     }
 
     /// The node if there is one; if there is none, the caller may know.
-    fn existing(&mut self, path: &Path, needed: Access) -> Result<Option<Arc<Node>>, Error> {
+    fn existing(&mut self, path: &Path, needed: Access) -> Result<Option<Rc<Node>>, Error> {
         let node = self.fetch(path)?;
         match &node {
             Some(node) if self.caller.access(&node.permissions).allows(needed) => {}
@@ -239,7 +260,7 @@ impl View<'_> {
         }
     }
 
-    fn fetch(&mut self, path: &Path) -> Result<Option<Arc<Node>>, Error> {
+    fn fetch(&mut self, path: &Path) -> Result<Option<Rc<Node>>, Error> {
         match &mut self.transaction {
             Some(transaction) => transaction.get(path, self.tree, self.ledger),
             None => Ok(self.tree.get(path).cloned()),
@@ -272,7 +293,7 @@ impl View<'_> {
             let mut node =
                 Node::new(value.take().unwrap_or_default(), own.take().unwrap_or_else(|| permissions.clone()));
             if let Some((below, _)) = nodes.last() {
-                node.add_child(below);
+                node.add_child(&below.name().into());
             }
             nodes.push((path, node));
         }
@@ -282,7 +303,7 @@ impl View<'_> {
         let above_it = if nodes.len() == 1 { parent.permissions.clone() } else { permissions };
         // Not shared any longer, so that the tree changes it in place.
         drop(parent);
-        self.modify_above(top, |parent| parent.add_child(top));
+        self.modify_above(top, |parent| parent.add_child(&top.name().into()));
         for (path, node) in nodes.into_iter().rev() {
             self.put(&path, node);
         }
@@ -329,7 +350,7 @@ impl View<'_> {
         while let Some((path, above)) = open.pop() {
             let Some(node) = self.fetch(&path)? else { continue };
             let own = Some(node.permissions.clone());
-            open.extend(node.children().iter().map(|child| (child.clone(), own.clone())));
+            open.extend(node.children().iter().map(|name| (path.below(name), own.clone())));
             found.push((path, own, above));
         }
         self.modify_above(path, |parent| parent.remove_child(path.name()));
@@ -343,27 +364,28 @@ impl View<'_> {
         Ok(())
     }
 
-    /// Removes a node and all below it, outside of transactions. Those below come first among the changes.
+    /// Removes a node and all below it, outside of transactions. Those below come first among the changes, as far as they are watched.
     fn uproot(&mut self, path: &Path) {
+        let Some((nodes, above)) = self.tree.uproot(path, self.ledger) else { return };
         let first = self.changes.len();
-        let above = self.tree.above(path).map(|node| node.permissions.clone());
-        let mut open = Vec::from([(path.clone(), above)]);
-        while let Some((path, parent)) = open.pop() {
-            let Some(node) = self.tree.take(&path, self.ledger) else { continue };
-            let own = &node.permissions;
-            open.extend(node.children().iter().map(|child| (child.clone(), Some(own.clone()))));
-            let (subtree, before) = (self.changes.len() == first, Some(own.clone()));
-            self.changes.push(Change { path, subtree, before, parent });
+        for watched in self.watches.within(path).filter(|watched| *watched != path) {
+            let below = Names::of(watched.as_str().get(path.as_str().len()..).unwrap_or_default());
+            let (above, _) = watched.as_str().rsplit_once('/').unwrap_or_default();
+            let above = Names::of(above.get(path.as_str().len()..).unwrap_or_default());
+            let permissions = |nodes: &Nodes| nodes.value().map(|node| node.permissions.clone());
+            let Some(before) = nodes.get(below).and_then(permissions) else { continue };
+            let (path, parent) = (watched.clone(), nodes.get(above).and_then(permissions));
+            self.changes.push(Change { path, subtree: false, before: Some(before), parent });
         }
-        self.tree.note_gone(path);
-        self.tree.modify_above(path, |parent| parent.remove_child(path.name()), self.ledger);
         self.changes.get_mut(first..).unwrap_or_default().reverse();
+        let before = nodes.value().map(|node| node.permissions.clone());
+        self.changes.push(Change { path: path.clone(), subtree: true, before, parent: above });
     }
 
     fn put(&mut self, path: &Path, node: Node) {
         match &mut self.transaction {
-            Some(transaction) => transaction.put(path, Some(Arc::new(node)), self.ledger),
-            None => self.tree.insert(path, Arc::new(node), self.ledger),
+            Some(transaction) => transaction.put(path, Some(Rc::new(node)), self.ledger),
+            None => self.tree.insert(path, Rc::new(node), self.ledger),
         }
     }
 
@@ -374,7 +396,7 @@ impl View<'_> {
         };
         match transaction.get(path, self.tree, self.ledger) {
             Ok(Some(mut node)) => {
-                change(Arc::make_mut(&mut node));
+                change(Rc::make_mut(&mut node));
                 transaction.put(path, Some(node), self.ledger);
             }
             // Others changed what was looked at at different times: a child was there, its parent was not.
@@ -404,28 +426,20 @@ impl View<'_> {
     }
 }
 
-/// Adds a node to those that are planted below the first, with those on the way to it.
-fn add_leaf(nodes: &mut Vec<(Path, Node)>, leaf: &Leaf<'_>) -> Option<()> {
-    let (root, _) = nodes.first()?;
-    let start = root.as_str().len() + 1;
-    // As far as the way is there already. What is next to each other in the list is as a rule in the tree.
-    let is_on_way = |path: &Path| {
-        let rest = path.as_str().get(start..).and_then(|way| leaf.name.strip_prefix(way));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    let mut above = nodes.iter().rposition(|(path, _)| is_on_way(path)).unwrap_or(0);
-    let mut done = nodes.get(above)?.0.as_str().len().saturating_sub(start);
-    while let Some(rest) = leaf.name.get(done..).map(|rest| rest.trim_start_matches('/')).filter(|it| !it.is_empty()) {
-        let name = rest.split('/').next()?;
-        done = leaf.name.len() - rest.len() + name.len();
-        let (parent_path, parent) = nodes.get_mut(above)?;
-        let path = parent_path.below(name);
-        parent.add_child(&path);
-        let permissions = parent.permissions.clone();
-        nodes.push((path, Node::new(Vec::new(), permissions)));
-        above = nodes.len() - 1;
+/// Adds a node to those that are planted, with those on the way to it, as `node` makes them with given permissions.
+fn add_leaf(nodes: &mut Nodes, leaf: &Leaf<'_>, node: &impl Fn(Permissions) -> Node) -> Option<()> {
+    let mut place = nodes;
+    for name in Names::of(leaf.name) {
+        place = place.grow(name, |above, name| {
+            let mut made = Trie::default();
+            if let Some(above) = above.map(Rc::make_mut) {
+                above.add_child(name);
+                made = Trie::new(Rc::new(node(above.permissions.clone())), 0);
+            }
+            made
+        });
     }
-    let (_, node) = nodes.get_mut(above)?;
+    let node = Rc::make_mut(place.value_mut()?);
     node.value = leaf.value.into();
     if let Some(own) = leaf.permissions {
         node.permissions = own.clone();

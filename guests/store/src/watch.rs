@@ -1,13 +1,14 @@
 //! Watches, and what makes them fire.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use crate::error::Error;
-use crate::path::{Path, Placed};
+use crate::path::Path;
 use crate::permissions::Permissions;
 use crate::session::Name;
+use crate::trie::Trie;
 
 /// A node that has changed.
 #[derive(Debug)]
@@ -37,10 +38,14 @@ pub(crate) fn cost(path: &Path, token: &[u8]) -> usize {
     OVERHEAD + path.as_str().len() + token.len()
 }
 
+/// The watches on a path.
+type Watched = (Path, Vec<Watch>);
+
 /// All watches by path.
+// Private: where a path is, there is a watch on it.
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
-    by_path: BTreeMap<Path, Vec<Watch>>,
+    by_path: Trie<Watched>,
     /// Domains whose watches changed since these were last written down, if they are.
     pub changed: Option<BTreeSet<u16>>,
 }
@@ -53,24 +58,27 @@ impl Watches {
             return Err(Error::Exists);
         }
         self.note(watch.client);
-        self.by_path.entry(path.clone()).or_default().push(watch);
+        match self.by_path.get_mut(path.names()).and_then(Trie::value_mut) {
+            Some((_, watches)) => watches.push(watch),
+            None => drop(self.by_path.put(path.names(), (path.clone(), Vec::from([watch])))),
+        }
         Ok(())
     }
 
     pub fn contains(&self, path: &Path, client: Name, token: &[u8]) -> bool {
         let same = |watch: &Watch| watch.client == client && *watch.token == *token;
-        self.by_path.get(path).is_some_and(|watches| watches.iter().any(same))
+        self.at(path).is_some_and(|(_, watches)| watches.iter().any(same))
     }
 
     /// # Errors
     /// [`Error::Missing`] if there is no such watch.
     pub fn remove(&mut self, path: &Path, client: Name, token: &[u8]) -> Result<(), Error> {
-        let watches = self.by_path.get_mut(path).ok_or(Error::Missing)?;
+        let (_, watches) = self.by_path.get_mut(path.names()).and_then(Trie::value_mut).ok_or(Error::Missing)?;
         let same = |watch: &Watch| watch.client == client && *watch.token == *token;
         let index = watches.iter().position(same).ok_or(Error::Missing)?;
         watches.remove(index);
         if watches.is_empty() {
-            self.by_path.remove(path);
+            self.by_path.take(path.names());
         }
         self.note(client);
         Ok(())
@@ -79,23 +87,24 @@ impl Watches {
     /// Removes all watches of a client. Returns the bytes they were charged with, and how many they were.
     pub fn remove_all(&mut self, client: Name) -> (usize, usize) {
         self.note(client);
-        let (mut bytes, mut count) = (0, 0);
-        self.by_path.retain(|path, watches| {
-            watches.retain(|watch| {
-                if watch.client == client {
-                    bytes += cost(path, &watch.token);
-                    count += 1;
-                }
-                watch.client != client
-            });
-            !watches.is_empty()
-        });
-        (bytes, count)
+        let all: Vec<_> = self.of(client).map(|(path, watch)| (path.clone(), watch.token.clone())).collect();
+        let bytes = all.iter().map(|(path, token)| cost(path, token)).sum();
+        for (path, token) in &all {
+            // Just found.
+            let _ = self.remove(path, client, token);
+        }
+        (bytes, all.len())
     }
 
     /// The watches of a client, each with its path.
     pub fn of(&self, client: Name) -> impl Iterator<Item = (&Path, &Watch)> {
-        let all = self.by_path.iter().flat_map(|(path, watches)| watches.iter().map(move |watch| (path, watch)));
+        let mut open = Vec::from([&self.by_path]);
+        let all = core::iter::from_fn(move || {
+            let place = open.pop()?;
+            open.extend(place.below().rev().map(|(_, below)| below));
+            Some(place.value())
+        });
+        let all = all.flatten().flat_map(|(path, watches)| watches.iter().map(move |watch| (path, watch)));
         all.filter(move |(_, watch)| watch.client == client)
     }
 
@@ -106,13 +115,30 @@ impl Watches {
     }
 
     /// The watches on what is above a path, from the root on.
-    pub fn above<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = (&'a Path, &'a [Watch])> {
-        let places = path.levels().take_while(|place| *place != path.place());
-        places.filter_map(|place| self.by_path.get_key_value(&place as &dyn Placed)).map(|(path, all)| (path, &**all))
+    pub fn above<'a>(&'a self, path: &Path) -> Vec<(&'a Path, &'a [Watch])> {
+        let levels = path.names().count();
+        let places = self.by_path.way(path.names()).take(levels);
+        places.filter_map(Trie::value).map(|(path, all)| (path, &**all)).collect()
     }
 
     /// The watches on a path itself.
     pub fn at<'a>(&'a self, path: &Path) -> Option<(&'a Path, &'a [Watch])> {
-        self.by_path.get_key_value(path).map(|(path, all)| (path, &**all))
+        self.by_path.get(path.names())?.value().map(|(path, all)| (path, &**all))
+    }
+
+    /// The paths with watches on them that are a path or below it, from the top down.
+    pub fn within(&self, path: &Path) -> impl Iterator<Item = &Path> {
+        let mut open: Vec<_> = self.by_path.get(path.names()).into_iter().collect();
+        let places = core::iter::from_fn(move || {
+            let place = open.pop()?;
+            open.extend(place.below().rev().map(|(_, below)| below));
+            Some(place.value())
+        });
+        places.flatten().map(|(path, _)| path)
+    }
+
+    /// Whether there are watches on a path or below it.
+    pub fn any_within(&self, path: &Path) -> bool {
+        self.by_path.get(path.names()).is_some()
     }
 }

@@ -79,6 +79,31 @@ fn a_back_end_hears_of_new_devices() {
 }
 
 #[test]
+fn what_is_written_in_one_go_is_told_from_above_once() {
+    let (mut server, number) = plugged();
+    server.local(number).describe(&guest(3, "other")).unwrap();
+    ask(&mut server, 2, kind::WATCH, "backend\0b\0").unwrap();
+    ask(&mut server, 2, kind::WATCH, "backend/vif/3/0/mac\0m\0").unwrap();
+    events(&mut server, 2);
+    let device = Device { kind: VIF, domain: 3, number: 0, backend: 2 };
+    server.local(number).plug(&device).unwrap();
+    assert!(
+        events(&mut server, 2).contains(&"backend/vif/3/0/mac m".into()),
+        "who watches what is below is told of all"
+    );
+    ask(&mut server, 2, kind::UNWATCH, "backend/vif/3/0/mac\0m\0").unwrap();
+    server.local(number).undescribe(3).unwrap();
+    events(&mut server, 2);
+    server.local(number).describe(&guest(3, "other")).unwrap();
+    server.local(number).plug(&device).unwrap();
+    let told = events(&mut server, 2);
+    assert!(
+        told.iter().all(|told| ["backend/vif/3 b", "backend/vif/3/0 b", "backend/vif/3/0/state b"].contains(&&**told))
+    );
+    assert!(told.contains(&"backend/vif/3/0/state b".into()), "{told:?}");
+}
+
+#[test]
 fn a_domain_leaves_no_nodes() {
     let (mut server, number) = plugged();
     let (mut local, expected) = (server.local(number), ["local", "tool"]);

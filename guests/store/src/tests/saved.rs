@@ -82,3 +82,25 @@ proptest! {
         let _ = server.replay(&record);
     }
 }
+
+#[test]
+fn what_was_written_in_one_go_is_there_for_another_server() {
+    let mut first = server();
+    let records = all(&mut first);
+    let mut second = restored(&records);
+    let number = first.open();
+    let guest = |id| crate::libxl::Guest { id, name: "web", memory: 1, vcpus: 20, store: (1, 2), driver: id == 2 };
+    let kind = crate::libxl::Kind::Vbd { dev: "xvda", params: "web-xvda", read_only: false };
+    let device = crate::libxl::Device { kind, domain: 1, number: 51712, backend: 2 };
+    let mut local = first.local(number);
+    local.describe(&guest(1)).unwrap();
+    local.describe(&guest(2)).unwrap();
+    local.plug(&device).unwrap();
+    local.plug(&device).unwrap();
+    second.replay(&first.changes().unwrap()).unwrap();
+    assert_eq!((first.totals(), all(&mut first)), (second.totals(), all(&mut second)));
+    first.local(number).undescribe(1).unwrap();
+    second.replay(&first.changes().unwrap()).unwrap();
+    assert_eq!((first.totals(), all(&mut first)), (second.totals(), all(&mut second)));
+    assert!(second.replay(&[6, 1, 0, 0, 0, b'/', 1, 0, 0, 0, 9, 0]).is_err());
+}
