@@ -10,7 +10,7 @@ use crate::api::nanoseconds;
 pub enum Operation {
     /// One is built, and told of in xenstore.
     Create,
-    /// One is let run.
+    /// One is let run: until it does, or whoever let it goes on with something else.
     Start,
     /// One that has ended, or is made to, is reported and taken apart.
     Destroy,
@@ -27,9 +27,14 @@ pub struct Works {
 impl Works {
     /// Something was done that began then.
     pub fn note(&mut self, operation: Operation, began: Instant) {
+        self.note_until(operation, began, Instant::now());
+    }
+
+    /// Something was done that began and ended then.
+    pub fn note_until(&mut self, operation: Operation, began: Instant, ended: Instant) {
         let (times, ticks) = &mut self.done[operation as usize];
         *times += 1;
-        *ticks += Instant::now().ticks().saturating_sub(began.ticks());
+        *ticks += ended.ticks().saturating_sub(began.ticks());
     }
 
     /// The API is served from now on.

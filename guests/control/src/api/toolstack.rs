@@ -8,7 +8,7 @@ use mote_api::model::{Action, Domain, Image, Machine};
 use mote_api::{Modules, Own, Refusal, Said, Toolstack as Interface};
 use mote_builder::config::{CONTROL, Definition};
 use mote_builder::plan::Images;
-use mote_unikernel::time::Instant;
+use mote_unikernel::time::{Instant, Timer};
 use mote_unikernel::xen::{Errno, domains as hypervisor};
 use xen_abi::sched::reason;
 
@@ -98,9 +98,14 @@ impl Interface for Toolstack {
     }
 
     fn unpause(&mut self, id: u16) -> Result<(), Refusal> {
-        let began = Instant::now();
+        let (began, then) = (Instant::now(), Timer::Physical.count());
         hypervisor::unpause(id).map_err(failed("unpausing it"))?;
-        self.works.note(Operation::Start, began);
+        let now = Timer::Physical.count();
+        // It may have had its turn before this domain's came again.
+        let ran = hypervisor::usage(id).map_or(0, |usage| usage.first_instruction);
+        let took = if (then..now).contains(&ran) { ran - then } else { now.saturating_sub(then) };
+        let done = Instant::at(began.ticks() + took);
+        self.works.note_until(Operation::Start, began, done);
         Ok(())
     }
 
