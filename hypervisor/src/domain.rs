@@ -267,6 +267,7 @@ impl Domain {
             cpu_ticks,
             structures: self.structure_bytes,
             exits: exits.0,
+            events: read(&self.pv.told),
             clones: self.clones.get().map_or(0, |clones| 1 + u64::from(clones.load(Ordering::Relaxed))),
             reason,
             ..self.memory.lock().usage()

@@ -164,6 +164,9 @@ fn create(client: &Client, tree: &[u8]) -> Domain {
 
 fn a_domain_comes_and_goes(client: &Client) {
     let free = client.machine().expect("an answer").free_kib;
+    let events = || client.domain("driver").expect("it is there").events;
+    let told = events();
+    assert!(told > 0 && events() > told, "by every frame of this conversation");
     let one = create(client, &simple("one", "spinner", ""));
     assert!(one.state.paused && one.cpu_ns == 0, "{one:?}");
     assert_eq!((one.vcpus, one.max_memory_kib / 1024), (1, 1));

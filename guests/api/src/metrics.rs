@@ -59,7 +59,9 @@ const METRICS: [Metric; 30] = [
     counter("exits_total", "Times that the domain came to the hypervisor.", |to, domain| {
         domain.exits.0.iter().try_for_each(|(reason, count)| to.number(Label("reason", reason), count))
     }),
-    counter("events_total", "Events that were sent to the domain.", |to, domain| to.number("", domain.events)),
+    counter("events_total", "Times that a vCPU of the domain was told of events.", |to, domain| {
+        to.number("", domain.events)
+    }),
     of_networks("network_receive_bytes_total", "Bytes that came to the domain.", |network| network.received_bytes),
     of_networks("network_receive_frames_total", "Frames that came to the domain.", |network| network.received_frames),
     of_networks("network_receive_dropped_total", "Frames for the domain for which there was no room.", |network| {

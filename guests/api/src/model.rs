@@ -82,7 +82,7 @@ pub struct Domain {
     pub ready_ns: u64,
     /// How often it came to the hypervisor, by reason.
     pub exits: Exits,
-    /// Events that were sent to it.
+    /// How often one of its vCPUs was told of events.
     pub events: u64,
     /// Its network interfaces.
     pub networks: Vec<Network>,

@@ -42,6 +42,8 @@ pub struct Extras {
     first_watchdog: AtomicU64,
     /// When it is to end in any case; 0 if it may live on.
     pub last_tick: AtomicU64,
+    /// How often a vCPU of its was told of events.
+    pub(super) told: AtomicU64,
     /// Whether it serves others.
     pub is_driver: AtomicBool,
     /// Whether runstate records are marked while they are written.
@@ -99,6 +101,7 @@ impl Domain {
     pub fn raise(&self, raised: Raised) -> VcpuSet {
         let mut look = raised.pollers;
         if !raised.upcalls.is_empty() {
+            self.pv.told.fetch_add(1, Ordering::Relaxed);
             let mut vgic = self.vgic.lock();
             for vcpu in raised.upcalls {
                 look = look.union(vgic.raise(vcpu, EVENTS));
