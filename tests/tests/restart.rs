@@ -95,6 +95,37 @@ fn a_driver_domain_that_is_killed_comes_back_and_guests_go_on() {
 }
 
 #[test]
+fn event_channels_of_the_configuration_are_there_again() {
+    let end = |own: &str, other: &str| {
+        format!("{own}: channel {{ compatible = \"xen,evtchn-v1\"; xen,evtchn = <10 &{other}>; }};")
+    };
+    let guests = [
+        Guest::unikernel("driver", "driver").properties("xen,enhanced; mote,driver;").memory(4096),
+        Guest::unikernel("second", "ping")
+            .properties(&format!("xen,enhanced; mote,driver; {}", end("one", "two")))
+            .arguments("static=10"),
+        Guest::unikernel("guest", "ping")
+            .properties(&format!("xen,enhanced; {}", end("two", "one")))
+            .arguments("static=10"),
+    ];
+    let machine = machine(1, 512);
+    let run = boot_beside_hearing(&configuration(&guests, &machine), &machine, |_, client, lines| {
+        for _ in 0..3 {
+            let mut woken = ["second", "guest"].map(|name| (name, 0));
+            while woken.iter().any(|(_, times)| *times < 2) {
+                let line = lines.recv_timeout(SOON).unwrap_or_else(|_| panic!("nobody is woken: {woken:?}"));
+                let of_line = woken.iter_mut().find(|(name, _)| line.speaker.as_deref() == Some(name));
+                of_line.into_iter().for_each(|(_, times)| *times += u32::from(line.text.contains("was woken")));
+            }
+            client.destroy("second").expect("it ends and begins");
+            while lines.try_recv().is_ok() {}
+        }
+        client.destroy("guest").expect("it ends");
+    });
+    assert_eq!(run.end, End::PoweredOff, "{run}");
+}
+
+#[test]
 #[ignore = "ten times as three times, and longer"]
 fn a_driver_domain_that_is_killed_ten_times_comes_back_each_time() {
     nothing_is_lost(10);

@@ -238,13 +238,7 @@ impl Configuration {
 
     /// The event channels whose two ends name each other, each once: of both ends the domain's index and the port.
     pub fn connections(&self) -> impl Iterator<Item = [(usize, u32); 2]> {
-        let domains = || self.domains.iter().enumerate();
-        let ends = move || domains().flat_map(|(index, domain)| domain.channels.iter().map(move |end| (index, end)));
-        ends().enumerate().filter_map(move |(number, (index, end))| {
-            let mut others = ends().skip(number + 1);
-            let other = others.find(|(_, other)| other.phandle == end.peer && other.peer == end.phandle);
-            other.map(|(other_index, other)| [(index, end.port), (other_index, other.port)])
-        })
+        connections(self.domains.iter().enumerate())
     }
 
     fn domain(&self, node: Node<'_>, is_free: &impl Fn(PaRange) -> bool) -> Result<Definition, ConfigError> {
@@ -384,6 +378,18 @@ fn peers(node: Node<'_>) -> Result<Vec<String>, ConfigError> {
         if is_name(name) { Ok(name.into()) } else { Err(ConfigError::Malformed("mote,peers")) }
     };
     node.strings("mote,peers").map(named).collect()
+}
+
+/// The event channels of these domains whose two ends name each other, each once: of both ends the domain and the port.
+pub fn connections<'a, I: Copy + 'a>(
+    domains: impl Iterator<Item = (I, &'a Definition)> + Clone + 'a,
+) -> impl Iterator<Item = [(I, u32); 2]> {
+    let ends = domains.flat_map(|(domain, definition)| definition.channels.iter().map(move |end| (domain, end)));
+    ends.clone().enumerate().filter_map(move |(number, (domain, end))| {
+        let mut others = ends.clone().skip(number + 1);
+        let other = others.find(|(_, other)| other.phandle == end.peer && other.peer == end.phandle);
+        other.map(|(of_other, other)| [(domain, end.port), (of_other, other.port)])
+    })
 }
 
 /// The nodes `xen,evtchn-v1`: `xen,evtchn = <port phandle-of-other-end>`.

@@ -193,7 +193,7 @@ impl Domains {
     }
 
     /// All of them, by their numbers.
-    pub fn iter(&self) -> impl Iterator<Item = (u16, &Domain)> {
+    pub fn iter(&self) -> impl Iterator<Item = (u16, &Domain)> + Clone {
         self.0.iter().map(|(id, domain)| (*id, domain))
     }
 

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use mote_api::ImageStore;
 use mote_builder::addr::PAGE_SIZE;
-use mote_builder::config::{Configuration, Definition};
+use mote_builder::config::{Configuration, Definition, connections};
 use mote_builder::plan::Images;
 use mote_builder::random::Seeds;
 use mote_builder::sorted;
@@ -210,6 +210,13 @@ impl Toolstack {
         Ok(console)
     }
 
+    /// Connects the ports again by which a domain that was built again had been connected.
+    fn connect_again(&self, id: u16) {
+        let domains = self.domains.iter().map(|(id, domain)| (id, &domain.definition));
+        let its = connections(domains).filter(|ends| ends.iter().any(|(end, _)| *end == id));
+        its.for_each(|[first, second]| self.connect(first, second));
+    }
+
     /// Connects two ports, as the configuration asks for it. What cannot be, is said.
     fn connect(&self, first: (u16, u32), second: (u16, u32)) {
         let [(Some(one), port), (Some(other), other_port)] =
@@ -385,6 +392,7 @@ impl Toolstack {
         let ready = self.give_rings(id, definition).and_then(|console| {
             self.domains.insert(id, Domain::new(definition.clone(), console, Some(spare)));
             self.note(id);
+            self.connect_again(id);
             hypervisor::unpause(id).map_err(|error| BuildError::Refused("to run it", error.number()))
         });
         ready.inspect_err(|_| {

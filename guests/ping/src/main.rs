@@ -1,6 +1,7 @@
 //! Sends numbers to `guests/pong` and has each back, greater by one: through a page that it grants and an event channel.
 //!
-//! Arguments: `peer=` the other domain's number, `rounds=` how often.
+//! Arguments: `peer=` the other domain's number, `rounds=` how often. With `static=` instead, a port that the configuration has connected with
+//! one of another such program, the two wake each other and say so, for as long as they are there.
 
 #![no_std]
 #![no_main]
@@ -10,7 +11,7 @@ use core::cell::Cell;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 
-use mote_unikernel::executor::{Executor, sleep};
+use mote_unikernel::executor::{self, Executor, sleep};
 use mote_unikernel::time::Instant;
 use mote_unikernel::xen::events::Port;
 use mote_unikernel::xen::grants::Grant;
@@ -29,6 +30,9 @@ const END: u64 = u64::MAX;
 fn main(machine: Machine) {
     let (major, minor) = xen::version().expect("a hypervisor that speaks Xen's ABI");
     println!("ping: Xen's ABI {major}.{minor}");
+    if let Some(port) = machine.number("static") {
+        return executor::run(wake_each_other(Port::existing(port as u32)));
+    }
     let peer = machine.number("peer").expect("peer=N") as u16;
     let rounds = machine.number("rounds").unwrap_or(100);
 
@@ -55,6 +59,16 @@ fn main(machine: Machine) {
     assert!(naps.get() > 0, "the other task never ran");
     reclaim(grant);
     println!("ping: ok");
+}
+
+async fn wake_each_other(port: Port) {
+    loop {
+        // The other end may not be there yet, or not any more: it begins when it is.
+        let _ = port.notify();
+        port.event().await;
+        println!("ping: was woken");
+        sleep(Duration::from_millis(5)).await;
+    }
 }
 
 async fn play(port: &Port, page: &Page, rounds: u64) {
