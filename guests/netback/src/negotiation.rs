@@ -120,16 +120,18 @@ impl QueueKeys {
 /// A node's name and its value.
 pub type Node = (&'static str, String);
 
-/// What is there when the backend says that it waits for the frontend: how the two can work together.
+/// What is there when the backend says that it waits for the frontend: how the two can work together. Of a service there are clones, who
+/// are connected as their template was, by one queue with one event channel.
 #[must_use]
-pub fn before_connection() -> Vec<Node> {
+pub fn before_connection(is_service: bool) -> Vec<Node> {
+    let queues = if is_service { 1 } else { QUEUES_MAX };
     let flag = |name, on: bool| (name, u32::from(on).to_string());
     Vec::from([
         flag(node::SCATTER_GATHER, true),
         flag(node::GSO_TCPV4, true),
         flag(node::RECEIVE_COPY, true),
         flag(node::RECEIVE_FLIP, false),
-        flag(node::SPLIT_EVENTS, true),
-        (node::QUEUES_MAX, QUEUES_MAX.to_string()),
+        flag(node::SPLIT_EVENTS, !is_service),
+        (node::QUEUES_MAX, queues.to_string()),
     ])
 }

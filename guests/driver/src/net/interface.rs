@@ -159,7 +159,7 @@ impl Interface<'_> {
         let values = self.read("", &Agreement::NODES).await;
         let agreement = Agreement::new(|name| value(&values, name)).ok()?;
         let values = self.read(&agreement.queue_directory(0), &QueueKeys::NODES).await;
-        let plan = Plan::new(QueueKeys::new(|name| value(&values, name))?, agreement, terms)?;
+        let plan = Plan::new(QueueKeys::new(|name| value(&values, name))?, agreement, terms).ok()?;
         summoning::is_template(self.guest, &plan).then_some(plan)
     }
 
@@ -182,7 +182,7 @@ impl Interface<'_> {
     }
 
     async fn offer(&self) {
-        for (name, value) in before_connection() {
+        for (name, value) in before_connection(self.terms.is_some()) {
             // What cannot be written is missed by the frontend, which then does without.
             let _ = self.store.write(&format!("{}/{name}", self.own), value).await;
         }
@@ -217,7 +217,7 @@ impl Interface<'_> {
             let values = self.read(&agreement.queue_directory(number), &QueueKeys::NODES).await;
             let keys = QueueKeys::new(|name| value(&values, name)).ok_or("it names no rings")?;
             if let Some(terms) = self.terms {
-                plan = Plan::new(keys, agreement, terms);
+                plan = Some(Plan::new(keys, agreement, terms)?);
             }
             let ours = Rc::new(self.bind(keys.events).ok_or("its ports are not offered")?);
             let ring = |reference| Mapping::new(self.guest, reference, true).map_err(|_| "its rings are not granted");

@@ -48,12 +48,16 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Of an interface whose rings are named by `keys`. `None` if it has a port for each of them.
-    pub const fn new(keys: QueueKeys, agreement: Agreement, terms: Terms) -> Option<Self> {
+    /// Of an interface whose rings are named by `keys`.
+    ///
+    /// # Errors
+    /// Why its clones could not be connected.
+    pub const fn new(keys: QueueKeys, agreement: Agreement, terms: Terms) -> Result<Self, &'static str> {
         let QueueKeys { transmit, receive, events, .. } = keys;
         match events {
-            Events::One(port) => Some(Self { rings: [transmit, receive], port, agreement, terms }),
-            Events::Two(..) => None,
+            _ if agreement.queues > 1 => Err("an interface with mote,service has one queue, and it asks for several"),
+            Events::Two(..) => Err("an interface with mote,service has one event channel, and it offers two"),
+            Events::One(port) => Ok(Self { rings: [transmit, receive], port, agreement, terms }),
         }
     }
 }
