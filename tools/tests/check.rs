@@ -119,7 +119,10 @@ fn a_service_is_a_guest_that_can_be_cloned() {
         ("", &format!("{address} mote,clone-memory = <63>;"), "mote,clone-memory: is not one number from 64"),
         ("", &format!("{address} mote,lifes = <1>;"), "did you mean `mote,life`?"),
         ("cpus = <2>;", address, "a template has one CPU"),
-        (r#"second { compatible = "mote,vif"; };"#, address, "a template has one interface"),
+        (r#"second { compatible = "mote,vif"; };"#, address, "machines have one interface"),
+        ("", &format!("{address} mote,launch = \"fork\";"), "is neither \"clone\" nor \"boot\""),
+        ("", &format!("{address} mote,launch = \"boot\"; mote,clone-memory = <64>;"), "is only for clones"),
+        ("", r#"mote,ip = "10.0.2.20"; mote,launch = "boot";"#, "means nothing without mote,service"),
         (r#"d { compatible = "mote,vbd"; mote,vdev = "xvda"; mote,file = "null-co://"; };"#, address, "has no disks"),
     ] {
         let vif = format!("net {{ compatible = \"mote,vif\"; {vif} }};");

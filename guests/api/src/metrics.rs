@@ -43,7 +43,7 @@ impl Values {
     }
 }
 
-const METRICS: [Metric; 30] = [
+const METRICS: [Metric; 34] = [
     gauge("vcpus", "vCPUs.", |to, domain| to.number("", domain.vcpus)),
     gauge("memory_bytes", "Memory.", |to, domain| to.number("", domain.memory_kib.saturating_mul(1024))),
     gauge("touched_bytes", "Memory that the domain has touched.", |to, domain| to.number("", domain.touched_bytes)),
@@ -97,6 +97,14 @@ const METRICS: [Metric; 30] = [
         "Memory that a clone had of its own when it ended.",
         |machines| machines.memory_kib_mean.saturating_mul(1024),
     ),
+    of_templates("clones_waiting", "gauge", "Connections that no clone has accepted yet.", |machines| machines.waiting),
+    of_templates("clones_refused_total", "counter", "Connections that were refused.", |machines| machines.refused),
+    of_templates("clones_answered_total", "counter", "Connections that a clone began to answer.", |machines| {
+        machines.answered
+    }),
+    of_templates("clones_mean_answer_microseconds", "gauge", "Time until the first byte of an answer.", |machines| {
+        machines.answer_us_mean
+    }),
     gauge("crashed", "Whether the domain has crashed.", |to, domain| to.number("", u8::from(domain.state.crashed))),
 ];
 

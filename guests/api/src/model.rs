@@ -90,12 +90,12 @@ pub struct Domain {
     pub disks: Vec<Disk>,
     /// Whether it has become a template, of which clones are made.
     pub template: bool,
-    /// Its clones, if it is a template.
+    /// Its clones, if it is a template; or the machines that were booted for it, if it stands for a service of such.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machines: Option<Machines>,
 }
 
-/// A template's clones, as many as are known of since the control domain began.
+/// A service's machines, as many as are known of since the control domain began, and who called it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machines {
     /// All of them.
@@ -124,6 +124,21 @@ pub struct Machines {
     pub memory_kib_mean: u64,
     /// At most.
     pub memory_kib_max: u64,
+    /// Connections that no machine has accepted yet.
+    #[serde(default)]
+    pub waiting: u64,
+    /// Connections that were refused, because there were too many or no machine could be had.
+    #[serde(default)]
+    pub refused: u64,
+    /// Connections that a machine began to answer.
+    #[serde(default)]
+    pub answered: u64,
+    /// Of these: for how many microseconds each waited for the first byte, from when its caller was known to be there, in the mean.
+    #[serde(default)]
+    pub answer_us_mean: u64,
+    /// At most.
+    #[serde(default)]
+    pub answer_us_max: u64,
 }
 
 /// Bytes that the hypervisor needs for a domain.

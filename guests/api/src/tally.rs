@@ -55,6 +55,7 @@ impl Tally {
             memory_kib_min: memory.least,
             memory_kib_mean: memory.mean(ended),
             memory_kib_max: memory.most,
+            ..Machines::default()
         }
     }
 }

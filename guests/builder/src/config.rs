@@ -7,6 +7,7 @@ mod saved;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use mote_protocols::service::Terms;
 use thiserror::Error;
 use xen_abi::arch_arm::MAX_VCPUS;
 
@@ -135,6 +136,11 @@ impl Definition {
     /// Whether it is to become a template, the clones of which serve who connects to its address.
     pub fn is_service(&self) -> bool {
         self.vifs.iter().any(|vif| vif.service.is_some())
+    }
+
+    /// How machines that boot serve who connects to its address, if that is what it is for: then it never runs itself.
+    pub fn booted(&self) -> Option<&Terms> {
+        self.vifs.iter().filter_map(|vif| vif.service.as_ref()).find(|terms| terms.boots)
     }
 
     /// Bytes of the images that are loaded as they are.
@@ -324,7 +330,7 @@ impl Definition {
     /// What comes back does not vanish; and what clones cannot have, a template has not either.
     fn refuse_contradictions(&self) -> Result<(), ConfigError> {
         let service = [
-            ("several cpus", self.vcpus > 1),
+            ("several cpus", self.vcpus > 1 && self.booted().is_none()),
             ("mote,vbd", !self.vbds.is_empty()),
             ("a second mote,vif", self.vifs.len() > 1),
             ("mote,driver", self.driver),

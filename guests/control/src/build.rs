@@ -18,6 +18,9 @@ use xen_abi::mote::flags;
 
 use crate::console;
 use crate::domains::handle;
+use crate::orders::Order;
+use crate::record::Kept;
+use crate::stock;
 
 /// Pages in a block, as a power of two.
 const BLOCK_ORDER: u32 = (BLOCK_SIZE / PAGE_SIZE).trailing_zeros();
@@ -44,6 +47,9 @@ pub enum BuildError {
     /// The machine lacks memory for it.
     #[error("the machine has not enough memory left")]
     Memory,
+    /// There is to be none.
+    #[error("{0}")]
+    Unwanted(&'static str),
     /// The hypervisor refuses something.
     #[error("the hypervisor refuses {0}: error {1}")]
     Refused(&'static str, i32),
@@ -56,6 +62,8 @@ pub struct Wishes {
     pub id: Option<u16>,
     /// A seed for its random numbers.
     pub seed: Option<[u8; SEED]>,
+    /// Who asked for it, if a driver domain did.
+    pub order: Option<Order>,
 }
 
 /// A domain that is being built. Dropped, it is destroyed.
@@ -116,6 +124,30 @@ pub fn build(
     loaded.map_err(refused("to load it"))?;
     start(id, contents.entry, contents.tree)?;
     Ok(Built { id: domain.finish(), virtio: plan.devices().virtio.clone() })
+}
+
+/// Makes a domain that never runs, and puts images in its memory, for others to be built from. The answer is its number and where they are.
+///
+/// # Errors
+/// Why it was not made; then nothing is left of it.
+pub fn shelve(
+    definition: &Definition,
+    images: &Images<'_>,
+    wishes: Wishes,
+    window: &mut Window,
+) -> Result<(u16, Kept), BuildError> {
+    // Such as cannot be built is not kept.
+    Plan::new(definition, *images)?;
+    let kept = stock::plan(images);
+    let range = kept.range();
+    let shelf = Definition::bare(&definition.name, range.size, definition.kernel);
+    let domain = Unfinished(create(&shelf, wishes, &Devices::default())?);
+    populate(domain.0, range)?;
+    let mut parts = kept.offsets().into_iter().zip(stock::parts(images));
+    let written = parts.try_for_each(|(at, bytes)| window.write(domain.0, range.base.0 + at, bytes));
+    window.close();
+    written.map_err(refused("to load it"))?;
+    Ok((domain.finish(), kept))
 }
 
 fn create(definition: &Definition, wishes: Wishes, devices: &Devices) -> Result<u16, BuildError> {

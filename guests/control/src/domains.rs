@@ -12,7 +12,9 @@ use mote_unikernel::time::{self, Instant};
 use xen_abi::mote::EXIT_REASONS;
 
 use crate::console::Console;
+use crate::orders::Order;
 use crate::record::Kept;
+use crate::stock::Stock;
 
 /// Bytes that are kept of what was said on a console, and on all of them.
 const CONSOLE: usize = 16 << 10;
@@ -26,11 +28,17 @@ pub struct Domain {
     pub console: Option<Console>,
     /// What a driver domain is built from again when it has ended.
     pub spare: Option<Spare>,
+    /// What its machines boot from, if it is a service of such.
+    pub stock: Option<Stock>,
+    /// Who asked for it, if a driver domain did.
+    pub order: Option<Order>,
+    /// When it is ended, if it has not by then.
+    pub deadline: Option<Instant>,
     /// Whether its end was reported.
     pub is_reported: bool,
     /// Whether it has the machine's keyboard.
     pub has_keyboard: bool,
-    /// Its clones that ended, if it is a template.
+    /// Its clones that ended, if it is a template, or its machines, if these boot.
     pub ended: Tally,
     /// By this the hypervisor knows it and its clones.
     pub handle: Handle,
@@ -130,8 +138,24 @@ impl Domain {
     /// A domain that was made.
     pub fn new(definition: Definition, console: Option<Console>, spare: Option<Spare>) -> Self {
         let (handle, exits) = (handle(&definition.name), Cell::new([0; EXIT_REASONS.len()]));
-        let ended = Tally::default();
-        Self { definition, console, spare, is_reported: false, has_keyboard: false, ended, handle, exits }
+        Self {
+            definition,
+            console,
+            spare,
+            stock: None,
+            order: None,
+            deadline: None,
+            is_reported: false,
+            has_keyboard: false,
+            ended: Tally::default(),
+            handle,
+            exits,
+        }
+    }
+
+    /// Whether somebody is told of its end, who did not ask for it alone.
+    pub const fn is_to_be_reported(&self) -> bool {
+        !self.definition.ephemeral && self.order.is_none()
     }
 
     /// The exits that are counted now, or those that were before: the hypervisor leaves out vCPUs that run.
@@ -185,6 +209,11 @@ impl Domains {
     /// The domain that has ended and comes back first, and when.
     pub fn next_due(&self) -> Option<(Instant, u16)> {
         self.iter().filter_map(|(id, domain)| Some((domain.spare.as_ref()?.due?, id))).min()
+    }
+
+    /// The domain that is ended first if it goes on, and when.
+    pub fn next_deadline(&self) -> Option<(Instant, u16)> {
+        self.iter().filter_map(|(id, domain)| Some((domain.deadline?, id))).min()
     }
 
     /// Those with numbers from `first` to `last`, by these.

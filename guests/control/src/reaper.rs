@@ -40,8 +40,10 @@ impl Reaper {
             // Who ended before this domain began is not told of.
             if !core::mem::take(&mut look) {
                 let due = toolstack.borrow().domains.next_due().map(|(due, _)| due);
-                either(self.0.event(), wait_until(due.into_iter().chain(count).min())).await;
+                let end = toolstack.borrow().domains.next_deadline().map(|(due, _)| due);
+                either(self.0.event(), wait_until(due.into_iter().chain(end).chain(count).min())).await;
             }
+            toolstack.borrow_mut().end_overdue();
             // Until they are counted, the hypervisor tells of no further ephemeral domain that ends.
             if *count.get_or_insert_with(|| Instant::now() + PAUSE) <= Instant::now() {
                 count = if toolstack.borrow_mut().count_ends() { Some(Instant::now() + PAUSE) } else { None };
@@ -134,7 +136,7 @@ fn bury(toolstack: &mut Toolstack, ended: &GetDomainInfo) {
     let code = ended.flags >> info::SHUTDOWN_SHIFT & 0xff;
     // A control domain before this one may have told of it.
     if !domain.is_reported
-        && !domain.definition.ephemeral
+        && domain.is_to_be_reported()
         && let Ok(usage) = hypervisor::usage(ended.domain)
     {
         report::domain(ended.domain, &domain.definition, code, &usage);

@@ -9,6 +9,7 @@ use core::sync::atomic::AtomicU32;
 
 use mote_builder::config::Definition;
 use mote_protocols::ring::Shared;
+use mote_protocols::service::ORDERS;
 use mote_protocols::xenbus::State;
 use mote_store::libxl::{Device, Guest, Kind};
 use mote_store::{Connection, Effect, Error, Limits, Local, Name, Server, Usage};
@@ -19,8 +20,9 @@ use mote_unikernel::{Machine, executor, println};
 use xen_abi::hvm::param;
 
 use crate::console;
-use crate::domains::Domains;
+use crate::domains::{Domain, Domains};
 use crate::keeper::{self, Found, Keeper, kind};
+use crate::orders;
 use crate::toolstack::Toolstack;
 
 /// The frame of a guest's ring, as a toolstack chooses it.
@@ -31,7 +33,7 @@ const ALL_MEMORY: usize = 1 << 20;
 
 /// This domain's own network interface: Xen's OUI, and an address that the rule for those of guests gives to none in practice.
 const OWN: (Option<&str>, Kind<'static>, u32) =
-    (None, Kind::Vif { mac: [0x00, 0x16, 0x3e, 0, 0, 0], ip: Some([10, 0, 2, 10]), service: None }, 0);
+    (None, Kind::Vif { mac: [0x00, 0x16, 0x3e, 0, 0, 0], ip: Some([10, 0, 2, 10]), service: None, machine: None }, 0);
 
 /// Where a ring is.
 enum Place {
@@ -65,6 +67,8 @@ pub struct Store {
     rings: BTreeMap<u16, Ring>,
     // The toolstack's own number among the server's clients.
     toolstack: u32,
+    // Whether a driver domain may have asked for something that was not done.
+    has_orders: bool,
     // Where all is written down that must not be lost with this domain, if it is.
     keeper: Option<Keeper>,
 }
@@ -74,7 +78,7 @@ impl Store {
     pub fn new() -> Self {
         let mut server = Server::new(Limits { memory: GUESTS_MEMORY, total: ALL_MEMORY, ..Limits::default() });
         let toolstack = server.open();
-        let mut store = Self { server, rings: BTreeMap::new(), toolstack, keeper: None };
+        let mut store = Self { server, rings: BTreeMap::new(), toolstack, has_orders: false, keeper: None };
         // A new server refuses nothing.
         let _ = store.local().describe_host();
         store
@@ -225,21 +229,24 @@ impl Store {
         given.inspect_err(|_| self.release(id))
     }
 
+    /// Writes what there is to say of a domain that never runs, and has no ring.
+    ///
+    /// # Errors
+    /// None that anybody could be the cause of.
+    pub fn tell_of(&mut self, id: u16, definition: &Definition) -> Result<(), Errno> {
+        self.server.create(id);
+        let described = self.local().describe(&guest(id, definition, (0, 0)));
+        described.map_err(|_| Errno::EINVAL).inspect_err(|_| self.release(id))
+    }
+
     fn try_to_give(&mut self, id: u16, definition: &Definition) -> Result<(), Errno> {
         let is_known = self.server.knows(id);
         self.server.create(id);
         if definition.driver {
-            self.server.serves(id);
+            self.serves(id);
         }
         let port = domains::offer_port(id, 0)?;
-        let guest = Guest {
-            id,
-            name: &definition.name,
-            memory: definition.memory / 1024,
-            vcpus: definition.vcpus,
-            store: (FRAME, port),
-            driver: definition.driver,
-        };
+        let guest = guest(id, definition, (FRAME, port));
         let described = if is_known { self.local().describe_ring(&guest) } else { self.local().describe(&guest) };
         described.map_err(|_| Errno::EINVAL)?;
         domains::set_parameter(id, param::STORE_PFN, FRAME)?;
@@ -277,9 +284,24 @@ impl Store {
         Ok(())
     }
 
-    /// The domain serves devices of others.
+    /// The domain serves devices of others, and may ask for machines.
     pub fn serves(&mut self, id: u16) {
         self.server.serves(id);
+        // If it was built before, it is watched already.
+        let _ = self.local().watch(&orders::directory(id), ORDERS);
+    }
+
+    /// Whether a driver domain may want something done that it asked for.
+    pub fn has_orders(&mut self) -> bool {
+        while self.local().event().is_some() {
+            self.has_orders = true;
+        }
+        self.has_orders
+    }
+
+    /// All is done that driver domains asked for until [`Store::has_orders`] was called last.
+    pub const fn note_followed(&mut self) {
+        self.has_orders = false;
     }
 
     /// Forgets all domains but these.
@@ -336,7 +358,7 @@ impl Store {
     pub fn plug(&mut self, domains: &Domains, new: Option<u16>) {
         let driver = domains.iter().find(|(_, domain)| domain.definition.driver).map(|(id, _)| id);
         let named = |name: &str| domains.iter().find(|(_, domain)| domain.definition.name == name).map(|(id, _)| id);
-        let all = domains.iter().flat_map(|(id, domain)| devices(&domain.definition).map(move |device| (id, device)));
+        let all = domains.iter().flat_map(|(id, domain)| devices(domain).map(move |device| (id, device)));
         let own = driver.map(|_| (0, OWN));
         self.update(|local| {
             for (id, (backend, kind, number)) in all.chain(own) {
@@ -421,10 +443,17 @@ impl Store {
     }
 }
 
+/// A domain as its nodes describe it.
+fn guest(id: u16, definition: &Definition, store: (u64, u32)) -> Guest<'_> {
+    let Definition { name, memory, vcpus, driver, .. } = definition;
+    Guest { id, name, memory: memory / 1024, vcpus: *vcpus, store, driver: *driver }
+}
+
 /// A domain's devices: the name of the back end's domain if it is said, what they are, and their numbers.
-fn devices(definition: &Definition) -> impl Iterator<Item = (Option<&str>, Kind<'_>, u32)> {
-    let vifs = (0..).zip(&definition.vifs).map(|(number, vif)| {
-        let kind = Kind::Vif { mac: vif.mac, ip: vif.ip, service: vif.service };
+fn devices(domain: &Domain) -> impl Iterator<Item = (Option<&str>, Kind<'_>, u32)> {
+    let (definition, machine) = (&domain.definition, domain.order.map(|order| order.number));
+    let vifs = (0..).zip(&definition.vifs).map(move |(number, vif)| {
+        let kind = Kind::Vif { mac: vif.mac, ip: vif.ip, service: vif.service, machine };
         (vif.backend.as_deref(), kind, number)
     });
     let vbds = definition.vbds.iter().map(|vbd| {
@@ -439,6 +468,7 @@ pub async fn serve(toolstack: &RefCell<Toolstack>) {
     loop {
         let seen = events::times();
         let is_behind = toolstack.borrow_mut().store.serve();
+        let is_behind = toolstack.borrow_mut().follow_orders() || is_behind;
         if is_behind { executor::yield_now().await } else { events::any(seen).await }
     }
 }

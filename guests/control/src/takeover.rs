@@ -19,6 +19,7 @@ use crate::keeper::{self, Found};
 use crate::reaper;
 use crate::record::{Kept, Record};
 use crate::report;
+use crate::stock::Stock;
 use crate::toolstack::Toolstack;
 
 /// How often a control domain was built before this one.
@@ -107,6 +108,9 @@ impl Toolstack {
         for (id, record) in drivers.into_iter().chain(others) {
             self.adopt(id, record, there.contains_key(&id), found.connections.get(&id).map(Vec::as_slice));
         }
+        // When they were launched is not known any more.
+        let machines: Vec<_> = self.machines().collect();
+        machines.into_iter().for_each(|(id, order)| self.set_deadline(id, order));
         self.store.plug(&self.domains, None);
         self.store.begin_anew();
         self.store.rewrite();
@@ -132,8 +136,9 @@ impl Toolstack {
     }
 
     fn adopt(&mut self, id: u16, record: Record, is_there: bool, connection: Option<&[u8]>) {
-        let Record { definition, store, console, kept, is_reported, has_keyboard } = record;
-        let spare = kept.and_then(|kept| self.load(kept, &definition));
+        let Record { definition, store, console, kept, is_reported, has_keyboard, order } = record;
+        let booted = kept.filter(|_| definition.booted().is_some());
+        let spare = kept.filter(|_| booted.is_none()).and_then(|kept| self.load(kept, &definition));
         if definition.driver {
             self.store.serves(id);
         }
@@ -158,7 +163,9 @@ impl Toolstack {
             let _ = self.store.adopt(id, store, connection);
         }
         let mut domain = Domain::new(definition, console, spare);
-        (domain.is_reported, domain.has_keyboard) = (is_reported, has_keyboard);
+        (domain.is_reported, domain.has_keyboard, domain.order) = (is_reported, has_keyboard, order);
+        // Without it none of its machines is built.
+        domain.stock = booted.and_then(|kept| Stock::find(&self.machine, id, kept).ok());
         if has_keyboard {
             self.keyboard.owner = Some(id);
         }
@@ -194,7 +201,8 @@ impl Toolstack {
     /// Lets those run that wait for all to be built.
     fn let_run(&self, there: &BTreeMap<u16, u32>) {
         for (&id, flags) in there {
-            if flags & info::PAUSED != 0 && self.domains.get(id).is_some() {
+            let is_to_run = self.domains.get(id).is_some_and(|domain| domain.stock.is_none());
+            if flags & info::PAUSED != 0 && is_to_run {
                 let _ = hypervisor::unpause(id);
             }
         }

@@ -29,10 +29,12 @@ use crate::console::Console;
 use crate::domains::{Domain, Domains, Handle, Spare};
 use crate::keeper;
 use crate::machine::module;
+use crate::orders;
 use crate::reaper;
 use crate::record::{Kept, Record};
 use crate::report;
 use crate::statistics::Statistics;
+use crate::stock::Stock;
 use crate::store::Store;
 use crate::work::{Operation, Works};
 
@@ -60,6 +62,8 @@ pub struct Toolstack {
     pub seeds: Seeds,
     /// Where memory of domains is looked at.
     pub window: Window,
+    /// This domain.
+    pub machine: Machine,
 }
 
 /// Bytes of this domain's memory that are for other things than images that were sent; of the rest half is for these, because one that
@@ -89,6 +93,7 @@ impl Toolstack {
             keyboard: Keyboard::default(),
             seeds,
             window: Window::new(machine)?,
+            machine: *machine,
         })
     }
 
@@ -100,7 +105,7 @@ impl Toolstack {
         }
         let numbered: Vec<(u16, &Definition)> = (1..).zip(&configuration.domains).collect();
         for &(id, definition) in &numbered {
-            let wishes = Wishes { id: Some(id), seed: self.seeds.draw() };
+            let wishes = Wishes { id: Some(id), seed: self.seeds.draw(), order: None };
             let images = images(definition, boot).ok_or(BuildError::Modules);
             if let Err(error) = images.and_then(|images| self.create(definition.clone(), images, wishes)) {
                 report::refused(&definition.name, error);
@@ -116,8 +121,9 @@ impl Toolstack {
         }
         self.store.note_whole();
         // Whoever runs may take this domain's pCPU for a while: those that others need come first, and those that are quick.
+        let those = self.domains.iter().filter(|(_, domain)| domain.stock.is_none());
         let place = |(id, Domain { definition, .. }): (u16, &Domain)| (!definition.driver, definition.memory, id);
-        for (_, _, id) in sorted(self.domains.iter().map(place).collect()) {
+        for (_, _, id) in sorted(those.map(place).collect()) {
             // It was paused once, when it was made.
             let _ = hypervisor::unpause(id);
         }
@@ -128,13 +134,36 @@ impl Toolstack {
     /// # Errors
     /// Why it was not built; then nothing is left of it.
     pub fn create(&mut self, definition: Definition, images: Images<'_>, wishes: Wishes) -> Result<u16, BuildError> {
+        if definition.booted().is_some() {
+            return self.stand_in(definition, &images, wishes);
+        }
         let Built { id, virtio } = self.make(&definition, images, wishes)?;
         let console = self.give_rings(id, &definition).inspect_err(|_| {
             let _ = hypervisor::destroy(id);
         })?;
         let kept = if definition.driver { self.keep_images(&images) } else { None };
         let spare = if definition.driver { Spare::new(&images, virtio, kept) } else { None };
-        self.domains.insert(id, Domain::new(definition, console, spare));
+        let mut domain = Domain::new(definition, console, spare);
+        domain.order = wishes.order;
+        self.domains.insert(id, domain);
+        self.note(id);
+        Ok(id)
+    }
+
+    /// Makes the domain that stands for a service whose machines boot. The answer is its number.
+    fn stand_in(&mut self, definition: Definition, images: &Images<'_>, wishes: Wishes) -> Result<u16, BuildError> {
+        let (id, kept) = build::shelve(&definition, images, wishes, &mut self.window)?;
+        let stock = Stock::find(&self.machine, id, kept).and_then(|stock| {
+            self.store.tell_of(id, &definition)?;
+            Ok(stock)
+        });
+        let stock = stock.map_err(|error| {
+            let _ = hypervisor::destroy(id);
+            BuildError::Refused("its place", error.number())
+        })?;
+        let mut domain = Domain::new(definition, None, None);
+        domain.stock = Some(stock);
+        self.domains.insert(id, domain);
         self.note(id);
         Ok(id)
     }
@@ -146,7 +175,8 @@ impl Toolstack {
             definition: domain.definition.clone(),
             store: self.store.port(id),
             console: domain.console.as_ref().map_or(0, Console::port),
-            kept: domain.spare.as_ref().and_then(|spare| spare.kept),
+            kept: domain.spare.as_ref().and_then(|spare| spare.kept).or(domain.stock.as_ref().map(|stock| stock.kept)),
+            order: domain.order,
             is_reported: domain.is_reported,
             has_keyboard: domain.has_keyboard,
         };
@@ -242,6 +272,8 @@ impl Toolstack {
     pub fn destroy(&mut self, id: u16) -> Result<(), Errno> {
         self.still(id)?;
         self.end_clones(id)?;
+        self.end_machines(|_, order| order.service == id || order.driver == id);
+        self.note_end(id);
         self.store.release(id);
         let taken = self.take_apart(id);
         self.store.note_gone(id);
@@ -351,8 +383,8 @@ impl Toolstack {
     fn take_apart(&mut self, id: u16) -> Result<Option<(Definition, Option<Spare>)>, Errno> {
         let Some(domain) = self.domains.remove(id) else { return Ok(None) };
         // What it has here of the domain's must go before.
-        let Domain { definition, console, spare, .. } = domain;
-        drop(console);
+        let Domain { definition, console, spare, stock, .. } = domain;
+        drop((console, stock));
         let destroyed = hypervisor::destroy(id).inspect_err(|error| {
             println!("{} cannot be destroyed: error {}", definition.name, error.number());
         });
@@ -374,6 +406,8 @@ impl Toolstack {
         let left = self.take_apart(id)?;
         if let Some((definition, Some(spare))) = left {
             self.end_served(&definition);
+            self.end_machines(|_, order| order.driver == id);
+            self.store.update(|local| local.remove(&orders::directory(id))).unwrap_or_default();
             match self.rebuild(id, &definition, spare) {
                 Ok(()) => return Ok(()),
                 Err(error) => report::refused(&definition.name, error),
@@ -386,7 +420,7 @@ impl Toolstack {
 
     /// Builds a domain under the number that it had, and lets it run.
     pub fn rebuild(&mut self, id: u16, definition: &Definition, mut spare: Spare) -> Result<(), BuildError> {
-        let wishes = Wishes { id: Some(id), seed: self.seeds.draw() };
+        let wishes = Wishes { id: Some(id), seed: self.seeds.draw(), ..Wishes::default() };
         self.make(definition, spare.images(), wishes)?;
         spare.begin();
         let ready = self.give_rings(id, definition).and_then(|console| {
@@ -408,7 +442,7 @@ impl Toolstack {
     pub fn end(&mut self, id: u16) -> Result<(), Errno> {
         let began = Instant::now();
         let _ = hypervisor::shut_down(id, reason::POWEROFF);
-        let domain = self.domains.get(id).filter(|domain| !domain.definition.ephemeral);
+        let domain = self.domains.get(id).filter(|domain| domain.is_to_be_reported());
         if let (Some(domain), Ok(usage)) = (domain, hypervisor::usage(id)) {
             report::domain(id, &domain.definition, reason::POWEROFF, &usage);
         }
@@ -426,6 +460,16 @@ impl Toolstack {
             let _ = self.end(id);
         }
     }
+}
+
+/// Whether this domain has enough of its own memory left to know of another, and to go on.
+pub fn has_room() -> bool {
+    const SPARE: usize = 512 << 10;
+    let mut spare = Vec::<u8>::new();
+    let has_room = spare.try_reserve_exact(SPARE).is_ok();
+    // Else it would never be asked for: a compiler may leave out what is not used.
+    drop(core::hint::black_box(spare));
+    has_room
 }
 
 /// Destroys the clones among the domains that are as `wanted`.

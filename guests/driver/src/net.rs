@@ -4,6 +4,7 @@
 mod connection;
 mod interface;
 mod machine;
+mod orders;
 mod summoning;
 
 use alloc::boxed::Box;
@@ -51,6 +52,7 @@ pub async fn serve(machine: Machine, store: Store, statistics: Statistics, spawn
     }
     let summoning = Summoning::new(&machine, &lan);
     spawner.spawn(summoning.clone().serve());
+    spawner.spawn(orders::place(summoning.clone(), store.clone()));
     // All of them before the first is connected: after a restart guests go on at once.
     for purpose in offers::purposes(&store, DIRECTORY, DIRECTORY, INTERFACES_MAX).await {
         if let Some(mac) = interface::mac(&store, purpose).await {

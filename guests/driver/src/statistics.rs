@@ -72,6 +72,13 @@ impl Statistics {
     }
 }
 
+impl Record {
+    /// Sets the counter at this place.
+    pub fn set(&self, counter: usize, value: u64) {
+        self.page.page().double(self.offset + WORD + counter * WORD).store(value, Ordering::Relaxed);
+    }
+}
+
 impl Tally for Record {
     #[inline]
     fn add(&self, counter: usize, by: u64) {

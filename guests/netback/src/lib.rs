@@ -34,7 +34,7 @@ mod tests;
 
 pub use frame::{Checksum, Frame, HEADROOM};
 pub use lan::{Lan, PortId, Turn, Uplink};
-pub use negotiation::{Abilities, Agreement, Events, QUEUES_MAX, QueueKeys, before_connection};
+pub use negotiation::{Abilities, Agreement, Events, Node, QUEUES_MAX, QueueKeys, before_connection};
 pub use packet::{Layer4, Mac};
 pub use pool::{Page, Pool};
 pub use queue::{Frontend, Local, Queue, Transfer};

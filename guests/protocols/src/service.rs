@@ -2,6 +2,11 @@
 
 use core::fmt;
 
+/// The directory, below a driver domain's own, in which it has a node for each machine that it wants booted: the node's name is a number that
+/// it gave no other machine, its value the number of the service's domain. As long as the node is there, so is the machine: if there can be
+/// none, or it has ended, the toolstack removes the node, and if the driver domain does, the machine ends.
+pub const ORDERS: &str = "data/machines";
+
 /// How clones of a domain serve connections to its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
@@ -21,6 +26,8 @@ pub struct Terms {
     pub life: u32,
     /// How many connections one client has at once, by its address, at most. 0: there is no limit.
     pub per_client: u16,
+    /// Whether each machine is built and boots like any domain, in place of being a clone of one that is ready.
+    pub boots: bool,
     /// How much memory a machine may have of its own, in KiB.
     pub memory: u32,
 }
@@ -30,7 +37,14 @@ impl Terms {
     #[must_use]
     pub const fn new(port: u16) -> Self {
         let (keep, waiting, patience, life) = (0, 64, 1000, 10_000);
-        Self { port, machines: 1000, connections: 1, keep, waiting, patience, life, per_client: 256, memory: 1024 }
+        let (per_client, boots, memory) = (256, false, 1024);
+        Self { port, machines: 1000, connections: 1, keep, waiting, patience, life, per_client, boots, memory }
+    }
+
+    /// The same of machines that boot: few, because they are large, and with time to do so.
+    #[must_use]
+    pub const fn booting(port: u16) -> Self {
+        Self { machines: 4, patience: 120_000, life: 600_000, boots: true, ..Self::new(port) }
     }
 
     /// Reads what [`Display`](fmt::Display) writes; what is not said is as in [`Terms::new`]. `None` for anything else.
@@ -48,6 +62,7 @@ impl Terms {
                 "patience" => terms.patience = value.parse().ok()?,
                 "life" => terms.life = value.parse().ok()?,
                 "per-client" => terms.per_client = value.parse().ok()?,
+                "boots" => terms.boots = value.parse().ok()?,
                 "memory" => terms.memory = value.parse().ok()?,
                 _ => return None,
             }
@@ -58,9 +73,9 @@ impl Terms {
 
 impl fmt::Display for Terms {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { port, machines, connections, keep, waiting, patience, life, per_client, memory } = self;
+        let Self { port, machines, connections, keep, waiting, patience, life, per_client, boots, memory } = self;
         write!(to, "port={port} machines={machines} connections={connections} keep={keep} waiting={waiting} ")?;
-        write!(to, "patience={patience} life={life} per-client={per_client} memory={memory}")
+        write!(to, "patience={patience} life={life} per-client={per_client} boots={boots} memory={memory}")
     }
 }
 
@@ -75,7 +90,9 @@ mod tests {
     #[test]
     fn terms_are_read_as_they_are_written() {
         let terms = Terms { keep: 77, machines: 3, ..Terms::new(8080) };
-        assert_eq!(Terms::parse(&terms.to_string()), Some(terms));
+        for terms in [terms, Terms::booting(80)] {
+            assert_eq!(Terms::parse(&terms.to_string()), Some(terms));
+        }
         assert_eq!(Terms::parse("port=80"), Some(Terms::new(80)));
     }
 

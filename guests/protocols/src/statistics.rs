@@ -52,6 +52,24 @@ pub mod disk {
     pub const BROKEN: usize = 6;
 }
 
+/// What is counted of a service.
+pub mod service {
+    /// Connections that no machine has accepted yet, now.
+    pub const WAITING: usize = 0;
+    /// Connections whose caller was where he says.
+    pub const CONNECTIONS: usize = 1;
+    /// Of these, those that were refused because there were too many, or no machine.
+    pub const REFUSED: usize = 2;
+    /// Those that were reset because their machine had ended.
+    pub const BROKEN: usize = 3;
+    /// Those on which a machine began to answer.
+    pub const ANSWERED: usize = 4;
+    /// Milliseconds that all of these waited for that.
+    pub const ANSWER_SUM: usize = 5;
+    /// Milliseconds that any of these waited for that, at most.
+    pub const ANSWER_MOST: usize = 6;
+}
+
 /// What a device is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -59,6 +77,8 @@ pub enum Kind {
     Interface = 1,
     /// A disk.
     Disk = 2,
+    /// A service, at an interface with the same number.
+    Service = 3,
 }
 
 /// A device of a domain.
@@ -85,6 +105,7 @@ impl Device {
         let kind = match word >> 48 {
             1 => Kind::Interface,
             2 => Kind::Disk,
+            3 => Kind::Service,
             _ => return None,
         };
         Some(Self { kind, domain: (word >> 32) as u16, number: word as u32 })

@@ -64,6 +64,8 @@ pub enum Kind<'a> {
         ip: Option<[u8; 4]>,
         /// How clones of the domain serve who connects to that address, if they do.
         service: Option<Terms>,
+        /// By which number the back end asked for the domain, if it did.
+        machine: Option<u32>,
     },
     /// A disk.
     Vbd {
@@ -175,12 +177,13 @@ impl Local<'_> {
         let (front, back, own) = (device.frontend_path(), device.backend_path(), device.own_path());
         let [domain, backend, number] =
             [device.domain.into(), device.backend.into(), device.number].map(|number: u32| format!("{number}"));
-        let (mac, ip, service) = match device.kind {
-            Kind::Vif { mac, ip, service } => {
-                (mac_text(mac), ip.map(|[a, b, c, d]| format!("{a}.{b}.{c}.{d}")), service)
+        let (mac, ip, service, machine) = match device.kind {
+            Kind::Vif { mac, ip, service, machine } => {
+                (mac_text(mac), ip.map(|[a, b, c, d]| format!("{a}.{b}.{c}.{d}")), service, machine)
             }
-            Kind::Vbd { .. } => (String::new(), None, None),
+            Kind::Vbd { .. } => (String::new(), None, None, None),
         };
+        let machine = machine.map(|machine| format!("{machine}"));
         let (terms, port) = (service.map(|terms| format!("{terms}")), service.map(|terms| format!("{}", terms.port)));
         let back_leaves = match device.kind {
             Kind::Vif { .. } => [
@@ -194,6 +197,7 @@ impl Local<'_> {
             .into_iter()
             .chain(ip.as_deref().map(|ip| leaf("ip", ip)))
             .chain(terms.as_deref().map(|terms| leaf("service", terms)))
+            .chain(machine.as_deref().map(|machine| leaf("machine", machine)))
             .collect::<Vec<_>>(),
             Kind::Vbd { dev, params, read_only } => Vec::from([
                 leaf("params", params),

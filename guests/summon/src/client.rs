@@ -104,6 +104,7 @@ impl<F: Packet> Summoner<F> {
             cookie: segment.acknowledgement.wrapping_sub(1),
             mss,
             window: segment.window,
+            called: now,
             deadline: u64::MAX,
             state: State::Early { held: Vec::new(), syns: 0 },
         };
@@ -111,6 +112,7 @@ impl<F: Packet> Summoner<F> {
         if let Some(standing) = self.services.get_mut(service) {
             standing.counters.connections += 1;
             standing.counters.open += u32::from(id.is_some());
+            standing.counters.early += u32::from(id.is_some());
             standing.counters.refused += u64::from(id.is_none());
         }
         let Some(id) = id else {

@@ -22,6 +22,8 @@ pub const LAUNCH_MAX: u64 = 60_000;
 /// Milliseconds until a machine is sent a SYN again, the first time, and how often it is: its ring may have been full (RFC 6298, 2.1).
 pub const SYN_AGAIN: u64 = 1_000;
 pub const SYNS_MAX: u8 = 5;
+/// How often it is while it boots, in the time that its connection has patience for that.
+pub const SYNS_OF_BOOT: u8 = 240;
 /// Milliseconds until a FIN is sent again in place of a machine that is gone, the first time, and how often.
 pub const FIN_AGAIN: u64 = 1_000;
 pub const FINS_MAX: u8 = 4;
@@ -52,6 +54,8 @@ pub struct Connection<F> {
     pub mss: u16,
     /// The client's window.
     pub window: u16,
+    /// When its cookie came, in milliseconds.
+    pub called: u64,
     /// In milliseconds: what happens then is the state's.
     pub deadline: u64,
     pub state: State<F>,

@@ -61,6 +61,11 @@ impl Flow {
         }
     }
 
+    /// Whether a segment of the machine's has the first byte of what it says.
+    pub const fn is_first(&self, cookie: u32, segment: &Segment) -> bool {
+        segment.data > 0 && self.sent == cookie.wrapping_add(1)
+    }
+
     /// Whether the machine has said nothing since it answered the SYN.
     pub const fn is_untouched(&self, cookie: u32, isn: u32) -> bool {
         self.sent == cookie.wrapping_add(1) && self.received == isn.wrapping_add(1)

@@ -76,8 +76,8 @@ impl<F: Packet> Summoner<F> {
         }
         match segment.flags & KINDS {
             ANSWER => self.open(id, segment.sequence, now, actions),
-            // One that has just served another may not listen again yet; it is asked again.
-            REFUSAL if self.was_used(connection) => {}
+            // One that has just served another may not listen again yet, one that boots not yet; it is asked again.
+            REFUSAL if self.was_used(connection) || self.boots(connection.service) => {}
             REFUSAL => self.break_off(id, now, actions),
             _ => {}
         }
@@ -85,6 +85,10 @@ impl<F: Packet> Summoner<F> {
 
     fn was_used(&self, connection: &Connection<F>) -> bool {
         connection.machine.and_then(|machine| self.machines.get(machine.0)).is_some_and(|machine| machine.used)
+    }
+
+    pub(crate) fn boots(&self, service: ServiceId) -> bool {
+        self.services.get(service).is_some_and(|standing| standing.service.policy.boots)
     }
 
     /// Lets client and machine speak with each other.
@@ -95,6 +99,9 @@ impl<F: Packet> Summoner<F> {
         *pages += held.iter().map(F::pages).sum::<usize>();
         connection.deadline = now + IDLE_MAX;
         connection.state = State::Open(Flow::new(connection.cookie, connection.isn, machine_isn));
+        if let Some(standing) = self.services.get_mut(connection.service) {
+            standing.counters.early = standing.counters.early.saturating_sub(1);
+        }
         if held.is_empty() {
             let Some(standing) = self.services.get(connection.service) else { return };
             let sequence = connection.isn.wrapping_add(1);
@@ -119,11 +126,13 @@ impl<F: Packet> Summoner<F> {
             self.acknowledge_machine(machine, service, segment, actions);
             return actions.push_back(Action::Discard(frame));
         }
+        let waited = flow.is_first(connection.cookie, segment).then(|| now.saturating_sub(connection.called));
         flow.machine_sends(segment);
         let (shift, is_over, is_closing) = (flow.shift, flow.is_over(), flow.is_closing());
         connection.deadline = now + if is_closing { CLOSING_MAX } else { IDLE_MAX };
-        match self.services.get(connection.service) {
+        match self.services.get_mut(connection.service) {
             Some(standing) => {
+                waited.into_iter().for_each(|waited| standing.counters.note_answer(waited));
                 let parcel = connection.outward(standing.mac, shift, frame, segment);
                 actions.push_back(Action::ToOutside(parcel));
             }

@@ -1,12 +1,12 @@
 //! Which machine a connection gets, and what happens to both when it is over.
 
 use crate::action::{Action, Parcel};
-use crate::connection::{LAUNCH_MAX, SYN_AGAIN, State};
+use crate::connection::{LAUNCH_MAX, SYN_AGAIN, SYNS_OF_BOOT, State};
 use crate::machine::{GRACE, Machine, Stage};
 use crate::make::{self, Blueprint};
 use crate::slots::Id;
 use crate::wire::flags;
-use crate::{Actions, MachineId, Packet, Service, ServiceId, Summoner};
+use crate::{Actions, MachineId, Packet, Policy, Service, ServiceId, Summoner};
 
 impl<F: Packet> Summoner<F> {
     /// Gives a connection a machine, or has it wait for one, or refuses it.
@@ -89,7 +89,9 @@ impl<F: Packet> Summoner<F> {
     fn assign(&mut self, id: Id, machine: MachineId, now: u64, actions: &mut Actions<F>) {
         let Some(connection) = self.calls.get_mut(id) else { return };
         connection.machine = Some(machine);
-        connection.deadline = now + LAUNCH_MAX;
+        let policy = self.services.get(connection.service).map(|standing| standing.service.policy);
+        let boot = policy.filter(|policy| policy.boots).map(|policy| policy.patience.into());
+        connection.deadline = now + boot.unwrap_or(LAUNCH_MAX);
         self.with_machine(machine, |machine| {
             machine.connections.push(id);
             machine.deadline = u64::MAX;
@@ -106,7 +108,9 @@ impl<F: Packet> Summoner<F> {
         let Some(standing) = self.services.get(connection.service) else { return };
         let State::Early { syns, .. } = &mut connection.state else { return };
         let Some(machine) = connection.machine else { return };
-        connection.deadline = now + (SYN_AGAIN << *syns);
+        let Policy { boots, patience, .. } = standing.service.policy;
+        let pause = if boots { u64::from(patience) / u64::from(SYNS_OF_BOOT) } else { SYN_AGAIN << *syns };
+        connection.deadline = now + pause;
         *syns += 1;
         if let Some(neighbour) = neighbour(&standing.service, connection.client.0) {
             let Service { mac, ip, .. } = standing.service;
@@ -141,7 +145,12 @@ impl<F: Packet> Summoner<F> {
     pub(crate) fn settle(&mut self, id: MachineId, now: u64, actions: &mut Actions<F>) {
         let Some(machine) = self.machines.get_mut(id.0) else { return };
         let service = machine.service;
-        let keep = self.services.get(service).map_or(0, |standing| standing.service.policy.keep);
+        let policy = self.services.get(service).map(|standing| standing.service.policy).unwrap_or_default();
+        let keep = policy.keep;
+        if machine.stage == Stage::Launching && policy.boots && keep == 0 && machine.connections.is_empty() {
+            // Who called has left, and it would boot for nobody.
+            return self.end(id, actions);
+        }
         if machine.is_idle() {
             machine.deadline = match keep {
                 0 if machine.used => now + GRACE,
@@ -171,6 +180,9 @@ impl<F: Packet> Summoner<F> {
         let Some(connection) = self.calls.close(id, reset, now) else { return };
         if let Some(standing) = self.services.get_mut(connection.service) {
             standing.counters.open = standing.counters.open.saturating_sub(1);
+            if matches!(connection.state, State::Early { .. }) {
+                standing.counters.early = standing.counters.early.saturating_sub(1);
+            }
         }
         if let State::Early { held, .. } = connection.state {
             actions.extend(held.into_iter().map(Action::Discard));

@@ -48,12 +48,14 @@ pub struct Policy {
     pub patience: u32,
     /// How many connections one client has at once, by its address, at most; beyond that, its connections are refused. 0: there is no limit.
     pub per_client: u16,
+    /// Whether machines boot: until one listens, it is asked again and again, for no longer than `patience`.
+    pub boots: bool,
 }
 
 impl Default for Policy {
     /// A machine for each connection.
     fn default() -> Self {
-        Self { machines: u16::MAX, connections: 1, keep: 0, waiting: 0, patience: 0, per_client: 0 }
+        Self { machines: u16::MAX, connections: 1, keep: 0, waiting: 0, patience: 0, per_client: 0, boots: false }
     }
 }
 
@@ -79,6 +81,15 @@ pub enum Refusal {
     /// Without machines or connections nothing is served.
     #[error("a policy needs at least one machine and one connection")]
     Policy,
+}
+
+impl Counters {
+    /// A machine has begun to answer, so many milliseconds after the connection's cookie.
+    pub(crate) fn note_answer(&mut self, waited: u64) {
+        self.answered += 1;
+        self.answer_sum = self.answer_sum.saturating_add(waited);
+        self.answer_most = self.answer_most.max(waited);
+    }
 }
 
 /// What happened to a service since it was added, for who watches it.
@@ -108,4 +119,12 @@ pub struct Counters {
     pub open: u32,
     /// Of these, those that wait for a machine.
     pub waiting: u32,
+    /// Of these, those that no machine has accepted yet: those that wait among them.
+    pub early: u32,
+    /// Connections on which the machine has said something.
+    pub answered: u64,
+    /// Milliseconds from the right cookie to the first byte of the answer, of all of these together.
+    pub answer_sum: u64,
+    /// The most of any.
+    pub answer_most: u64,
 }

@@ -1,7 +1,7 @@
 //! What happens because nothing happened.
 
 use crate::action::{Action, Parcel};
-use crate::connection::{FIN_AGAIN, FINS_MAX, SYNS_MAX, State};
+use crate::connection::{FIN_AGAIN, FINS_MAX, SYNS_MAX, SYNS_OF_BOOT, State};
 use crate::slots::Id;
 use crate::wire::flags;
 use crate::{Actions, MachineId, Packet, Summoner};
@@ -49,9 +49,11 @@ impl<F: Packet> Summoner<F> {
     fn expire(&mut self, id: Id, now: u64, actions: &mut Actions<F>) {
         let Some(connection) = self.calls.get_mut(id) else { return };
         let machine = connection.machine;
+        let boots = self.services.get(connection.service).is_some_and(|standing| standing.service.policy.boots);
+        let syns_max = if boots { SYNS_OF_BOOT } else { SYNS_MAX };
         match &mut connection.state {
             State::Early { .. } if machine.is_none() => self.refuse(id, now, actions),
-            State::Early { syns: 1..SYNS_MAX, .. } => self.greet(id, now, actions),
+            State::Early { syns, .. } if (1..syns_max).contains(syns) => self.greet(id, now, actions),
             State::Early { .. } => {
                 // Whatever it does, it does not serve.
                 machine.into_iter().for_each(|machine| self.end(machine, actions));

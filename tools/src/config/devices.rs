@@ -18,6 +18,10 @@ const VBD: &str = "mote,vbd";
 const PUBLISH: &str = "mote,publish";
 /// What makes templates of guests: the port that their clones serve.
 const SERVICE: &str = "mote,service";
+/// How machines of a service come to be: the clones of a template, or such as boot like any guest.
+const LAUNCH: &str = "mote,launch";
+/// What only clones have.
+const CLONE_MEMORY: &str = "mote,clone-memory";
 /// The last TCP port; as many machines and connections there can be.
 const PORTS: u32 = 65_535;
 /// Milliseconds in a day.
@@ -31,7 +35,7 @@ const TERMS: [(&str, u32, u32); 8] = [
     ("mote,patience", 0, DAY),
     ("mote,life", 0, DAY),
     ("mote,per-client", 0, PORTS),
-    ("mote,clone-memory", 64, 1 << 22),
+    (CLONE_MEMORY, 64, 1 << 22),
 ];
 /// Most devices of a kind.
 const MOST: usize = 16;
@@ -134,8 +138,8 @@ fn vif(check: &mut Check<'_>, path: &str, node: &DeviceTreeNode) -> Vec<Publish>
 /// What is said of how clones of the guest serve who connects to its address.
 fn service(check: &mut Check<'_>, path: &str, guest: &DeviceTreeNode, node: &DeviceTreeNode) {
     if node.property(SERVICE).is_none() {
-        let terms = TERMS.iter().filter(|(name, ..)| node.property(name).is_some());
-        for (name, ..) in terms {
+        let names = TERMS.iter().map(|(name, ..)| *name).chain([LAUNCH]);
+        for name in names.filter(|name| node.property(name).is_some()) {
             let help = "say which TCP port the guest serves: mote,service = <80>;";
             check.property(path, name, "means nothing without mote,service", help);
         }
@@ -151,20 +155,37 @@ fn service(check: &mut Check<'_>, path: &str, guest: &DeviceTreeNode, node: &Dev
             }
         }
     }
+    let boots = boots(check, path, node);
     let has = |property: &str| guest.property(property).is_some();
     let count = |kind| guest.children().filter(|node| is_compatible(node, kind)).count();
     let cpus = cells(guest, "cpus").and_then(Result::ok).map_or(1, |[cpus]| cpus);
     for (is_wrong, what, help) in [
         (node.property("mote,ip").is_none(), "a service without an address", "say where: mote,ip = \"10.0.2.20\";"),
-        (cpus > 1, "a template has one CPU", "remove cpus from the guest, or make it 1"),
-        (count(VBD) > 0, "a template has no disks", "remove the guest's nodes mote,vbd"),
-        (count(VIF) > 1, "a template has one interface", "remove the guest's other nodes mote,vif"),
-        (has("mote,driver"), "a driver domain is no template", "serve it from another guest"),
+        (cpus > 1 && !boots, "a template has one CPU", "remove cpus from the guest, or make it 1"),
+        (count(VBD) > 0, "a service's machines have no disks", "remove the guest's nodes mote,vbd"),
+        (count(VIF) > 1, "a service's machines have one interface", "remove the guest's other nodes mote,vif"),
+        (has("mote,driver"), "a driver domain is no service", "serve it from another guest"),
     ] {
         if is_wrong {
             check.property(path, SERVICE, what, help);
         }
     }
+}
+
+/// Whether a service's machines boot, of which there are no clones.
+fn boots(check: &mut Check<'_>, path: &str, node: &DeviceTreeNode) -> bool {
+    let said = strings(node, LAUNCH);
+    let boots = said == ["boot"];
+    if !boots && node.property(LAUNCH).is_some() && said != ["clone"] {
+        let help = "write mote,launch = \"boot\"; for a guest that is started for who connects, as Linux has to be; \
+                    \"clone\" is usual, of a unikernel that gets ready once";
+        check.property(path, LAUNCH, "is neither \"clone\" nor \"boot\"", help);
+    }
+    if boots && node.property(CLONE_MEMORY).is_some() {
+        let help = "remove it: a machine that boots has the guest's memory";
+        check.property(path, CLONE_MEMORY, "is only for clones", help);
+    }
+    boots
 }
 
 /// The ports that an interface with `address` publishes.

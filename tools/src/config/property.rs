@@ -70,6 +70,7 @@ pub const VIF: &[(&str, Support)] = &[
     ("mote,connections", Both),
     ("mote,ip", Both),
     ("mote,keep", Both),
+    ("mote,launch", Both),
     ("mote,life", Both),
     ("mote,machines", Both),
     ("mote,patience", Both),

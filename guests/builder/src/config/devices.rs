@@ -118,7 +118,16 @@ fn service(node: Node<'_>) -> Result<Option<Terms>, ConfigError> {
     if !node.has("mote,service") {
         return Ok(None);
     }
-    let usual = Terms::new(number(node, "mote,service", 0, 1, MOST)? as u16);
+    let port = number(node, "mote,service", 0, 1, MOST)? as u16;
+    let usual = match node.string("mote,launch") {
+        None if !node.has("mote,launch") => Terms::new(port),
+        Some("clone") => Terms::new(port),
+        Some("boot") => Terms::booting(port),
+        _ => return Err(ConfigError::Malformed("mote,launch")),
+    };
+    if usual.boots && node.has("mote,clone-memory") {
+        return Err(ConfigError::Contradiction("mote,clone-memory", "mote,launch = \"boot\""));
+    }
     Ok(Some(Terms {
         machines: number(node, "mote,machines", usual.machines.into(), 1, MOST)? as u16,
         connections: number(node, "mote,connections", usual.connections.into(), 1, MOST)? as u16,

@@ -74,6 +74,8 @@ fn a_domain_with_a_mistake_is_left_out_with_the_reason_and_the_others_are_not() 
         (service(&[("mote,service", 80), ("mote,keep", 86_400_001)]), "mote,keep"),
         (service(&[("mote,service", 80), ("mote,clone-memory", 63)]), "mote,clone-memory"),
         (service(&[("mote,service", 80)]).set("cpus", cells(&[2])), "several cpus"),
+        (booting(b"fork\0", &[]), "mote,launch"),
+        (booting(b"boot\0", &[("mote,clone-memory", 2048)]), "mote,clone-memory"),
         (service(&[("mote,service", 80)]).set("mote,driver", Vec::new()), "mote,driver"),
         (service(&[("mote,service", 80)]).device("mote,vif", &[]), "second mote,vif"),
         (service(&[("mote,service", 80)]).device("mote,vbd", &[("mote,vdev", b"xvda\0")]), "mote,vbd"),
@@ -104,9 +106,19 @@ fn a_domain_with_a_mistake_is_left_out_with_the_reason_and_the_others_are_not() 
 
 /// A guest with one vCPU and an interface that has an address, and of numbers these.
 fn service(properties: &[(&'static str, u32)]) -> Node {
+    with_interface(properties, &[])
+}
+
+/// A service with these properties whose machines come to be in this way.
+fn booting(launch: &[u8], properties: &[(&'static str, u32)]) -> Node {
+    with_interface(&[properties, &[("mote,service", 80)]].concat(), &[("mote,launch", launch)])
+}
+
+fn with_interface(properties: &[(&'static str, u32)], more: &[(&'static str, &[u8])]) -> Node {
     let numbers: Vec<(&'static str, Vec<u8>)> = properties.iter().map(|(name, it)| (*name, cells(&[*it]))).collect();
     let numbers = numbers.iter().map(|(name, cells)| (*name, cells.as_slice()));
-    let all: Vec<(&'static str, &[u8])> = numbers.chain([("mote,ip", &b"10.0.2.20\0"[..])]).collect();
+    let all: Vec<(&'static str, &[u8])> =
+        numbers.chain([("mote,ip", &b"10.0.2.20\0"[..])]).chain(more.iter().copied()).collect();
     Node::good("a").without("cpus").set("xen,enhanced", Vec::new()).device("mote,vif", &all)
 }
 
@@ -129,6 +141,7 @@ fn a_service_is_served_as_its_interface_says() {
         patience: 7,
         life: 0,
         per_client: 5,
+        boots: false,
         memory: 2048,
     };
     for (properties, terms) in [([&all[..], &rest].concat(), said), ([("mote,service", 8080)].into(), Terms::new(8080))]
@@ -139,6 +152,9 @@ fn a_service_is_served_as_its_interface_says() {
         assert_eq!(domain.vifs[0].service, Some(terms));
     }
     assert!(!read(&[service(&[])]).domains[0].is_service(), "nobody asked for it");
+    let booting = booting(b"boot\0", &[("mote,machines", 2)]).set("cpus", cells(&[2]));
+    let [domain] = &read(&[booting]).domains[..] else { panic!("it is none to be cloned") };
+    assert_eq!(domain.booted(), Some(&Terms { machines: 2, ..Terms::booting(80) }));
 }
 
 #[test]

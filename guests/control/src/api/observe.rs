@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use mote_api::model::{self, Exits, HypervisorBytes, Machine, State};
 use mote_builder::config::{CONTROL, Vbd};
-use mote_protocols::statistics::{Counts, Device, Kind, interface};
+use mote_protocols::statistics::{Counts, Device, Kind, interface, service};
 use mote_unikernel::time::{self, Instant};
 use mote_unikernel::xen::domains as hypervisor;
 use xen_abi::Zeroed;
@@ -51,20 +51,44 @@ pub fn log() -> Vec<u8> {
     log
 }
 
-/// The domain of a number, as it is `known`; the control domain is not.
-pub fn domain(id: u16, known: Option<&Domain>, statistics: &Statistics) -> Option<model::Domain> {
+/// The domain of a number, as it is `known`; the control domain is not. If it is a service whose machines boot, it has so many `machines`.
+pub fn domain(
+    id: u16,
+    known: Option<&Domain>,
+    machines: Option<u64>,
+    statistics: &Statistics,
+) -> Option<model::Domain> {
     let mut room = [GetDomainInfo::new_zeroed()];
     let [info] = match hypervisor::list(id, &mut room) {
         Ok(1) => room,
         _ => return None,
     };
     let usage = hypervisor::usage(id).ok()?;
-    (info.domain == id).then(|| describe(&info, &usage, known, statistics))
+    let live = clones(&usage).or(machines);
+    let described = describe(&info, &usage, known, statistics);
+    (info.domain == id).then(|| model::Domain {
+        machines: live.and_then(|live| Some(of_service(id, known?.ended.machines(live), statistics))),
+        ..described
+    })
+}
+
+/// What its driver domain counts of a service besides.
+fn of_service(domain: u16, machines: model::Machines, statistics: &Statistics) -> model::Machines {
+    use service::{ANSWER_MOST, ANSWER_SUM, ANSWERED, REFUSED, WAITING};
+    let counts = statistics.of(Device { kind: Kind::Service, domain, number: 0 });
+    let microseconds = |milliseconds: u64| milliseconds.saturating_mul(1000);
+    model::Machines {
+        waiting: counts[WAITING],
+        refused: counts[REFUSED],
+        answered: counts[ANSWERED],
+        answer_us_mean: microseconds(counts[ANSWER_SUM]) / counts[ANSWERED].max(1),
+        answer_us_max: microseconds(counts[ANSWER_MOST]),
+        ..machines
+    }
 }
 
 fn describe(info: &GetDomainInfo, usage: &Usage, known: Option<&Domain>, statistics: &Statistics) -> model::Domain {
     let definition = known.map(|known| &known.definition);
-    let clones = clones(usage);
     let exits = known.map_or(usage.exits, |known| known.exits(usage.exits));
     let exits = EXIT_REASONS.iter().zip(exits).map(|(reason, count)| (Cow::Borrowed(*reason), count));
     let of = |kind, number| statistics.of(Device { kind, domain: info.domain, number });
@@ -86,8 +110,8 @@ fn describe(info: &GetDomainInfo, usage: &Usage, known: Option<&Domain>, statist
         events: usage.events,
         networks: (0..interfaces).map(|index| network(index, of(Kind::Interface, index))).collect(),
         disks: definition.map_or(&[][..], |it| &it.vbds).iter().map(|it| disk(it, of(Kind::Disk, it.number))).collect(),
-        template: clones.is_some(),
-        machines: clones.and_then(|live| Some(known?.ended.machines(live))),
+        template: clones(usage).is_some(),
+        machines: None,
     }
 }
 

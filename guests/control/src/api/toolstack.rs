@@ -15,11 +15,8 @@ use xen_abi::sched::reason;
 use super::observe;
 use crate::build::{BuildError, Wishes};
 use crate::console::Console;
-use crate::toolstack::Toolstack;
+use crate::toolstack::{Toolstack, has_room};
 use crate::work::Operation;
-
-/// What this domain has left of its own memory after it has made another: enough for what it must know of that, and to go on.
-const SPARE: usize = 512 << 10;
 
 impl Interface for Toolstack {
     fn machine(&self) -> Machine {
@@ -61,16 +58,14 @@ impl Interface for Toolstack {
         }
         let mut statistics = self.statistics.borrow_mut();
         statistics.refresh(&self.domains, &self.store);
-        observe::domain(id, known, &statistics)
+        let booted = known.is_some_and(|known| known.definition.booted().is_some());
+        let machines = booted.then(|| self.machines().filter(|(_, order)| order.service == id).count() as u64);
+        observe::domain(id, known, machines, &statistics)
     }
 
     fn create(&mut self, definition: Definition, modules: Modules) -> Result<u16, Refusal> {
         let began = Instant::now();
-        let mut spare = Vec::<u8>::new();
-        let has_spare = spare.try_reserve_exact(SPARE).is_ok();
-        // Else it would never be asked for: a compiler may leave out what is not used.
-        drop(core::hint::black_box(spare));
-        if !has_spare {
+        if !has_room() {
             let hint = "destroy other domains, remove images, or give the control domain more memory (mote,control)";
             return Err(Refusal::Conflict("the control domain has not enough memory left".into(), hint.into()));
         }
@@ -98,6 +93,10 @@ impl Interface for Toolstack {
     }
 
     fn unpause(&mut self, id: u16) -> Result<(), Refusal> {
+        if self.domains.get(id).is_some_and(|domain| domain.stock.is_some()) {
+            let hint = "connect to its address: a machine is booted for each who does";
+            return Err(Refusal::Conflict("it stands for a service, and never runs itself".into(), hint.into()));
+        }
         let (began, then) = (Instant::now(), Timer::Physical.count());
         hypervisor::unpause(id).map_err(failed("unpausing it"))?;
         let now = Timer::Physical.count();
@@ -179,7 +178,9 @@ fn console(toolstack: &Toolstack, id: u16) -> Result<&Console, Refusal> {
 fn refusal(error: BuildError) -> Refusal {
     let said = format!("{error}");
     match error {
-        BuildError::Plan(_) => Refusal::Impossible(said, "change its definition or its modules".into()),
+        BuildError::Plan(_) | BuildError::Unwanted(_) => {
+            Refusal::Impossible(said, "change its definition or its modules".into())
+        }
         BuildError::Modules | BuildError::Memory => {
             Refusal::Conflict(said, "destroy another domain, or ask for less".into())
         }

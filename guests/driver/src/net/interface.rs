@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use mote_netback::{Agreement, Events, Identity, Mac, PortId, Queue, QueueKeys, before_connection};
+use mote_protocols::netif::node;
 use mote_protocols::service::Terms;
 use mote_protocols::statistics::{Device, Kind, Tally, interface as count};
 use mote_protocols::xenbus::State;
@@ -27,7 +28,8 @@ pub struct Gone;
 
 /// A connection that is being served.
 struct Serving {
-    port: PortId,
+    /// Its port of the switch. A machine that was ordered has none.
+    port: Option<PortId>,
     fate: Rc<Fate>,
     /// How clones of the guest are connected, if it is a service.
     plan: Option<Plan>,
@@ -39,9 +41,12 @@ pub struct Interface<'a> {
     summoning: &'a Summoning,
     store: &'a Store,
     spawner: &'a Spawner<'static>,
+    statistics: &'a Statistics,
     guest: u16,
     identity: Identity,
     terms: Option<Terms>,
+    /// By which number the guest was ordered, if it was.
+    machine: Option<u32>,
     tally: Tallied,
     complaints: Complaints,
     /// Its directory, and the frontend's.
@@ -78,12 +83,55 @@ impl Interface<'_> {
             Some(terms) => Some(Terms::parse(&terms).ok_or(Gone)?),
             None => None,
         };
-        let device = Device { kind: Kind::Interface, domain: purpose.0, number: purpose.1 };
-        let (tally, complaints) = (Rc::new(statistics.record(device).await), Complaints::default());
-        let guest = purpose.0;
-        let interface =
-            Interface { lan, summoning, store, spawner, guest, identity, terms, tally, complaints, own, frontend };
-        interface.follow().await
+        let machine = match node("machine").await {
+            Some(number) => Some(number.parse().map_err(|_| Gone)?),
+            None => None,
+        };
+        let device = |kind| Device { kind, domain: purpose.0, number: purpose.1 };
+        let (tally, complaints) = (statistics.record(device(Kind::Interface)).await, Complaints::default());
+        let (guest, tally) = (purpose.0, Rc::new(tally));
+        let interface = Interface {
+            lan,
+            summoning,
+            store,
+            spawner,
+            statistics,
+            guest,
+            identity,
+            terms,
+            machine,
+            tally,
+            complaints,
+            own,
+            frontend,
+        };
+        match terms.filter(|terms| terms.boots) {
+            Some(terms) => interface.stand_in(&terms).await,
+            None => interface.follow().await,
+        }
+    }
+
+    /// The guest never runs. Machines are ordered for who connects to its address, until it is to be forgotten.
+    async fn stand_in(&self, terms: &Terms) -> Result<(), Gone> {
+        let existence = self.watch(&format!("{}/frontend", self.own)).await?;
+        self.add_service(terms, None).await;
+        let mut watching = Ok(());
+        while watching.is_ok() && self.is_there().await {
+            watching = existence.next().await.map(drop).map_err(|_| Gone);
+        }
+        self.summoning.remove(self.guest);
+        watching
+    }
+
+    async fn add_service(&self, terms: &Terms, plan: Option<Plan>) {
+        let record = self.statistics.record(Device { kind: Kind::Service, domain: self.guest, number: 0 }).await;
+        if let Err(refusal) = self.summoning.add(self.guest, self.identity, terms, plan, (self.tally.clone(), record)) {
+            self.complaints.say(format_args!("domain {} cannot be summoned: {refusal}", self.guest));
+        }
+    }
+
+    async fn is_there(&self) -> bool {
+        self.store.read_text(&format!("{}/frontend", self.own)).await.is_ok()
     }
 
     /// Does what the two ends' states ask for, until the interface is to be forgotten.
@@ -142,9 +190,7 @@ impl Interface<'_> {
 
     /// The guest is a template now: clones of it are launched for who connects to its address, until it is to be forgotten.
     async fn summon(&self, plan: Plan, state: &Watch, existence: &Watch) -> Result<(), Gone> {
-        if let Err(refusal) = self.summoning.add(self.guest, self.identity, plan, self.tally.clone()) {
-            self.complaints.say(format_args!("domain {} cannot be summoned: {refusal}", self.guest));
-        }
+        self.add_service(&plan.terms, Some(plan)).await;
         let mut watching = Ok(());
         while watching.is_ok() && self.next(true).await == Next::Wait {
             watching = change(state, existence).await;
@@ -168,7 +214,7 @@ impl Interface<'_> {
     }
 
     async fn next(&self, serving: bool) -> Next {
-        let there = self.store.read_text(&format!("{}/frontend", self.own)).await.is_ok();
+        let there = self.is_there().await;
         let [own, frontend] = [self.state(&self.own).await, self.state(&self.frontend).await];
         next(own, frontend, serving, there)
     }
@@ -182,7 +228,8 @@ impl Interface<'_> {
     }
 
     async fn offer(&self) {
-        for (name, value) in before_connection(self.terms.is_some()) {
+        // A machine that was ordered has one pair of rings and one port, as clones have.
+        for (name, value) in before_connection(self.terms.is_some() || self.machine.is_some()) {
             // What cannot be written is missed by the frontend, which then does without.
             let _ = self.store.write(&format!("{}/{name}", self.own), value).await;
         }
@@ -212,6 +259,10 @@ impl Interface<'_> {
         let values = self.read("", &Agreement::NODES).await;
         let agreement = Agreement::new(|name| value(&values, name)).map_err(|unfit| unfit.0)?;
         let fate = Rc::new(Fate::default());
+        if let Some(number) = self.machine {
+            self.reach_machine(number, agreement).await?;
+            return Ok(Serving { port: None, fate, plan: None });
+        }
         let (mut queues, mut ports, mut plan) = (Vec::new(), Vec::new(), None);
         for number in 0..agreement.queues {
             let values = self.read(&agreement.queue_directory(number), &QueueKeys::NODES).await;
@@ -236,7 +287,19 @@ impl Interface<'_> {
             let task = connection::serve(self.lan.clone(), port, number, ours, fate.clone(), plan.is_some());
             self.spawner.spawn(task);
         }
-        Ok(Serving { port, fate, plan })
+        Ok(Serving { port: Some(port), fate, plan })
+    }
+
+    /// The rings of a machine that was ordered: it is connected to who called the service, and to nobody else.
+    async fn reach_machine(&self, number: u32, agreement: Agreement) -> Result<(), &'static str> {
+        let values = self.read("", &QueueKeys::NODES).await;
+        let keys = QueueKeys::new(|name| value(&values, name)).ok_or("it names no rings")?;
+        let Events::One(port) = keys.events else { return Err("it has two ports") };
+        let ring = |reference| Mapping::new(self.guest, reference, true).map_err(|_| "its rings are not granted");
+        let (transmit, receive) = (ring(keys.transmit)?, ring(keys.receive)?);
+        let port = Port::connect_gathered(self.guest, port).map_err(|_| "its port is not offered")?;
+        let queue = |wire| Queue::new(transmit, receive, wire, agreement);
+        if self.summoning.connect(number, self.guest, port, queue) { Ok(()) } else { Err("nobody waits for it") }
     }
 
     /// The values of `names` in a directory of the frontend's.
@@ -265,9 +328,11 @@ impl Interface<'_> {
 
     /// Ends the connection, if there is one: from here on nothing of the guest's is touched.
     fn disconnect(&self, serving: &mut Option<Serving>) {
-        if let Some(Serving { port, fate, .. }) = serving.take() {
-            fate.end();
-            self.lan.borrow_mut().remove(port);
+        let Some(Serving { port, fate, .. }) = serving.take() else { return };
+        fate.end();
+        match port {
+            Some(port) => self.lan.borrow_mut().remove(port),
+            None => self.machine.into_iter().for_each(|number| self.summoning.lose(number)),
         }
     }
 }

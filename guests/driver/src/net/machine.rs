@@ -1,4 +1,4 @@
-//! A clone that serves a connection, as the driver domain has it: its rings and its event channel.
+//! A machine that serves connections, a clone or one that was booted, as the driver domain has it: its rings and its event channel.
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -38,17 +38,19 @@ pub struct Launched {
 }
 
 impl Launched {
-    /// Domain `domain`, at the other end of `port`. Copies are listed in `room`, for all machines by turns.
+    /// Domain `domain`, at the other end of `port`. It `is_paused` until it has its first frames, if it is a clone. Copies are listed in
+    /// `room`, for all machines by turns.
     pub fn new(
         id: MachineId,
         domain: u16,
         port: Port,
+        is_paused: bool,
         room: &Room,
         queue: impl FnOnce(Wire) -> Queue<Mapping, Wire>,
     ) -> Self {
         let port = Rc::new(port);
         let queue = queue(Wire { transfers: Transfers::new(domain, room.clone()), port: port.clone() });
-        Self { id, domain, queue, port, waits: false, is_paused: true }
+        Self { id, domain, queue, port, waits: false, is_paused }
     }
 
     /// The port's number.

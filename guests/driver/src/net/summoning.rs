@@ -1,5 +1,5 @@
-//! Services: their clones are launched when somebody connects, each with the interface that its template had. [`mote_summon`] decides, here
-//! is what it takes: clones, their rings, and their way to the switch.
+//! Services: machines are launched when somebody connects, clones with the interface that their template had, or such as boot, which are
+//! [ordered](super::orders). [`mote_summon`] decides, here is what it takes: clones, their rings, and their way to the switch.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -9,19 +9,25 @@ use core::cell::RefCell;
 use core::future::poll_fn;
 use core::time::Duration;
 
-use mote_netback::{Agreement, Events, Frame, Identity, PortId, Queue, QueueKeys};
+use mote_netback::{Abilities, Agreement, Events, Frame, Identity, PortId, Queue, QueueKeys};
 use mote_protocols::service::Terms;
-use mote_summon::{Action, Actions, Limits, MachineId, Parcel, Policy, Refusal, Service, ServiceId, Summoner};
+use mote_protocols::statistics::service as count;
+use mote_summon::{
+    Action, Actions, Counters, Limits, MachineId, Parcel, Policy, Refusal, Service, ServiceId, Summoner,
+};
 use mote_unikernel::Machine;
 use mote_unikernel::executor::{Either, either, sleep_until, yield_now};
 use mote_unikernel::time::{self, Instant};
+use mote_unikernel::xen::events::Port;
 use mote_unikernel::xen::grants::Mapping;
 use mote_unikernel::xen::transfers::Room;
 use mote_unikernel::xen::{domains, events};
 use xen_abi::mote::{CloneTemplate, flags};
 
-use super::machine::{Heard, Launched};
+use super::machine::{Heard, Launched, Wire};
+use super::orders::Orders;
 use super::{SharedLan, Tallied, pages, seconds};
+use crate::statistics::Record;
 
 /// Bytes of this domain's memory for each machine that there may be: what one needs, twice.
 const BYTES_PER_MACHINE: usize = 2048;
@@ -82,13 +88,17 @@ struct State {
     frames: Vec<Frame>,
     /// Ports of machines that have sent more than was taken.
     behind: Vec<u32>,
+    /// Machines that boot.
+    orders: Orders,
 }
 
 /// A service that there is.
 struct Standing {
     service: ServiceId,
     port: PortId,
-    plan: Plan,
+    /// How its clones are connected. Machines that boot say so themselves.
+    plan: Option<Plan>,
+    record: Option<Record>,
 }
 
 impl Summoning {
@@ -106,29 +116,38 @@ impl Summoning {
             leaving: Vec::new(),
             frames: Vec::new(),
             behind: Vec::new(),
+            orders: Orders::default(),
         })))
     }
 
-    /// From now on clones of `template` are launched for those who connect to its address.
+    /// From now on machines are launched for those who connect to the address of `template`: clones of it by its plan, or such as boot.
     ///
     /// # Errors
     /// Says why not.
-    pub fn add(&self, template: u16, identity: Identity, plan: Plan, tally: Tallied) -> Result<(), Refusal> {
+    pub fn add(
+        &self,
+        template: u16,
+        identity: Identity,
+        terms: &Terms,
+        plan: Option<Plan>,
+        (tally, record): (Tallied, Option<Record>),
+    ) -> Result<(), Refusal> {
         let mut state = self.0.borrow_mut();
         let state = &mut *state;
         let service = Service {
             template,
             mac: identity.mac,
             ip: identity.ip.ok_or(Refusal::Address)?,
-            port: plan.terms.port,
+            port: terms.port,
             // They send to whom they were sent to.
             network: None,
-            policy: policy(&plan.terms),
+            policy: policy(terms),
         };
-        let proxy = state.lan.borrow_mut().add_proxy(identity, plan.agreement.abilities, tally);
+        let abilities = plan.map_or_else(Abilities::default, |plan| plan.agreement.abilities);
+        let proxy = state.lan.borrow_mut().add_proxy(identity, abilities, tally);
         let port = proxy.ok_or(Refusal::Taken)?;
         match state.summoner.add(service, now(), &mut state.actions) {
-            Ok(service) => drop(state.services.insert(template, Standing { service, port, plan })),
+            Ok(service) => drop(state.services.insert(template, Standing { service, port, plan, record })),
             Err(refusal) => {
                 state.lan.borrow_mut().remove(port);
                 return Err(refusal);
@@ -146,6 +165,40 @@ impl Summoning {
         state.summoner.remove(service, now(), &mut state.actions);
         state.act();
         state.lan.borrow_mut().remove(port);
+    }
+
+    /// Does something with what was ordered.
+    pub fn with_orders<T>(&self, action: impl FnOnce(&mut Orders) -> T) -> T {
+        action(&mut self.0.borrow_mut().orders)
+    }
+
+    /// The machine that was ordered by `number` has connected its interface: domain `domain`, at the other end of `port`. Whether it is still
+    /// wanted.
+    pub fn connect(
+        &self,
+        number: u32,
+        domain: u16,
+        port: Port,
+        queue: impl FnOnce(Wire) -> Queue<Mapping, Wire>,
+    ) -> bool {
+        let state = &mut *self.0.borrow_mut();
+        let Some(id) = state.orders.machine(number) else { return false };
+        let end = port.number();
+        let launched = Launched::new(id, domain, port, false, &state.room, queue);
+        state.welcome(launched);
+        // What it said before its port was known.
+        state.hear(end);
+        state.act();
+        true
+    }
+
+    /// The machine that was ordered by `number` is there no more, or of no more use.
+    pub fn lose(&self, number: u32) {
+        let state = &mut *self.0.borrow_mut();
+        if let Some(id) = state.orders.machine(number) {
+            state.forget(id);
+            state.act();
+        }
     }
 
     /// Serves all services, for ever.
@@ -191,9 +244,28 @@ impl State {
         }
         if self.summoner.next_tick().is_some_and(|due| due <= now()) {
             self.summoner.tick(now(), &mut self.actions);
+            self.tell();
         }
         self.act();
         left <= BATCH || !self.behind.is_empty()
+    }
+
+    /// Tells of what happened to services.
+    fn tell(&self) {
+        for Standing { service, record, .. } in self.services.values() {
+            let Some((record, counters)) = record.as_ref().zip(self.summoner.counters(*service)) else { continue };
+            let Counters { early, connections, refused, broken, answered, answer_sum, answer_most, .. } = counters;
+            let all = [
+                (count::WAITING, early.into()),
+                (count::CONNECTIONS, connections),
+                (count::REFUSED, refused),
+                (count::BROKEN, broken),
+                (count::ANSWERED, answered),
+                (count::ANSWER_SUM, answer_sum),
+                (count::ANSWER_MOST, answer_most),
+            ];
+            all.into_iter().for_each(|(counter, value)| record.set(counter, value));
+        }
     }
 
     /// A frame came for a service.
@@ -254,36 +326,48 @@ impl State {
     }
 
     fn launch(&mut self, id: MachineId, template: u16) {
-        let plan = self.services.get(&template).map(|standing| standing.plan);
-        match plan.and_then(|plan| launch(id, template, &plan, &self.room)) {
-            Some(launched) => {
-                self.ends.insert(launched.port(), id.place());
-                if self.machines.len() <= id.place() {
-                    self.machines.resize_with(id.place() + 1, || None);
-                }
-                if let Some(place) = self.machines.get_mut(id.place()) {
-                    *place = Some(Box::new(launched));
-                }
-                self.summoner.launched(id, now(), &mut self.actions);
-            }
+        match self.services.get(&template).map(|standing| standing.plan) {
+            Some(Some(plan)) => match launch(id, template, &plan, &self.room) {
+                Some(launched) => self.welcome(launched),
+                None => self.summoner.gone(id, now(), &mut self.actions),
+            },
+            Some(None) => self.orders.add(id, template),
             None => self.summoner.gone(id, now(), &mut self.actions),
         }
     }
 
+    /// A machine is there. If it is not the first time, its interface begins anew.
+    fn welcome(&mut self, launched: Launched) {
+        let (id, place) = (launched.id, launched.id.place());
+        self.ends.insert(launched.port(), place);
+        if self.machines.len() <= place {
+            self.machines.resize_with(place + 1, || None);
+        }
+        if let Some(place) = self.machines.get_mut(place) {
+            *place = Some(Box::new(launched));
+        }
+        self.summoner.launched(id, now(), &mut self.actions);
+    }
+
     /// Ends a machine that has not ended by itself.
     fn end(&mut self, id: MachineId) {
-        if let Some(Some(launched)) = self.machines.get(id.place()) {
+        if let Some(Some(launched)) = self.machines.get(id.place()).filter(|_| !self.orders.has(id)) {
             // It may have ended meanwhile.
             let _ = domains::destroy(launched.domain);
         }
         self.forget(id);
     }
 
-    /// A machine has ended.
+    /// A machine has ended, or is about to be by the toolstack.
     fn forget(&mut self, id: MachineId) {
-        if let Some(mut launched) = self.machines.get_mut(id.place()).and_then(Option::take) {
+        let was_ordered = self.orders.cancel(id);
+        let launched = self.machines.get_mut(id.place()).and_then(Option::take);
+        let was_there = launched.is_some();
+        if let Some(mut launched) = launched {
             self.ends.remove(&launched.port());
             launched.empty(self.lan.borrow_mut().pool());
+        }
+        if was_ordered || was_there {
             self.summoner.gone(id, now(), &mut self.actions);
         }
     }
@@ -349,7 +433,7 @@ fn launch(id: MachineId, template: u16, plan: &Plan, room: &Room) -> Option<Laun
     match (ring(transmit), ring(receive)) {
         (Ok(transmit), Ok(receive)) => {
             let queue = |wire| Queue::new(transmit, receive, wire, plan.agreement);
-            Some(Launched::new(id, domain, port, room, queue))
+            Some(Launched::new(id, domain, port, true, room, queue))
         }
         _ => {
             let _ = domains::destroy(domain);
@@ -359,8 +443,8 @@ fn launch(id: MachineId, template: u16, plan: &Plan, room: &Room) -> Option<Laun
 }
 
 const fn policy(terms: &Terms) -> Policy {
-    let Terms { machines, connections, keep, waiting, patience, per_client, .. } = *terms;
-    Policy { machines, connections, keep, waiting, patience, per_client }
+    let Terms { machines, connections, keep, waiting, patience, per_client, boots, .. } = *terms;
+    Policy { machines, connections, keep, waiting, patience, per_client, boots }
 }
 
 /// The time in milliseconds, as the summoner counts it.

@@ -4,7 +4,7 @@ use super::*;
 use crate::libxl::{Device, Guest, Kind};
 
 const MAC: [u8; 6] = [0, 0x16, 0x3e, 1, 2, 3];
-const VIF: Kind<'_> = Kind::Vif { mac: MAC, ip: Some([10, 0, 2, 20]), service: None };
+const VIF: Kind<'_> = Kind::Vif { mac: MAC, ip: Some([10, 0, 2, 20]), service: None, machine: None };
 const VBD: Kind<'_> = Kind::Vbd { dev: "xvda", params: "web-xvda", read_only: true };
 
 fn guest(id: u16, name: &str) -> Guest<'_> {

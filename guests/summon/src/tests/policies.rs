@@ -266,3 +266,68 @@ fn one_client_has_no_more_connections_than_one_may() {
     assert_eq!(bench.out()[0].flags, flags::RST);
     assert_eq!(bench.counters().open, 3);
 }
+
+/// Machines that boot, for clients with a minute's patience.
+fn booting() -> Bench {
+    Bench::new(Policy { machines: 2, waiting: 5, patience: 60_000, boots: true, ..Policy::default() })
+}
+
+#[test]
+fn a_machine_that_boots_is_asked_until_it_listens_and_nothing_is_lost() {
+    let mut bench = booting();
+    let cookie = bench.call(1, 10, b"hello");
+    let [id] = bench.launches()[..] else { panic!("one is launched") };
+    bench.pass(20_000);
+    assert_eq!(bench.done(), [], "it has no ring yet");
+    bench.summoner.launched(id, bench.now, &mut bench.actions);
+    let asked = |bench: &mut Bench| bench.done().iter().filter(|it| matches!(it, Action::ToMachine(..))).count();
+    assert_eq!(asked(&mut bench), 2, "a neighbour and a SYN");
+    for _ in 0..50 {
+        // It has no address, then nobody listens.
+        bench.machine(id, 1, 0, 11, REFUSED, &[]);
+        assert_eq!(bench.done(), []);
+        bench.pass(300);
+        assert_eq!(asked(&mut bench), 2);
+    }
+    assert_eq!((bench.counters().early, bench.counters().answered), (1, 0));
+    bench.accept(id, 1, 10, 99);
+    assert!(matches!(bench.done()[..], [Action::ToMachine(to, _)] if to == id), "what the client had said");
+    bench.machine(id, 1, 100, 16, flags::ACK, b"world");
+    let [answer] = bench.out()[..] else { panic!("an answer") };
+    assert_eq!((answer.sequence, answer.data), (cookie.wrapping_add(1), 5));
+    bench.machine(id, 1, 105, 16, flags::ACK, b"!");
+    let counters = bench.counters();
+    assert_eq!((counters.early, counters.answered, counters.broken), (0, 1, 0));
+    assert_eq!((counters.answer_sum, counters.answer_most), (35_000, 35_000));
+}
+
+#[test]
+fn a_machine_that_never_listens_is_ended_when_patience_is() {
+    let mut bench = booting();
+    bench.call(1, 10, b"hello");
+    let [id] = bench.launches()[..] else { panic!("one is launched") };
+    bench.open_early(id);
+    bench.pass(55_000);
+    assert_eq!(ends(&mut bench), []);
+    bench.pass(30_000);
+    assert_eq!(ends(&mut bench), [id]);
+    assert_eq!((bench.counters().broken, bench.counters().open, bench.counters().early), (1, 0, 0));
+
+    // One that is not even there then.
+    bench.call(2, 10, b"hello");
+    let [id] = bench.launches()[..] else { panic!("another is launched") };
+    bench.pass(60_100);
+    assert_eq!(ends(&mut bench), [id]);
+    assert_eq!(bench.summoner.calls.pages, super::LIMITS.pages);
+}
+
+#[test]
+fn nothing_boots_for_who_has_left() {
+    let mut bench = booting();
+    let cookie = bench.call(1, 10, b"");
+    let [id] = bench.launches()[..] else { panic!("one is launched") };
+    bench.client(1, 11, cookie.wrapping_add(1), flags::RST, &[]);
+    assert_eq!(ends(&mut bench), [id]);
+    bench.summoner.gone(id, bench.now, &mut bench.actions);
+    assert_eq!((bench.counters().live, bench.counters().early, bench.counters().refused), (0, 0, 0));
+}

@@ -234,6 +234,16 @@ pub fn is_running(domain: u16) -> Result<bool, Errno> {
     Ok(found.flags & info::RUNNING != 0)
 }
 
+/// Whether a domain is paused.
+///
+/// # Errors
+/// The hypervisor's.
+pub fn is_paused(domain: u16) -> Result<bool, Errno> {
+    let mut found = GetDomainInfo::new_zeroed();
+    domctl(op::GETDOMAININFO, domain, &mut found)?;
+    Ok(found.flags & info::PAUSED != 0)
+}
+
 /// Writes to the machine's console in a domain's name.
 ///
 /// # Errors

@@ -195,11 +195,23 @@ impl Port {
     /// # Errors
     /// The hypervisor's: `EINVAL` as long as there is no such offer.
     pub fn connect(remote: u16, remote_port: u32) -> Result<Self, Errno> {
+        Self::bind(remote, remote_port).map(Self::new)
+    }
+
+    /// The same, of a port whose events are [`gathered`]. One that came before this returns may be missed.
+    ///
+    /// # Errors
+    /// As [`Port::connect`].
+    pub fn connect_gathered(remote: u16, remote_port: u32) -> Result<Self, Errno> {
+        Self::bind(remote, remote_port).map(Self::new_gathered)
+    }
+
+    fn bind(remote: u16, remote_port: u32) -> Result<u32, Errno> {
         start();
         let mut argument = BindInterdomain { remote_dom: remote, pad: 0, remote_port, local_port: 0 };
         // SAFETY: as above.
         unsafe { call(hypercall::EVENT_CHANNEL_OP, op::BIND_INTERDOMAIN, &mut argument) }?;
-        Ok(Self::new(argument.local_port))
+        Ok(argument.local_port)
     }
 
     /// A port for virtual interrupt `virq` of the boot vCPU.

@@ -9,8 +9,8 @@ use xen_abi::errno::Errno;
 use xen_abi::memory::{AddToPhysmapBatch, RemoveFromPhysmap, Reservation, op, space};
 use xen_abi::xen::{domid, hypercall};
 
-use super::call;
 use super::page::{Page, SIZE, copy, refill};
+use super::{call, domains};
 use crate::{Machine, arch};
 
 /// Pages that are mapped by one hypercall.
@@ -87,9 +87,11 @@ impl Window {
 
 /// Memory of another domain, mapped for as long as this lives where a [`Window`] ends: bytes that are there still when this domain is not.
 pub struct Region {
-    // Private: so many frames are mapped from this one on, but for what the hypervisor took away.
+    // Private: so many frames of the domain's are mapped from this one on, but for what the hypervisor took away.
+    domain: u16,
     first_frame: u64,
     pages: usize,
+    behind: usize,
 }
 
 /// Where the next region is to be, in pages behind the window.
@@ -107,7 +109,7 @@ impl Region {
             end.is_some_and(|end| end <= range.end.min(crate::boot::LOW_AGAIN))
         };
         let place = machine.unused().find(fits).ok_or(Errno::ENOSPC)?;
-        let mut region = Self { first_frame: (place.start / SIZE + behind) as u64, pages: 0 };
+        let mut region = Self { domain, first_frame: (place.start / SIZE + behind) as u64, pages: 0, behind };
         while region.pages < pages {
             let (done, part) = (region.pages as u64, (pages - region.pages).min(PAGES));
             region.pages += part;
@@ -120,6 +122,21 @@ impl Region {
     #[must_use]
     pub const fn size(&self) -> usize {
         self.pages * SIZE
+    }
+
+    /// The bytes from `offset` on, if they are there and the domain is paused, so that it does not change them. It must not be let run, or be
+    /// written to, as long as they are borrowed.
+    #[must_use]
+    pub fn bytes(&self, offset: usize, length: usize) -> Option<&[u8]> {
+        offset.checked_add(length).filter(|end| *end <= self.size())?;
+        let at = self.first_frame as usize * SIZE + offset;
+        let is_whole = length == 0 || (arch::can_read(at) && arch::can_read(at + length - 1));
+        if !is_whole || !domains::is_paused(self.domain).ok()? {
+            return None;
+        }
+        // SAFETY: inside of what is mapped, which is there as long as this is. Nobody changes it: the domain does not run, and who asks sees to
+        // it that it stays so.
+        Some(unsafe { core::slice::from_raw_parts(at as *const u8, length) })
     }
 
     /// Reads bytes from `offset` on, as many as there are.
@@ -142,6 +159,8 @@ impl Region {
 impl Drop for Region {
     fn drop(&mut self) {
         unmap(self.first_frame, self.pages);
+        // The next has its place, unless another lies behind it already.
+        let _ = REGIONS.compare_exchange(self.behind + self.pages, self.behind, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 
