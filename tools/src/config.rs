@@ -47,6 +47,8 @@ pub struct Control {
     pub memory: u64,
     /// The package of this workspace that it is.
     pub guest: String,
+    /// Its ports that are to be reached from this machine, besides the API's.
+    pub publish: Vec<Publish>,
 }
 
 impl Control {
@@ -58,7 +60,7 @@ impl Control {
 
 impl Default for Control {
     fn default() -> Self {
-        Self { node: None, memory: Self::USUAL, guest: mote_builder::config::CONTROL.into() }
+        Self { node: None, memory: Self::USUAL, guest: mote_builder::config::CONTROL.into(), publish: Vec::new() }
     }
 }
 

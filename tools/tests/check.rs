@@ -122,6 +122,8 @@ fn a_service_is_a_guest_that_can_be_cloned() {
         (r#"second { compatible = "mote,vif"; };"#, address, "machines have one interface"),
         ("", &format!("{address} mote,launch = \"fork\";"), "is neither \"clone\" nor \"boot\""),
         ("", &format!("{address} mote,launch = \"boot\"; mote,clone-memory = <64>;"), "is only for clones"),
+        ("", &format!("{address} mote,host = \"a b\";"), "is not one host name"),
+        ("", r#"mote,host = "a.b";"#, "means nothing without mote,service"),
         ("", r#"mote,ip = "10.0.2.20"; mote,launch = "boot";"#, "means nothing without mote,service"),
         (r#"d { compatible = "mote,vbd"; mote,vdev = "xvda"; mote,file = "null-co://"; };"#, address, "has no disks"),
     ] {

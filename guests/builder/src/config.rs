@@ -14,7 +14,7 @@ use xen_abi::arch_arm::MAX_VCPUS;
 use crate::addr::{BLOCK_SIZE, PAGE_SIZE, PaRange};
 use crate::tree::{Node, Tree};
 
-pub use devices::{Vbd, Vif, serial, vdev_number};
+pub use devices::{Vbd, Vif, is_host, serial, vdev_number};
 
 /// Most domains that a configuration can ask for.
 pub const MAX_DOMAINS: usize = 1024;

@@ -16,6 +16,7 @@ use mote_unikernel::time::Instant;
 use mote_unikernel::{Machine, println};
 use mote_webserver::{Handler, Limits, Request, Response};
 
+use crate::hosts;
 use crate::toolstack::Toolstack;
 pub use observe::nanoseconds;
 
@@ -67,6 +68,7 @@ pub async fn open<'a>(machine: Machine, toolstack: &'a RefCell<Toolstack>, spawn
     let listener = &*Box::leak(Box::new(listener));
     spawner.spawn(network.run());
     spawner.spawn(network.follow());
+    hosts::open(network, toolstack, &spawner);
     toolstack.borrow_mut().works.note_ready();
     let site = &*Box::leak(Box::new(Site { api: Api::new(token), toolstack, spawner: spawner.clone() }));
     for _ in 0..CONNECTIONS {

@@ -6,7 +6,7 @@
 //! At start [`machine`] finds what the boot loader left, and [`toolstack`] builds what the configuration asks for into the table of
 //! [`domains`]. What it must not forget is written down as [`record`]s in the memory of the [`keeper`]: if this domain fails and is built again,
 //! [`takeover`] goes on with that. From then on tasks run by turns and share the toolstack: [`reaper`] waits for domains that end, and reports them by
-//! [`report`]; what driver domains want built is in [`orders`], and what from in [`stock`]; [`console`] and [`store`] serve guests' rings; where there is a driver domain, [`api`] serves the network.
+//! [`report`]; what driver domains want built is in [`orders`], and what from in [`stock`]; [`console`] and [`store`] serve guests' rings; where there is a driver domain, [`api`] serves the network, and [`hosts`] lead to services.
 
 #![no_std]
 #![no_main]
@@ -18,6 +18,7 @@ mod api;
 mod build;
 mod console;
 mod domains;
+mod hosts;
 mod keeper;
 mod machine;
 mod orders;

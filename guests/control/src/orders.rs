@@ -176,6 +176,6 @@ impl Toolstack {
 /// What the machine of this number is to be.
 fn machine(service: &Definition, number: u32) -> Definition {
     let name: String = service.name.chars().take(NAME).collect();
-    let vifs = service.vifs.iter().map(|vif| Vif { service: None, ..vif.clone() });
+    let vifs = service.vifs.iter().map(|vif| Vif { service: None, host: None, ..vif.clone() });
     Definition { name: format!("{name}.{number}"), ephemeral: false, vifs: vifs.collect(), ..service.clone() }
 }

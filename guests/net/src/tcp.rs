@@ -93,6 +93,16 @@ impl<'s, D: Device> Listener<'s, D> {
         })
     }
 
+    /// Has so many connections come in at the same moment without one being refused. Each costs its buffers all the time.
+    pub fn be_ready_for(&self, connections: usize) {
+        self.stack.with(|inner| {
+            if let Some(backlog) = inner.backlogs.iter_mut().find(|backlog| backlog.port == self.port) {
+                backlog.listening = connections;
+                backlog.replenish(&mut inner.sockets);
+            }
+        });
+    }
+
     /// The next connection. Several tasks may wait for one.
     pub async fn accept(&self) -> Stream<'s, D> {
         let handle = poll_fn(|context| {
@@ -159,7 +169,8 @@ impl Backlog {
             let state = sockets.get::<Socket<'_>>(*handle).state();
             listening += usize::from(state == State::Listen);
             // Those whose connection came to nothing are of no more use.
-            let is_spent = matches!(state, State::Closed | State::TimeWait) || listening > LISTENING;
+            let is_spent =
+                matches!(state, State::Closed | State::TimeWait) || listening > self.listening.max(LISTENING);
             if is_spent {
                 sockets.remove(*handle);
             }
@@ -252,11 +263,11 @@ impl<'s, D> Stream<'s, D> {
         Some((address, endpoint.port))
     }
 
-    /// Reads what came, up to the size of `buffer`. 0 says that the other side has said all.
+    /// Reads what came, up to the size of `buffer`. 0 says that the other side has said all. One task may read and one may write at a time.
     ///
     /// # Errors
     /// The connection is no more.
-    pub async fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+    pub async fn receive(&self, buffer: &mut [u8]) -> Result<usize, Error> {
         poll_fn(|context| {
             let received = self.with(|socket| match socket.recv_slice(buffer) {
                 Ok(0) if !buffer.is_empty() => {
@@ -280,7 +291,7 @@ impl<'s, D> Stream<'s, D> {
     ///
     /// # Errors
     /// The connection is no more.
-    pub async fn send(&mut self, bytes: &[u8]) -> Result<usize, Error> {
+    pub async fn send(&self, bytes: &[u8]) -> Result<usize, Error> {
         poll_fn(|context| {
             let sent = self.with(|socket| match socket.send_slice(bytes) {
                 Ok(0) if !bytes.is_empty() => {
@@ -294,6 +305,17 @@ impl<'s, D> Stream<'s, D> {
             sent
         })
         .await
+    }
+
+    /// Says that no more will be written; the other side may still go on.
+    pub fn finish(&self) {
+        self.with(Socket::close);
+        self.stack.with(Inner::kick);
+    }
+
+    /// Gives the other side so long to acknowledge what it is sent.
+    pub fn set_patience(&self, patience: core::time::Duration) {
+        self.with(|socket| socket.set_timeout(Some(patience.into())));
     }
 
     /// Ends it: what was written is still sent, in the background, if the other side takes it soon.

@@ -120,7 +120,7 @@ impl<P: Shared, F: Frontend, U: Uplink, T: Tally> Lan<P, F, U, T> {
     /// Has frames for a guest's address be taken here ([`Lan::called`]) by somebody who is as able as the guest. `None` if the address is in
     /// use or none.
     pub fn add_proxy(&mut self, identity: Identity, abilities: Abilities, tally: T) -> Option<PortId> {
-        let port = self.switch.add_guest(identity)?;
+        let port = self.switch.add_proxy(identity)?;
         Some(self.add(port, Way::Proxy { abilities, inbox: VecDeque::new(), pages: 0 }, tally))
     }
 

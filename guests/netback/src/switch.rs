@@ -46,6 +46,8 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Port {
     Guest(Identity),
+    /// Somebody here, in a guest's place.
+    Proxy(Identity),
     Uplink,
 }
 
@@ -84,11 +86,20 @@ impl Switch {
 
     /// A port for a guest. `None` if another has its address, the address is no station's, or there are too many ports.
     pub fn add_guest(&mut self, identity: Identity) -> Option<usize> {
+        self.add_station(identity, Port::Guest(identity))
+    }
+
+    /// The same for somebody who answers in a guest's place, and lets through only what belongs to who called: also who is apart may call.
+    pub fn add_proxy(&mut self, identity: Identity) -> Option<usize> {
+        self.add_station(identity, Port::Proxy(identity))
+    }
+
+    fn add_station(&mut self, identity: Identity, port: Port) -> Option<usize> {
         let address = identity.mac.0;
         if identity.mac.is_multicast() || address == [0; 6] || self.guests.contains_key(&address) {
             return None;
         }
-        let port = self.add(Port::Guest(identity))?;
+        let port = self.add(port)?;
         self.guests.insert(address, port);
         self.last = None;
         Some(port)
@@ -114,7 +125,7 @@ impl Switch {
 
     /// The port is there no more.
     pub fn remove(&mut self, port: usize) {
-        if let Some(Some(Port::Guest(identity))) = self.ports.get_mut(port).map(Option::take) {
+        if let Some(Some(Port::Guest(identity) | Port::Proxy(identity))) = self.ports.get_mut(port).map(Option::take) {
             self.guests.remove(&identity.mac.0);
         }
         self.learned.forget(port);
@@ -127,7 +138,7 @@ impl Switch {
             return Verdict::Refuse;
         };
         match self.ports.get(from) {
-            Some(Some(Port::Guest(identity))) if allowed(identity, source, head) => {}
+            Some(Some(Port::Guest(identity) | Port::Proxy(identity))) if allowed(identity, source, head) => {}
             Some(Some(Port::Uplink)) if !source.is_multicast() && !self.guests.contains_key(&source.0) => {
                 self.learned.learn(source, from, now);
             }

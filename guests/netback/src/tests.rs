@@ -202,6 +202,17 @@ fn who_is_apart_meets_the_outside_alone() {
     wire.borrow_mut().came.push_back(frame(mac(77), apart.mac, 60));
     lan.serve_uplink(uplink, 0);
     assert_eq!(apart.received().len(), 1);
+    // Who answers in a guest's place may be called.
+    let proxy = Identity { mac: mac(10), ip: None, apart: false };
+    lan.add_proxy(proxy, ABLE.abilities, Rc::default()).unwrap();
+    apart.transmit(&frame(apart.mac, proxy.mac, 60), Checksum::Unknown, 0);
+    assert!(apart.serve(&mut lan));
+    let mut called = lan.called().unwrap();
+    let head = called.head_mut();
+    head[..6].copy_from_slice(&apart.mac.0);
+    head[6..12].copy_from_slice(&proxy.mac.0);
+    lan.answer([called], 0);
+    assert_eq!(apart.received().len(), 1);
 }
 
 #[test]

@@ -126,7 +126,7 @@ impl<F: Packet> Summoner<F> {
     /// Whether a client has as many connections to a service as one may.
     fn is_greedy(&self, ip: [u8; 4], service: ServiceId) -> bool {
         let limit = self.services.get(service).map_or(0, |standing| standing.service.policy.per_client);
-        limit > 0 && self.calls.of_client(ip, service) >= limit.into()
+        limit > 0 && self.relay != Some(ip) && self.calls.of_client(ip, service) >= limit.into()
     }
 
     /// Keeps a frame with data until the machine has answered the SYN.

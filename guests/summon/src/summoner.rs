@@ -32,6 +32,8 @@ pub struct Summoner<F> {
     pub(crate) machines: Slots<Machine>,
     pub(crate) limiters: Limiters,
     pub(crate) clock: crate::time::Clock,
+    /// A client that calls for others, and counts these itself.
+    pub(crate) relay: Option<[u8; 4]>,
 }
 
 impl<F: Packet> Summoner<F> {
@@ -45,7 +47,13 @@ impl<F: Packet> Summoner<F> {
             machines: Slots::new(limits.machines),
             limiters: Limiters::new(),
             clock: crate::time::Clock::default(),
+            relay: None,
         }
+    }
+
+    /// From now on the client with this address has as many connections as it likes ([`Policy::per_client`]): it calls for others.
+    pub const fn trust_relay(&mut self, ip: [u8; 4]) {
+        self.relay = Some(ip);
     }
 
     /// Adds a service, and tells the network of its address. `now` is in milliseconds, here and everywhere, and never goes back.

@@ -64,7 +64,7 @@ pub(crate) fn parse<'h, 'b>(
 }
 
 /// A header that may be there once: two of them are what request smuggling is made of.
-fn single<'b>(headers: &[Header<'b>], name: &str) -> Result<Option<&'b [u8]>, Refusal> {
+pub(crate) fn single<'b>(headers: &[Header<'b>], name: &str) -> Result<Option<&'b [u8]>, Refusal> {
     let mut all = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
     match (all.next(), all.next()) {
         (None, _) => Ok(None),

@@ -17,6 +17,7 @@ mod body;
 mod connection;
 pub mod files;
 mod head;
+mod host;
 pub mod json;
 mod limit;
 mod request;
@@ -27,6 +28,7 @@ mod write;
 mod tests;
 
 pub use connection::{End, Handler, serve};
+pub use host::host;
 pub use limit::{Clock, Limits};
 pub use request::Request;
 pub use response::{Body, Response, Source};

@@ -45,7 +45,7 @@ const CPUS_HELP: &str = "cpus is one number from 1 to 128: cpus = <2>;";
 /// `running` are the guests of the machine that it is for, if that runs already.
 pub fn check(tree: &DeviceTree, directory: &Path, memory: Memory, running: Option<&[String]>) -> (Found, Vec<Mistake>) {
     let (guests, control) = (source::guests(), Control::default());
-    let mut check = Check { directory, running, guests, control, mistakes: Vec::new() };
+    let mut check = Check { directory, running, guests, control, hosts: HashMap::new(), mistakes: Vec::new() };
     let domains = check.chosen(tree);
     if check.control.node.is_none() && domains.iter().any(|domain| domain.driver) {
         check.control.memory = Control::WITH_NETWORK;
@@ -64,6 +64,8 @@ pub struct Check<'a> {
     pub running: Option<&'a [String]>,
     guests: Vec<String>,
     control: Control,
+    /// The interfaces of services by their names.
+    pub hosts: HashMap<String, String>,
     mistakes: Vec<Mistake>,
 }
 
@@ -144,7 +146,8 @@ impl Check<'_> {
             self.property(path, "memory", what, format!("it needs at least memory = <0x0 {CONTROL_MIN_KIB:#x}>;"));
         }
         let guest = strings(node, "mote,guest").pop().unwrap_or_else(|| binding::CONTROL.into());
-        self.control = Control { node: Some(node.name().into()), memory: kib.saturating_mul(1024), guest };
+        let publish = devices::of_control(self, path, node);
+        self.control = Control { node: Some(node.name().into()), memory: kib.saturating_mul(1024), guest, publish };
     }
 
     fn cells_properties(&mut self, path: &str, node: &DeviceTreeNode) {

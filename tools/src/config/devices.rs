@@ -18,6 +18,8 @@ const VBD: &str = "mote,vbd";
 const PUBLISH: &str = "mote,publish";
 /// What makes templates of guests: the port that their clones serve.
 const SERVICE: &str = "mote,service";
+/// The name by which requests for a service are passed on to it.
+const HOST: &str = "mote,host";
 /// How machines of a service come to be: the clones of a template, or such as boot like any guest.
 const LAUNCH: &str = "mote,launch";
 /// What only clones have.
@@ -135,10 +137,15 @@ fn vif(check: &mut Check<'_>, path: &str, node: &DeviceTreeNode) -> Vec<Publish>
     if node.property(PUBLISH).is_some() { publish(check, path, node, address) } else { Vec::new() }
 }
 
+/// The control domain's ports that are to be reached from this machine.
+pub fn of_control(check: &mut Check<'_>, path: &str, node: &DeviceTreeNode) -> Vec<Publish> {
+    if node.property(PUBLISH).is_some() { ports(check, path, node, CONTROL.0) } else { Vec::new() }
+}
+
 /// What is said of how clones of the guest serve who connects to its address.
 fn service(check: &mut Check<'_>, path: &str, guest: &DeviceTreeNode, node: &DeviceTreeNode) {
     if node.property(SERVICE).is_none() {
-        let names = TERMS.iter().map(|(name, ..)| *name).chain([LAUNCH]);
+        let names = TERMS.iter().map(|(name, ..)| *name).chain([LAUNCH, HOST]);
         for name in names.filter(|name| node.property(name).is_some()) {
             let help = "say which TCP port the guest serves: mote,service = <80>;";
             check.property(path, name, "means nothing without mote,service", help);
@@ -156,6 +163,7 @@ fn service(check: &mut Check<'_>, path: &str, guest: &DeviceTreeNode, node: &Dev
         }
     }
     let boots = boots(check, path, node);
+    host(check, path, node);
     let has = |property: &str| guest.property(property).is_some();
     let count = |kind| guest.children().filter(|node| is_compatible(node, kind)).count();
     let cpus = cells(guest, "cpus").and_then(Result::ok).map_or(1, |[cpus]| cpus);
@@ -169,6 +177,19 @@ fn service(check: &mut Check<'_>, path: &str, guest: &DeviceTreeNode, node: &Dev
         if is_wrong {
             check.property(path, SERVICE, what, help);
         }
+    }
+}
+
+/// The name of a service must be one that a request can have, and no other's.
+fn host(check: &mut Check<'_>, path: &str, node: &DeviceTreeNode) {
+    match &strings(node, HOST)[..] {
+        [] if node.property(HOST).is_none() => {}
+        [name] if binding::is_host(name) => {
+            if let Some(other) = check.hosts.insert(name.to_ascii_lowercase(), path.into()) {
+                check.property(path, HOST, format!("{other} is called so too"), "give each service a name of its own");
+            }
+        }
+        _ => check.property(path, HOST, "is not one host name", "write mote,host = \"chart.example\";"),
     }
 }
 
@@ -201,6 +222,11 @@ fn publish(check: &mut Check<'_>, path: &str, node: &DeviceTreeNode, address: Op
         check.property(path, PUBLISH, format!("the machine's network does not lead to {address}"), help);
         return Vec::new();
     }
+    ports(check, path, node, address)
+}
+
+/// The pairs of ports of whoever has `address`.
+fn ports(check: &mut Check<'_>, path: &str, node: &DeviceTreeNode, address: Ipv4Addr) -> Vec<Publish> {
     let texts = strings(node, PUBLISH);
     let read = |text: &String| {
         let (host, guest) = text.split_once(':')?;

@@ -58,6 +58,7 @@ pub const CONTROL: &[(&str, Support)] = &[
     ("memory", Both),
     ("mote,control", Both),
     ("mote,guest", Both),
+    ("mote,publish", Both),
     ("phandle", Both),
 ];
 
@@ -68,6 +69,7 @@ pub const VIF: &[(&str, Support)] = &[
     ("local-mac-address", Both),
     ("mote,clone-memory", Both),
     ("mote,connections", Both),
+    ("mote,host", Both),
     ("mote,ip", Both),
     ("mote,keep", Both),
     ("mote,launch", Both),

@@ -43,10 +43,13 @@ impl Network {
             Ok::<u16, Failure>(port)
         };
         let (mut services, mut forwards) = (Vec::new(), Vec::new());
-        let published = config.domains.iter().flat_map(|domain| domain.publish.iter().map(move |it| (domain, it)));
-        for (domain, Publish { host, address, guest }) in published {
+        let of_guests = config.domains.iter().map(|domain| (domain.name.as_str(), &domain.publish));
+        let all = of_guests.chain([(mote_builder::config::CONTROL, &config.control.publish)]);
+        for (domain, Publish { host, address, guest }) in
+            all.flat_map(|(name, all)| all.iter().map(move |it| (name, it)))
+        {
             let host = hold(*host)?;
-            services.push(Service { domain: domain.name.clone(), host, guest: *guest });
+            services.push(Service { domain: domain.into(), host, guest: *guest });
             forwards.push((host, *address, *guest));
         }
         let port = hold(0)?;

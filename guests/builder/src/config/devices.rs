@@ -32,6 +32,8 @@ pub struct Vif {
     pub ip: Option<[u8; 4]>,
     /// How clones of the domain serve who connects to its address, if it is a template.
     pub service: Option<Terms>,
+    /// By which name in HTTP requests the control domain passes callers on to that.
+    pub host: Option<String>,
 }
 
 /// A disk.
@@ -67,10 +69,11 @@ pub(super) fn vifs(domain: Node<'_>) -> Result<Vec<Vif>, ConfigError> {
     let nodes = domain.children().filter(|node| node.is_compatible("mote,vif"));
     let vifs = nodes.enumerate().map(|(index, node)| {
         let (mac, ip, service) = (mac(node, domain.name(), index)?, ip(node)?, service(node)?);
+        let host = host(node, service.is_some())?;
         if service.is_some() && ip.is_none() {
             return Err(ConfigError::Needs("mote,service", "mote,ip"));
         }
-        Ok(Vif { backend: backend(node)?, mac, ip, service })
+        Ok(Vif { backend: backend(node)?, mac, ip, service, host })
     });
     limited(vifs.collect::<Result<_, _>>()?, "mote,vif")
 }
@@ -139,6 +142,23 @@ fn service(node: Node<'_>) -> Result<Option<Terms>, ConfigError> {
         memory: number(node, "mote,clone-memory", usual.memory, 64, 1 << 22)?,
         ..usual
     }))
+}
+
+/// Whether an HTTP request may name a service so: as DNS names hosts (RFC 1123, 2.1).
+#[must_use]
+pub fn is_host(name: &str) -> bool {
+    const MAX: usize = 253;
+    let is_label = |label: &str| !label.is_empty() && label.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
+    name.len() <= MAX && name.split('.').all(is_label)
+}
+
+fn host(node: Node<'_>, is_service: bool) -> Result<Option<String>, ConfigError> {
+    match node.string("mote,host") {
+        None if !node.has("mote,host") => Ok(None),
+        Some(_) if !is_service => Err(ConfigError::Needs("mote,host", "mote,service")),
+        Some(name) if is_host(name) => Ok(Some(name.into())),
+        _ => Err(ConfigError::Malformed("mote,host")),
+    }
 }
 
 /// An address that is said, or one of Xen's that nobody else is likely to have.

@@ -35,6 +35,7 @@ impl Definition {
             to.bytes(&vif.mac);
             to.option(vif.ip.as_ref(), |to, ip| to.bytes(ip));
             to.option(vif.service.as_ref(), |to, terms| to.text(&format!("{terms}")));
+            to.option(vif.host.as_ref(), |to, host| to.text(host));
         });
         to.list(&self.vbds, |to, vbd| {
             to.option(vbd.backend.as_ref(), |to, backend| to.text(backend));
@@ -71,7 +72,7 @@ impl Definition {
             let backend = from.option(Reader::text)?;
             let (mac, ip) = (from.array()?, from.option(Reader::array)?);
             let service = from.option(|from| Terms::parse(&from.text()?))?;
-            Some(Vif { backend, mac, ip, service })
+            Some(Vif { backend, mac, ip, service, host: from.option(Reader::text)? })
         })?;
         let vbds = from.list(|from| {
             let (backend, vdev, number) = (from.option(Reader::text)?, from.text()?, from.small()?);
@@ -198,8 +199,14 @@ mod tests {
             peers: vec!["a".into(), "b".into()],
             channels: vec![StaticChannel { port: 1, phandle: 2, peer: 3 }],
             vifs: vec![
-                Vif { backend: None, mac: [1, 2, 3, 4, 5, 6], ip: Some([10, 0, 2, 20]), service: Some(Terms::new(80)) },
-                Vif { backend: Some("driver".into()), mac: [6; 6], ip: None, service: None },
+                Vif {
+                    backend: None,
+                    mac: [1, 2, 3, 4, 5, 6],
+                    ip: Some([10, 0, 2, 20]),
+                    service: Some(Terms::new(80)),
+                    host: Some("chart.example".into()),
+                },
+                Vif { backend: Some("driver".into()), mac: [6; 6], ip: None, service: None, host: None },
             ],
             vbds: vec![Vbd {
                 backend: None,

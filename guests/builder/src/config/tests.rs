@@ -75,6 +75,8 @@ fn a_domain_with_a_mistake_is_left_out_with_the_reason_and_the_others_are_not() 
         (service(&[("mote,service", 80), ("mote,clone-memory", 63)]), "mote,clone-memory"),
         (service(&[("mote,service", 80)]).set("cpus", cells(&[2])), "several cpus"),
         (booting(b"fork\0", &[]), "mote,launch"),
+        (with_interface(&[("mote,service", 80)], &[("mote,host", b"a b\0")]), "mote,host"),
+        (with_interface(&[], &[("mote,host", b"a.b\0")]), "mote,service"),
         (booting(b"boot\0", &[("mote,clone-memory", 2048)]), "mote,clone-memory"),
         (service(&[("mote,service", 80)]).set("mote,driver", Vec::new()), "mote,driver"),
         (service(&[("mote,service", 80)]).device("mote,vif", &[]), "second mote,vif"),

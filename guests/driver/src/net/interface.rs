@@ -79,6 +79,9 @@ impl Interface<'_> {
         };
         // What is the control domain's is no guest's to reach.
         let identity = Identity { mac, ip, apart: purpose.0 == CONTROL };
+        if let Some(ip) = ip.filter(|_| purpose.0 == CONTROL) {
+            summoning.trust_relay(ip);
+        }
         let terms = match node("service").await {
             Some(terms) => Some(Terms::parse(&terms).ok_or(Gone)?),
             None => None,

@@ -120,6 +120,11 @@ impl Summoning {
         })))
     }
 
+    /// Who has this address calls services for others.
+    pub fn trust_relay(&self, ip: [u8; 4]) {
+        self.0.borrow_mut().summoner.trust_relay(ip);
+    }
+
     /// From now on machines are launched for those who connect to the address of `template`: clones of it by its plan, or such as boot.
     ///
     /// # Errors

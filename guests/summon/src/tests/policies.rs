@@ -265,6 +265,10 @@ fn one_client_has_no_more_connections_than_one_may() {
     bench.call(5, 10, b"x");
     assert_eq!(bench.out()[0].flags, flags::RST);
     assert_eq!(bench.counters().open, 3);
+    // But for who calls for others.
+    bench.summoner.trust_relay(super::client(5).0);
+    bench.call(5, 30, &[]);
+    assert_eq!(bench.launches().len(), 1);
 }
 
 /// Machines that boot, for clients with a minute's patience.
