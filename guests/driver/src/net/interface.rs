@@ -6,7 +6,6 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use mote_netback::{Agreement, Events, Identity, Mac, PortId, Queue, QueueKeys, before_connection};
-use mote_protocols::netif::node;
 use mote_protocols::service::Terms;
 use mote_protocols::statistics::{Device, Kind, Tally, interface as count};
 use mote_protocols::xenbus::State;
