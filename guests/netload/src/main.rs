@@ -155,7 +155,7 @@ async fn connect(network: &Network, server: Ipv4Addr, port: u16, buffers: Buffer
 async fn answer(network: &Network) {
     let Ok(listener) = Listener::bind(network.stack(), PORT, BUFFERS, 2) else { return };
     println!("ready");
-    let mut stream = listener.accept().await;
+    let stream = listener.accept().await;
     let pattern = Pattern::new();
     let mut byte = [1; 1];
     while stream.receive(&mut byte).await.is_ok_and(|len| len > 0) {

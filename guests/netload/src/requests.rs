@@ -72,7 +72,7 @@ async fn ask_one(network: &Network, name: &str, server: Ipv4Addr, Plan { path, r
 /// One request, and the nanoseconds until its answer was whole.
 async fn request(network: &Network, server: Ipv4Addr, words: &[u8]) -> Result<u64, Error> {
     let began = Instant::now();
-    let mut stream = Stream::connect(network.stack(), server, PORT, BUFFERS).await?;
+    let stream = Stream::connect(network.stack(), server, PORT, BUFFERS).await?;
     let mut rest = words;
     while !rest.is_empty() {
         let sent = stream.send(rest).await?;
