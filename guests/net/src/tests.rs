@@ -281,7 +281,7 @@ fn a_dropped_stream_resets_the_other_end() {
         &stacks,
         vec![
             Box::pin(async {
-                let mut stream = Stream::connect(&stacks[1], SERVER, 7, BUFFERS).await.expect("a connection");
+                let stream = Stream::connect(&stacks[1], SERVER, 7, BUFFERS).await.expect("a connection");
                 assert_eq!(stream.receive(&mut [0; 10]).await, Err(Error::Reset));
             }),
             Box::pin(async {
@@ -299,7 +299,7 @@ fn a_peer_that_falls_silent_is_given_up() {
         &stacks,
         vec![
             Box::pin(async {
-                let mut stream = listen(&stacks[0]).accept().await;
+                let stream = listen(&stacks[0]).accept().await;
                 stacks[1].device(|wire| wire.loses_every = 1);
                 assert!(stream.send(b"hello").await.is_ok());
                 assert_eq!(stream.receive(&mut [0; 10]).await, Err(Error::Reset));

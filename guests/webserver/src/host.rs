@@ -26,8 +26,6 @@ mod tests {
     use proptest::prelude::*;
     use std::format;
 
-    use super::*;
-
     #[test]
     fn a_request_is_for_the_host_that_it_names() {
         for (value, host) in
