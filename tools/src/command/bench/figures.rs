@@ -59,8 +59,8 @@ const AHEAD: Goal = Goal::OfXen(99);
 pub const DEVICES: [Measurement; 10] = [
     row("TCP round trip between guests, instructions", "tcp_round_trip", AHEAD),
     row("TCP between guests, instructions per full frame", "tcp_frame", AHEAD),
-    row("TCP from a guest to this machine, instructions per full frame", "host_send_frame", AHEAD),
-    row("TCP from this machine to a guest, instructions per full frame", "host_receive_frame", AHEAD),
+    row("TCP from a guest to the host, instructions per frame", "host_send_frame", AHEAD),
+    row("TCP from the host to a guest, instructions per frame", "host_receive_frame", AHEAD),
     row("HTTP between guests, one client, instructions per page", "http_latency", AHEAD),
     row("HTTP between guests, 8 clients, instructions per page", "http_request", AHEAD),
     row("disk, read of 64 KiB in a row, instructions", "disk_read_64k", AHEAD),

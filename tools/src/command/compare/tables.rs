@@ -50,7 +50,9 @@ pub(super) fn machines(served: &[Served]) -> Vec<Row> {
         life("life of a machine, longest", |clones| clones.life_us_max),
         bytes("memory given, idle", &|it| Some(it.idle.given_bytes)),
         bytes("hypervisor's memory for it, idle", &|it| Some(it.idle.hypervisor_bytes)),
-        bytes("both, under load at most", &|it| Some(it.idle.held_bytes() + it.most.taken_bytes)),
+        bytes("memory with the hypervisor's, under load at most", &|it| {
+            Some(it.idle.held_bytes() + it.most.taken_bytes)
+        }),
         bytes("memory touched, idle", &|it| Some(it.idle.touched_bytes)),
         bytes("memory touched, under load, and of machines launched", &|it| {
             Some(it.most.touched_bytes + it.most.taken_bytes)
@@ -126,7 +128,7 @@ pub(super) mod tests {
     fn who_launches_nobody_has_no_lives() {
         let rows = machines(&[served("web")]);
         assert_eq!(cell(&rows, "machines launched"), "4");
-        assert_eq!(cell(&rows, "both, under load at most"), "2.0 MiB");
+        assert_eq!(cell(&rows, "memory with the hypervisor's, under load at most"), "2.0 MiB");
         assert_eq!(cell(&rows, "life of a machine, mean"), "-");
     }
 }
