@@ -4,14 +4,18 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-use mote_api::model::Machines;
-use mote_tests::{Guest, boot_beside_hearing, configuration, hear, machine, wait};
+use mote_api::model::{Domain, Machines};
+use mote_tests::{Guest, boot_beside_hearing, configuration, definition, hear, machine, wait, with_interface};
+use mote_tools::build;
 use mote_tools::running::{Client, State};
 use mote_tools::session::End;
 
 /// How long the machine may take for something that it does at once, and how long a Linux may take to boot and to answer.
 const SOON: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(150);
+
+/// The Ethernet address of `linux`.
+const MAC: &str = "00:16:3e:00:00:21";
 
 /// Debian's Linux with this last byte of its address, which serves web pages when it has booted; and more properties of its interface.
 fn linux(name: &str, last: u8, more: &str) -> Guest {
@@ -26,7 +30,7 @@ fn linux(name: &str, last: u8, more: &str) -> Guest {
 fn guests() -> [Guest; 3] {
     [
         Guest::unikernel("driver", "driver").memory(8192).properties("xen,enhanced; mote,driver;"),
-        linux("linux", 21, "mote,machines = <2>; mote,waiting = <1>;"),
+        linux("linux", 21, "mote,machines = <2>; mote,waiting = <1>; local-mac-address = [00 16 3e 00 00 21];"),
         Guest::unikernel("dust", "http").arguments("ip=10.0.2.22/24 gateway=10.0.2.2").properties(
             "xen,enhanced; vif { compatible = \"mote,vif\"; mote,ip = \"10.0.2.22\"; mote,service = <80>;
              mote,publish = \"0:80\"; };",
@@ -45,6 +49,7 @@ fn a_linux_is_booted_for_who_calls_and_vanishes() {
         let free = scene.free();
         scene.each_call_meets_another_linux();
         assert_eq!(scene.free(), free, "all its memory comes back");
+        scene.a_flood_boots_nothing();
         scene.calls_wait_and_are_refused_as_they_are_to_be();
         assert_eq!(scene.free(), free);
 
@@ -102,6 +107,20 @@ impl Scene<'_> {
         wait(SOON, "a figure", || self.machines("dust").answered > 0);
         let [clone, linux] = ["dust", "linux"].map(|guest| self.machines(guest).answer_us_mean);
         assert!(clone < linux / 2, "a clone took {clone} us, a Linux {linux} us");
+    }
+
+    fn a_flood_boots_nothing(&self) {
+        let image = std::fs::read(build::guest("badring").expect("it compiles").image).expect("readable");
+        self.client.put_image("badring", &image, |_| ()).expect("room");
+        let before = self.machines("linux");
+        let arguments = format!("do=flood near=10.0.2.21 to={MAC} frames=3000");
+        let tree = definition("flood", "badring", &arguments, 1024, with_interface);
+        self.client.create(&tree).expect("room");
+        self.client.unpause("flood").expect("it runs");
+        wait(SOON, "the end of the flood", || self.client.domain("flood").is_err());
+        let received = |domain: Domain| domain.networks.iter().map(|network| network.received_frames).sum::<u64>();
+        assert!(received(self.client.domain("linux").expect("an answer")) > 3000, "it came there");
+        assert_eq!(self.machines("linux").launched, before.launched, "the flood booted machines");
     }
 
     fn calls_wait_and_are_refused_as_they_are_to_be(&self) {

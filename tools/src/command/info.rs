@@ -110,6 +110,10 @@ fn of_clones(machines: &Machines) -> String {
         ("  life", &life),
         ("  cpu", &format!("{} us", machines.cpu_us_mean)),
         ("  memory", &memory),
+        ("  waiting", &machines.waiting),
+        ("  refused", &machines.refused),
+        ("  answered", &machines.answered),
+        ("  first byte after", &format!("{} us ({} at most)", machines.answer_us_mean, machines.answer_us_max)),
     ])
 }
 

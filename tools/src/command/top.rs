@@ -55,6 +55,8 @@ struct Clones {
     memory_kib_max: u64,
     /// The template's, the hypervisor's for it, and that of the clones that are there, if each has as much as those that ended had.
     service_kib: u64,
+    waiting: u64,
+    answer_us_mean: u64,
 }
 
 /// A look, as JSON.
@@ -144,6 +146,8 @@ fn uses(before: Option<&Domains>, now: &Domains) -> Vec<Use> {
                 memory_kib_mean: machines.memory_kib_mean,
                 memory_kib_max: machines.memory_kib_max,
                 service_kib: service_kib(domain, &machines),
+                waiting: machines.waiting,
+                answer_us_mean: machines.answer_us_mean,
             }),
         }
     });
@@ -224,7 +228,7 @@ fn table_of_clones(uses: &[Use]) -> String {
             // A string takes whatever it is given.
             let _ = writeln!(
                 text,
-                "\n{:<16} {:>6} {:>9} {:>9} {:>6} {:>8} {:>8} {:>8} {:>8} {:>8} {:>6} {:>6} {:>9}",
+                "\n{:<16} {:>6} {:>9} {:>9} {:>6} {:>8} {:>8} {:>8} {:>8} {:>8} {:>6} {:>6} {:>9} {:>7} {:>8}",
                 "CLONES OF",
                 "LIVE",
                 "LAUNCHED",
@@ -237,14 +241,16 @@ fn table_of_clones(uses: &[Use]) -> String {
                 "MAX(us)",
                 "MEM(k)",
                 "MAX(k)",
-                "ALL(k)"
+                "ALL(k)",
+                "WAITING",
+                "1ST(us)"
             );
         }
         let name: String = name.chars().take(16).collect();
         let lately = clones.life_us_lately.map_or("-".into(), |life| life.to_string());
         let _ = writeln!(
             text,
-            "{name:<16} {:>6} {:>9} {:>9} {:>6} {:>8} {:>8} {lately:>8} {:>8} {:>8} {:>6} {:>6} {:>9}",
+            "{name:<16} {:>6} {:>9} {:>9} {:>6} {:>8} {:>8} {lately:>8} {:>8} {:>8} {:>6} {:>6} {:>9} {:>7} {:>8}",
             clones.live,
             clones.launched,
             clones.vanished,
@@ -256,6 +262,8 @@ fn table_of_clones(uses: &[Use]) -> String {
             clones.memory_kib_mean,
             clones.memory_kib_max,
             clones.service_kib,
+            clones.waiting,
+            clones.answer_us_mean,
         );
     }
     text
