@@ -80,6 +80,7 @@ async fn back(store: &Store) -> Result<(), Error> {
     println!("storetest: the front end says {secret}");
     store.switch_state(&device, State::Connected).await?;
     store.wait_for_state(&front, |state| state >= State::Closing).await?;
+    println!("storetest: the front end is closing");
     store.switch_state(&device, State::Closed).await
 }
 
