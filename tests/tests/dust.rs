@@ -438,7 +438,9 @@ impl Scene<'_> {
             self.connect("few").has_nobody();
             let refused = self.client.create(&tree(&cpus)).expect_err("it could never become a template");
             assert!(refused.to_string().contains("several cpus"), "{refused}");
-            let left = self.free();
+            // The control domain takes a table where it looks at memory of others for the first time, and keeps it.
+            let tables = self.client.domain("control").expect("it is there").hypervisor_bytes.tables;
+            let left = self.free() + tables / 1024;
             assert_eq!(left, *free.get_or_insert(left), "memory is lost");
             self.client.create(&tree(&|_| {})).expect("room");
             self.client.unpause("few").expect("it runs");
