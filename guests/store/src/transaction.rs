@@ -141,10 +141,8 @@ impl Transaction {
         ledger.refund(self.payer.domain, charged);
         fit?;
         let mut changes = Vec::new();
-        let mut entries: Vec<_> = entries.into_iter().filter(|(_, entry)| entry.modified).collect();
-        // Parents before children.
-        entries.sort_unstable_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
-        for (path, entry) in entries {
+        // In the order of paths: parents before children.
+        for (path, entry) in entries.into_iter().filter(|(_, entry)| entry.modified) {
             match entry.node {
                 Some(node) => tree.insert(&path, node, ledger),
                 None => tree.remove(&path, ledger),
