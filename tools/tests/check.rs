@@ -125,7 +125,11 @@ fn a_service_is_a_guest_that_can_be_cloned() {
         ("", &format!("{address} mote,host = \"a b\";"), "is not one host name"),
         ("", r#"mote,host = "a.b";"#, "means nothing without mote,service"),
         ("", r#"mote,ip = "10.0.2.20"; mote,launch = "boot";"#, "means nothing without mote,service"),
-        (r#"d { compatible = "mote,vbd"; mote,vdev = "xvda"; mote,file = "null-co://"; };"#, address, "machines have no disks"),
+        (
+            r#"d { compatible = "mote,vbd"; mote,vdev = "xvda"; mote,file = "null-co://"; };"#,
+            address,
+            "machines have no disks",
+        ),
     ] {
         let vif = format!("net {{ compatible = \"mote,vif\"; {vif} }};");
         // Properties stand before nodes.
