@@ -44,7 +44,7 @@ impl ExitHandler for Session<'_> {
     extern "C" fn trap(&mut self, context: &mut GuestContext) -> After {
         match esr::decode(syndrome::esr()) {
             Syndrome::Data(abort) => self.data_abort(context, abort),
-            Syndrome::Instruction(kind) => self.memory_abort(abort::faulting_ipa(), kind),
+            Syndrome::Instruction(kind) => self.memory_abort(kind),
             Syndrome::System(access) => self.system_register(context, access),
             Syndrome::Wait { is_event } => self.wait(is_event),
             Syndrome::Smc => self.secure_call(context),

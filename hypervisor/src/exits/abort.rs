@@ -21,7 +21,7 @@ const FIPA_SHIFT: u32 = 8;
 const PAGE_OFFSET: u64 = 0xfff;
 
 /// The IPA of the abort that was just taken.
-pub(super) fn faulting_ipa() -> Ipa {
+fn faulting_ipa() -> Ipa {
     Ipa((syndrome::hpfar() & FIPA_MASK) << FIPA_SHIFT | syndrome::far() & PAGE_OFFSET)
 }
 
@@ -30,20 +30,27 @@ fn offset_in(window: Window, ipa: Ipa) -> Option<u64> {
 }
 
 impl Session<'_> {
-    #[inline(never)]
+    // All it does is to call, as the trap itself.
     pub(super) fn data_abort(&mut self, context: &mut GuestContext, abort: DataAbort) -> After {
-        let ipa = faulting_ipa();
-        let could_be_device = abort.is_described() && abort.kind() == FaultKind::Translation;
-        if could_be_device && self.device_access(context, ipa, abort) {
+        match abort.kind() {
+            FaultKind::Translation if abort.is_described() => self.device_abort(context, abort),
+            kind => self.memory_abort(kind),
+        }
+    }
+
+    #[inline(never)]
+    fn device_abort(&mut self, context: &mut GuestContext, abort: DataAbort) -> After {
+        if self.device_access(context, faulting_ipa(), abort) {
             self.state.exits.count(ExitReason::Mmio);
             return After::Resume;
         }
-        self.memory_abort(ipa, abort.kind())
+        self.memory_abort(abort.kind())
     }
 
     /// An access that no device answers: to memory that is touched for the first time, or else to nothing.
     #[inline(never)]
-    pub(super) fn memory_abort(&mut self, ipa: Ipa, kind: FaultKind) -> After {
+    pub(super) fn memory_abort(&mut self, kind: FaultKind) -> After {
+        let ipa = faulting_ipa();
         let is_there = match kind {
             FaultKind::AccessFlag | FaultKind::Permission if self.domain.origin.is_some() => {
                 match self.domain.own(ipa) {
