@@ -18,6 +18,7 @@ use xen_abi::sched::reason;
 
 use crate::api::nanoseconds;
 use crate::build::{BuildError, Wishes};
+use crate::domains::Domain;
 use crate::toolstack::Toolstack;
 use crate::work::Operation;
 
@@ -72,6 +73,10 @@ impl Toolstack {
         drivers.into_iter().find_map(|driver| {
             let names = self.store.update(|local| local.directory(&directory(driver))).unwrap_or_default();
             names.iter().find_map(|name| {
+                // Such a number would be found nowhere else, and not be taken away. No name has a plus.
+                if name.starts_with('0') {
+                    return None;
+                }
                 let number = name.parse().ok()?;
                 let is_there = self.machines().any(|(_, order)| (order.driver, order.number) == (driver, number));
                 let order = Order { driver, number, service: 0 };
@@ -86,15 +91,22 @@ impl Toolstack {
         self.domains.iter().filter_map(|(id, domain)| Some((id, domain.order?)))
     }
 
+    /// Whether the interface by which such a machine is called is this driver domain's, as it is plugged in.
+    fn is_served_by(&self, definition: &Definition, driver: u16) -> bool {
+        // Such machines have one interface.
+        let name = definition.vifs.first().and_then(|vif| vif.backend.as_deref());
+        let is_server =
+            |domain: &Domain| domain.definition.driver && name.is_none_or(|it| it == domain.definition.name);
+        self.domains.iter().find_map(|(id, domain)| is_server(domain).then_some(id)) == Some(driver)
+    }
+
     /// Builds a machine and lets it run.
     fn summon(&mut self, order: Order) -> Result<(), BuildError> {
         const UNKNOWN: BuildError = BuildError::Unwanted("it has no machines that boot");
         let began = Instant::now();
         let service = self.domains.get(order.service).ok_or(UNKNOWN)?;
         let (definition, terms) = (&service.definition, service.definition.booted().ok_or(UNKNOWN)?);
-        let driver = self.domains.get(order.driver).map(|driver| driver.definition.name.as_str());
-        let backend = definition.vifs.first().and_then(|vif| vif.backend.as_deref());
-        if backend.is_some_and(|backend| Some(backend) != driver) {
+        if !self.is_served_by(definition, order.driver) {
             return Err(BuildError::Unwanted("another domain serves it"));
         }
         if self.machines().filter(|(_, other)| other.service == order.service).count() >= terms.machines.into() {
