@@ -346,6 +346,16 @@ impl Run {
         assert!(self.said(guest, text), "{guest} did not say `{text}`\n{self}");
         assert_eq!(self.report(guest).state, State::Shutdown, "{guest}\n{self}");
     }
+
+    /// Asserts that the machine came to its end with all of the pool free.
+    ///
+    /// # Panics
+    ///
+    /// If not.
+    pub fn assert_all_free(&self) {
+        let machine = self.heard.machine().expect("the machine's report");
+        assert_eq!(machine.free_bytes, machine.pool_bytes, "frames are lost\n{self}");
+    }
 }
 
 impl std::fmt::Display for Run {

@@ -68,8 +68,7 @@ fn a_guest_that_misuses_what_it_has_loses_it_and_nobody_else_anything() {
     assert!(run.lines.iter().any(|line| line.text.contains("a flood for the driver: Ok(())")), "{run}");
     let stores = run.heard.domains().filter(|domain| domain.name == "store");
     assert_eq!(stores.filter(|store| store.state == report::State::Shutdown).count(), 3, "{run}");
-    let free = run.heard.machine().expect("the machine's report");
-    assert_eq!(free.free_bytes, free.pool_bytes, "{run}");
+    run.assert_all_free();
 }
 
 fn what_it_did_was_counted(client: &Client) {

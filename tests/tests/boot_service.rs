@@ -75,8 +75,7 @@ fn a_linux_is_booted_for_who_calls_and_vanishes() {
         assert_eq!(scene.listed(), ["control", "driver", "dust"]);
     });
     assert_eq!(run.end, End::PoweredOff, "{run}");
-    let left = run.heard.machine().expect("a report of the machine");
-    assert_eq!(left.free_bytes, left.pool_bytes, "{run}");
+    run.assert_all_free();
 }
 
 struct Scene<'a> {

@@ -48,8 +48,7 @@ fn clones_share_what_they_do_not_write_and_nothing_else() {
     }
     let seeds: Vec<&str> = run.lines.iter().filter_map(|line| Some(line.text.split_once("seed ")?.1)).collect();
     assert!(matches!(seeds[..], [one, other] if one != other), "{run}");
-    let machine = run.heard.machine().expect("the machine's report");
-    assert_eq!(machine.free_bytes, machine.pool_bytes, "frames are lost\n{run}");
+    run.assert_all_free();
 }
 
 /// More than there are VMIDs of 8 bits: no secret is lost, or found by another. QEMU's TLBs know no VMIDs: they forget everything when the
@@ -59,8 +58,7 @@ fn clones_share_what_they_do_not_write_and_nothing_else() {
 fn try_crowd(cpu: &str) {
     let run = cloner("ballast=8 crowd=600", &Machine { cpu: cpu.into(), ..machine(2, 512) });
     assert!(run.said("control", "cloner: crowd ok"), "{run}");
-    let machine = run.heard.machine().expect("the machine's report");
-    assert_eq!(machine.free_bytes, machine.pool_bytes, "frames are lost\n{run}");
+    run.assert_all_free();
 }
 
 #[test]

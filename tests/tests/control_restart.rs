@@ -82,6 +82,5 @@ fn guests_outlive_the_control_domain() {
     names.sort_unstable();
     assert_eq!(names, ["bare", "driver", "linux", "made-0", "made-1", "made-2", "store", "web"], "{run}");
     assert_eq!(run.report("store").state, State::Shutdown, "{run}");
-    let left = run.heard.machine().expect("a report of the machine");
-    assert_eq!(left.free_bytes, left.pool_bytes, "{run}");
+    run.assert_all_free();
 }

@@ -117,8 +117,7 @@ fn summon(load: &Load) {
         }
     });
     assert_eq!(run.end, End::PoweredOff, "{run}");
-    let left = run.heard.machine().expect("a report of the machine");
-    assert_eq!(left.free_bytes, left.pool_bytes, "{run}");
+    run.assert_all_free();
 }
 
 /// What every part of the test needs.

@@ -51,12 +51,7 @@ fn a_guest_that_takes_all_it_can_get_harms_nobody_and_leaves_nothing_behind() {
     run.assert_finished("victim", "victim: ok");
     run.assert_finished("ping", "ping: ok");
     run.assert_finished("pong", "pong: ok");
-    assert_all_free(&run);
-}
-
-fn assert_all_free(run: &Run) {
-    let machine = run.heard.machine().expect("the machine's report");
-    assert_eq!(machine.free_bytes, machine.pool_bytes, "frames are lost\n{run}");
+    run.assert_all_free();
 }
 
 /// The account of a block whose pages come and go one by one takes heap, of which there is enough for all of RAM.
@@ -71,5 +66,5 @@ fn a_guest_that_breaks_all_its_memory_into_pages_uses_up_nothing() {
     // All but where its image and its tree lie.
     assert!(count * 2 > MIB - MIB / 8, "{run}");
     run.assert_finished("hello", "hello: a unikernel");
-    assert_all_free(&run);
+    run.assert_all_free();
 }

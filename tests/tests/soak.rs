@@ -31,8 +31,7 @@ fn with_machine(control: u32, mib: u32, work: impl FnOnce(&State, &Client) + Sen
         wait("the API", || client.machine().is_ok());
         work(state, client);
     });
-    let free = run.heard.machine().expect("the machine's report");
-    assert_eq!(free.free_bytes, free.pool_bytes, "{run}");
+    run.assert_all_free();
 }
 
 /// What is free of the machine, and what the control domain uses.
