@@ -90,8 +90,8 @@ pub fn create(machine: &Machine, asked: &Specification) -> Result<Arc<Domain>, E
     Ok(made)
 }
 
-/// Makes a clone of a template, paused if it is to be, which nobody knows yet. `link` is the other end of the port that it is to have: it has granted what
-/// its template had then.
+/// Makes a clone of a template, paused if it is to be, which nobody knows yet. `link` is the other end of the port that it is to have: it
+/// has granted what its template had then.
 ///
 /// # Errors
 /// `EINVAL` if it is no template, `EBUSY` if it is being destroyed, `ENXIO` if there is no entropy, `ENOMEM`.

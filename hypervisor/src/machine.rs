@@ -32,10 +32,10 @@ const ENDS: usize = 1024;
 /// How much of an ephemeral domain is taken apart where it ended: what is left is for the control domain.
 const PARTS_AT_ONCE: u32 = 8;
 
-/// What all pCPUs share. Locks are taken in this order: the number given last; a domain's event channels, its grants, its memory, its UART, its
-/// virtual GIC, its power, its output; then the list of domains; the schedule; the pool of frames; the console. Of two domains' event
-/// channels those of the lower number come first; of anything else of two domains' nobody holds both. A vCPU's own state is its
-/// pCPU's alone.
+/// What all pCPUs share. Locks are taken in this order: the number given last; a domain's event channels, its grants, its memory, its UART,
+/// its virtual GIC, its power, its output; then the list of domains; the schedule; the pool of frames; the console. Of two domains' event
+/// channels those of the lower number come first, and a clone's output before its template's; of anything else of two domains' nobody holds
+/// both. A vCPU's own state is its pCPU's alone.
 pub struct Machine {
     /// The interrupts that EL2 uses.
     pub wiring: Wiring,

@@ -98,7 +98,8 @@ wire! {
     End { domain: u16, template: u16, code: u32, pages: u64, lived: u64, ran: u64 }
 
     /// What a domain cost. Times are ticks of the physical counter, 0 for what did not happen; sizes are bytes. `reason` says in words
-    /// why it crashed. `events` is how often one of its vCPUs was told of events. `clones` is one more than a template has clones now, and 0 of others.
+    /// why it crashed. `events` is how often one of its vCPUs was told of events. `clones` is one more than a template has clones now, and
+    /// 0 of others.
     Usage {
         created: u64, built: u64, first_instruction: u64, ready: u64, ended: u64, cpu_ticks: u64, memory: u64, touched: u64,
         tables: u64, structures: u64, exits: [u64; 9], events: u64, clones: u64, reason: [u8; 80],
