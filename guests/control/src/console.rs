@@ -210,13 +210,13 @@ impl Toolstack {
         if let Some(before) = core::mem::replace(&mut self.keyboard.owner, to) {
             // It may be gone.
             let _ = hypervisor::watch(before, false);
-            self.note_keyboard(before, false);
+            self.note(before);
         }
         let name = to.and_then(|id| self.domains.get(id)).map_or("nobody", |domain| &domain.definition.name);
         println!("*** Serial input to {name} (type 'CTRL-a' three times to switch input)");
         if let Some(id) = to {
             let _ = hypervisor::watch(id, true);
-            self.note_keyboard(id, true);
+            self.note(id);
         }
     }
 }

@@ -36,8 +36,6 @@ pub struct Domain {
     pub deadline: Option<Instant>,
     /// Whether its end was reported.
     pub is_reported: bool,
-    /// Whether it has the machine's keyboard.
-    pub has_keyboard: bool,
     /// Its clones that ended, if it is a template, or its machines, if these boot.
     pub ended: Tally,
     /// By this the hypervisor knows it and its clones.
@@ -146,7 +144,6 @@ impl Domain {
             order: None,
             deadline: None,
             is_reported: false,
-            has_keyboard: false,
             ended: Tally::default(),
             handle,
             exits,
@@ -194,6 +191,17 @@ impl Domains {
     fn share_out(&mut self) {
         let share = (CONSOLES / self.0.len().max(1)).min(CONSOLE);
         self.consoles().for_each(|console| console.keep(share));
+    }
+
+    /// The number of the domain that is called so.
+    pub fn named(&self, name: &str) -> Option<u16> {
+        self.iter().find(|(_, domain)| domain.definition.name == name).map(|(id, _)| id)
+    }
+
+    /// Who serves a device that names this domain for it, or else the first driver domain.
+    pub fn backend(&self, name: Option<&str>) -> Option<u16> {
+        let first = || self.iter().find(|(_, domain)| domain.definition.driver).map(|(id, _)| id);
+        name.map_or_else(first, |name| self.named(name))
     }
 
     /// The domain of a number.

@@ -18,7 +18,6 @@ use xen_abi::sched::reason;
 
 use crate::api::nanoseconds;
 use crate::build::{BuildError, Wishes};
-use crate::domains::Domain;
 use crate::toolstack::Toolstack;
 use crate::work::Operation;
 
@@ -91,13 +90,15 @@ impl Toolstack {
         self.domains.iter().filter_map(|(id, domain)| Some((id, domain.order?)))
     }
 
+    /// How many of them there are of a service.
+    pub fn machines_of(&self, service: u16) -> usize {
+        self.machines().filter(|(_, order)| order.service == service).count()
+    }
+
     /// Whether the interface by which such a machine is called is this driver domain's, as it is plugged in.
     fn is_served_by(&self, definition: &Definition, driver: u16) -> bool {
         // Such machines have one interface.
-        let name = definition.vifs.first().and_then(|vif| vif.backend.as_deref());
-        let is_server =
-            |domain: &Domain| domain.definition.driver && name.is_none_or(|it| it == domain.definition.name);
-        self.domains.iter().find_map(|(id, domain)| is_server(domain).then_some(id)) == Some(driver)
+        self.domains.backend(definition.vifs.first().and_then(|vif| vif.backend.as_deref())) == Some(driver)
     }
 
     /// Builds a machine and lets it run.
@@ -109,14 +110,14 @@ impl Toolstack {
         if !self.is_served_by(definition, order.driver) {
             return Err(BuildError::Unwanted("another domain serves it"));
         }
-        if self.machines().filter(|(_, other)| other.service == order.service).count() >= terms.machines.into() {
+        if self.machines_of(order.service) >= terms.machines.into() {
             return Err(BuildError::Unwanted("it has as many machines as it may"));
         }
         if !crate::toolstack::has_room() {
             return Err(BuildError::Memory);
         }
         let definition = machine(definition, order.number);
-        if self.domains.iter().any(|(_, domain)| domain.definition.name == definition.name) {
+        if self.domains.named(&definition.name).is_some() {
             return Err(BuildError::Unwanted("another domain has the machine's name"));
         }
         let wishes = Wishes { seed: self.seeds.draw(), order: Some(order), ..Wishes::default() };

@@ -356,13 +356,11 @@ impl Store {
     /// Writes the devices of all domains whose back ends are there, as far as that is not done. If `new` says which domain came last, these
     /// are its own and those that it serves.
     pub fn plug(&mut self, domains: &Domains, new: Option<u16>) {
-        let driver = domains.iter().find(|(_, domain)| domain.definition.driver).map(|(id, _)| id);
-        let named = |name: &str| domains.iter().find(|(_, domain)| domain.definition.name == name).map(|(id, _)| id);
         let all = domains.iter().flat_map(|(id, domain)| devices(domain).map(move |device| (id, device)));
-        let own = driver.map(|_| (0, OWN));
+        let own = domains.backend(None).map(|_| (0, OWN));
         self.update(|local| {
             for (id, (backend, kind, number)) in all.chain(own) {
-                let backend = backend.map_or(driver, named).filter(|backend| *backend != id);
+                let backend = domains.backend(backend).filter(|backend| *backend != id);
                 let Some(backend) = backend.filter(|backend| new.is_none_or(|new| new == id || new == *backend)) else {
                     continue;
                 };

@@ -163,7 +163,7 @@ impl Toolstack {
             let _ = self.store.adopt(id, store, connection);
         }
         let mut domain = Domain::new(definition, console, spare);
-        (domain.is_reported, domain.has_keyboard, domain.order) = (is_reported, has_keyboard, order);
+        (domain.is_reported, domain.order) = (is_reported, order);
         // Without it none of its machines is built.
         domain.stock = booted.and_then(|kept| Stock::find(&self.machine, id, kept).ok());
         if has_keyboard {
@@ -190,8 +190,8 @@ impl Toolstack {
 
     /// The one before had no time to build all: whoever is there is let run.
     fn finish_beginning(&mut self, configuration: &Configuration, there: &BTreeMap<u16, u32>) {
-        let is_known = |name: &str| self.domains.iter().any(|(_, domain)| domain.definition.name == name);
-        for definition in configuration.domains.iter().filter(|definition| !is_known(&definition.name)) {
+        let is_known = |definition: &&Definition| self.domains.named(&definition.name).is_some();
+        for definition in configuration.domains.iter().filter(|definition| !is_known(definition)) {
             report::refused(&definition.name, "the control domain failed before it was built");
         }
         self.let_run(there);

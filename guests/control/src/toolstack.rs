@@ -34,7 +34,7 @@ use crate::reaper;
 use crate::record::{Kept, Record};
 use crate::report;
 use crate::statistics::Statistics;
-use crate::stock::Stock;
+use crate::stock::{self, Stock};
 use crate::store::Store;
 use crate::work::{Operation, Works};
 
@@ -178,7 +178,7 @@ impl Toolstack {
             kept: domain.spare.as_ref().and_then(|spare| spare.kept).or(domain.stock.as_ref().map(|stock| stock.kept)),
             order: domain.order,
             is_reported: domain.is_reported,
-            has_keyboard: domain.has_keyboard,
+            has_keyboard: self.keyboard.owner == Some(id),
         };
         self.store.note_domain(id, record.save());
     }
@@ -191,17 +191,9 @@ impl Toolstack {
         }
     }
 
-    /// Writes down whether a domain has the keyboard.
-    pub fn note_keyboard(&mut self, id: u16, has_keyboard: bool) {
-        if let Some(domain) = self.domains.get_mut(id) {
-            domain.has_keyboard = has_keyboard;
-            self.note(id);
-        }
-    }
-
     /// Puts images where they outlive this domain, if there is such a place.
     fn keep_images(&mut self, images: &Images<'_>) -> Option<Kept> {
-        let parts = [Some(images.kernel), images.ramdisk, images.device_tree].map(Option::unwrap_or_default);
+        let parts = stock::parts(images);
         let place = self.store.keeper()?.allocate(parts.iter().map(|part| part.len()).sum()).ok()?;
         let mut address = place.frame * PAGE_SIZE;
         let written = parts.iter().try_for_each(|part| {

@@ -64,12 +64,7 @@ pub fn domain(
         _ => return None,
     };
     let usage = hypervisor::usage(id).ok()?;
-    let live = clones(&usage).or(machines);
-    let described = describe(&info, &usage, known, statistics);
-    (info.domain == id).then(|| model::Domain {
-        machines: live.and_then(|live| Some(of_service(id, known?.ended.machines(live), statistics))),
-        ..described
-    })
+    (info.domain == id).then(|| describe(&info, &usage, known, machines, statistics))
 }
 
 /// What its driver domain counts of a service besides.
@@ -87,15 +82,22 @@ fn of_service(domain: u16, machines: model::Machines, statistics: &Statistics) -
     }
 }
 
-fn describe(info: &GetDomainInfo, usage: &Usage, known: Option<&Domain>, statistics: &Statistics) -> model::Domain {
+fn describe(
+    info: &GetDomainInfo,
+    usage: &Usage,
+    known: Option<&Domain>,
+    machines: Option<u64>,
+    statistics: &Statistics,
+) -> model::Domain {
+    let (clones, id) = (clones(usage), info.domain);
     let definition = known.map(|known| &known.definition);
     let exits = known.map_or(usage.exits, |known| known.exits(usage.exits));
     let exits = EXIT_REASONS.iter().zip(exits).map(|(reason, count)| (Cow::Borrowed(*reason), count));
-    let of = |kind, number| statistics.of(Device { kind, domain: info.domain, number });
+    let of = |kind, number| statistics.of(Device { kind, domain: id, number });
     // The control domain has one that nobody asked for.
     let interfaces = definition.map_or(1, |definition| definition.vifs.len() as u32);
     model::Domain {
-        id: info.domain,
+        id,
         name: definition.map_or(CONTROL, |definition| &definition.name).into(),
         state: state(info.flags),
         vcpus: info.max_vcpu_id.saturating_add(1),
@@ -110,8 +112,8 @@ fn describe(info: &GetDomainInfo, usage: &Usage, known: Option<&Domain>, statist
         events: usage.events,
         networks: (0..interfaces).map(|index| network(index, of(Kind::Interface, index))).collect(),
         disks: definition.map_or(&[][..], |it| &it.vbds).iter().map(|it| disk(it, of(Kind::Disk, it.number))).collect(),
-        template: clones(usage).is_some(),
-        machines: None,
+        template: clones.is_some(),
+        machines: clones.or(machines).and_then(|live| Some(of_service(id, known?.ended.machines(live), statistics))),
     }
 }
 

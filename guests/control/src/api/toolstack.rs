@@ -47,8 +47,7 @@ impl Interface for Toolstack {
     }
 
     fn find(&self, name: &str) -> Option<u16> {
-        let is_called = |(_, domain): &(u16, &crate::domains::Domain)| domain.definition.name == name;
-        if name == CONTROL { Some(0) } else { self.domains.iter().find(is_called).map(|(id, _)| id) }
+        if name == CONTROL { Some(0) } else { self.domains.named(name) }
     }
 
     fn domain(&self, id: u16) -> Option<Domain> {
@@ -59,7 +58,7 @@ impl Interface for Toolstack {
         let mut statistics = self.statistics.borrow_mut();
         statistics.refresh(&self.domains, &self.store);
         let booted = known.is_some_and(|known| known.definition.booted().is_some());
-        let machines = booted.then(|| self.machines().filter(|(_, order)| order.service == id).count() as u64);
+        let machines = booted.then(|| self.machines_of(id) as u64);
         observe::domain(id, known, machines, &statistics)
     }
 
