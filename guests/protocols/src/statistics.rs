@@ -56,18 +56,14 @@ pub mod disk {
 pub mod service {
     /// Connections that no machine has accepted yet, now.
     pub const WAITING: usize = 0;
-    /// Connections whose caller was where he says.
-    pub const CONNECTIONS: usize = 1;
-    /// Of these, those that were refused because there were too many, or no machine.
-    pub const REFUSED: usize = 2;
-    /// Those that were reset because their machine had ended.
-    pub const BROKEN: usize = 3;
+    /// Those whose caller was where he says, and that were refused because there were too many, or no machine.
+    pub const REFUSED: usize = 1;
     /// Those on which a machine began to answer.
-    pub const ANSWERED: usize = 4;
+    pub const ANSWERED: usize = 2;
     /// Milliseconds that all of these waited for that.
-    pub const ANSWER_SUM: usize = 5;
+    pub const ANSWER_SUM: usize = 3;
     /// Milliseconds that any of these waited for that, at most.
-    pub const ANSWER_MOST: usize = 6;
+    pub const ANSWER_MOST: usize = 4;
 }
 
 /// What a device is.

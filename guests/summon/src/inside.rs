@@ -77,7 +77,7 @@ impl<F: Packet> Summoner<F> {
         match segment.flags & KINDS {
             ANSWER => self.open(id, segment.sequence, now, actions),
             // One that has just served another may not listen again yet, one that boots not yet; it is asked again.
-            REFUSAL if self.was_used(connection) || self.boots(connection.service) => {}
+            REFUSAL if self.was_used(connection) || self.services.boots(connection.service) => {}
             REFUSAL => self.break_off(id, now, actions),
             _ => {}
         }
@@ -85,10 +85,6 @@ impl<F: Packet> Summoner<F> {
 
     fn was_used(&self, connection: &Connection<F>) -> bool {
         connection.machine.and_then(|machine| self.machines.get(machine.0)).is_some_and(|machine| machine.used)
-    }
-
-    pub(crate) fn boots(&self, service: ServiceId) -> bool {
-        self.services.get(service).is_some_and(|standing| standing.service.policy.boots)
     }
 
     /// Lets client and machine speak with each other.

@@ -224,7 +224,7 @@ impl<F: Packet> Summoner<F> {
         self.reset(id, now, actions);
     }
 
-    fn count(&mut self, id: Id, count: impl FnOnce(&mut crate::Counters)) {
+    pub(crate) fn count(&mut self, id: Id, count: impl FnOnce(&mut crate::Counters)) {
         if let Some(connection) = self.calls.get(id)
             && let Some(standing) = self.services.get_mut(connection.service)
         {

@@ -71,6 +71,11 @@ impl Services {
         self.all.get(id.0)
     }
 
+    /// Whether its machines boot.
+    pub fn boots(&self, id: ServiceId) -> bool {
+        self.get(id).is_some_and(|standing| standing.service.policy.boots)
+    }
+
     pub fn get_mut(&mut self, id: ServiceId) -> Option<&mut Standing> {
         self.all.get_mut(id.0)
     }

@@ -160,9 +160,7 @@ impl<F: Packet> Summoner<F> {
             // It did not even read what the client sent, who will send it again.
             State::Open(flow) if used && flow.is_untouched(connection.cookie, connection.isn) => {
                 connection.state = State::Early { held: Vec::new(), syns: 0 };
-                if let Some(standing) = self.services.get_mut(connection.service) {
-                    standing.counters.early += 1;
-                }
+                self.count(id, |counters| counters.early += 1);
                 self.place(id, now, actions);
             }
             State::Early { .. } if stage == Stage::Launching => self.refuse(id, now, actions),

@@ -49,8 +49,7 @@ impl<F: Packet> Summoner<F> {
     fn expire(&mut self, id: Id, now: u64, actions: &mut Actions<F>) {
         let Some(connection) = self.calls.get_mut(id) else { return };
         let machine = connection.machine;
-        let boots = self.services.get(connection.service).is_some_and(|standing| standing.service.policy.boots);
-        let syns_max = if boots { SYNS_OF_BOOT } else { SYNS_MAX };
+        let syns_max = if self.services.boots(connection.service) { SYNS_OF_BOOT } else { SYNS_MAX };
         match &mut connection.state {
             State::Early { .. } if machine.is_none() => self.refuse(id, now, actions),
             State::Early { syns, .. } if (1..syns_max).contains(syns) => self.greet(id, now, actions),

@@ -107,16 +107,13 @@ impl Interface<'_> {
             own,
             frontend,
         };
-        match terms.filter(|terms| terms.boots) {
-            Some(terms) => interface.stand_in(&terms).await,
-            None => interface.follow().await,
-        }
+        if terms.is_some_and(|terms| terms.boots) { interface.stand_in().await } else { interface.follow().await }
     }
 
     /// The guest never runs. Machines are ordered for who connects to its address, until it is to be forgotten.
-    async fn stand_in(&self, terms: &Terms) -> Result<(), Gone> {
+    async fn stand_in(&self) -> Result<(), Gone> {
         let existence = self.watch(&format!("{}/frontend", self.own)).await?;
-        self.add_service(terms, None).await;
+        self.add_service(None).await;
         let mut watching = Ok(());
         while watching.is_ok() && self.is_there().await {
             watching = existence.next().await.map(drop).map_err(|_| Gone);
@@ -125,7 +122,8 @@ impl Interface<'_> {
         watching
     }
 
-    async fn add_service(&self, terms: &Terms, plan: Option<Plan>) {
+    async fn add_service(&self, plan: Option<Plan>) {
+        let Some(terms) = &self.terms else { return };
         let record = self.statistics.record(Device { kind: Kind::Service, domain: self.guest, number: 0 }).await;
         if let Err(refusal) = self.summoning.add(self.guest, self.identity, terms, plan, (self.tally.clone(), record)) {
             self.complaints.say(format_args!("domain {} cannot be summoned: {refusal}", self.guest));
@@ -192,7 +190,7 @@ impl Interface<'_> {
 
     /// The guest is a template now: clones of it are launched for who connects to its address, until it is to be forgotten.
     async fn summon(&self, plan: Plan, state: &Watch, existence: &Watch) -> Result<(), Gone> {
-        self.add_service(&plan.terms, Some(plan)).await;
+        self.add_service(Some(plan)).await;
         let mut watching = Ok(());
         while watching.is_ok() && self.next(true).await == Next::Wait {
             watching = change(state, existence).await;
@@ -206,8 +204,8 @@ impl Interface<'_> {
         let terms = self.terms?;
         let values = self.read("", &Agreement::NODES).await;
         let agreement = Agreement::new(|name| value(&values, name)).ok()?;
-        let values = self.read(&agreement.queue_directory(0), &QueueKeys::NODES).await;
-        let plan = Plan::new(QueueKeys::new(|name| value(&values, name))?, agreement, terms).ok()?;
+        let keys = self.keys(&agreement.queue_directory(0)).await.ok()?;
+        let plan = Plan::new(keys, agreement, terms).ok()?;
         summoning::is_template(self.guest, &plan).then_some(plan)
     }
 
@@ -267,15 +265,13 @@ impl Interface<'_> {
         }
         let (mut queues, mut ports, mut plan) = (Vec::new(), Vec::new(), None);
         for number in 0..agreement.queues {
-            let values = self.read(&agreement.queue_directory(number), &QueueKeys::NODES).await;
-            let keys = QueueKeys::new(|name| value(&values, name)).ok_or("it names no rings")?;
+            let keys = self.keys(&agreement.queue_directory(number)).await?;
             if let Some(terms) = self.terms {
                 plan = Some(Plan::new(keys, agreement, terms)?);
             }
             let ours = Rc::new(self.bind(keys.events).ok_or("its ports are not offered")?);
-            let ring = |reference| Mapping::new(self.guest, reference, true).map_err(|_| "its rings are not granted");
             let guest = Guest::new(self.guest, ours.clone(), fate.clone());
-            queues.push(Queue::new(ring(keys.transmit)?, ring(keys.receive)?, guest, agreement));
+            queues.push(Queue::new(self.ring(keys.transmit)?, self.ring(keys.receive)?, guest, agreement));
             ports.push(ours);
         }
         let port = self
@@ -292,13 +288,21 @@ impl Interface<'_> {
         Ok(Serving { port: Some(port), fate, plan })
     }
 
+    /// Where the rings of a queue are, which its directory says.
+    async fn keys(&self, directory: &str) -> Result<QueueKeys, &'static str> {
+        let values = self.read(directory, &QueueKeys::NODES).await;
+        QueueKeys::new(|name| value(&values, name)).ok_or("it names no rings")
+    }
+
+    fn ring(&self, reference: u32) -> Result<Mapping, &'static str> {
+        Mapping::new(self.guest, reference, true).map_err(|_| "its rings are not granted")
+    }
+
     /// The rings of a machine that was ordered: it is connected to who called the service, and to nobody else.
     async fn reach_machine(&self, number: u32, agreement: Agreement) -> Result<(), &'static str> {
-        let values = self.read("", &QueueKeys::NODES).await;
-        let keys = QueueKeys::new(|name| value(&values, name)).ok_or("it names no rings")?;
+        let keys = self.keys("").await?;
         let Events::One(port) = keys.events else { return Err("it has two ports") };
-        let ring = |reference| Mapping::new(self.guest, reference, true).map_err(|_| "its rings are not granted");
-        let (transmit, receive) = (ring(keys.transmit)?, ring(keys.receive)?);
+        let (transmit, receive) = (self.ring(keys.transmit)?, self.ring(keys.receive)?);
         let port = Port::connect_gathered(self.guest, port).map_err(|_| "its port is not offered")?;
         let queue = |wire| Queue::new(transmit, receive, wire, agreement);
         if self.summoning.connect(number, self.guest, port, queue) { Ok(()) } else { Err("nobody waits for it") }

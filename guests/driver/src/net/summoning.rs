@@ -259,12 +259,10 @@ impl State {
     fn tell(&self) {
         for Standing { service, record, .. } in self.services.values() {
             let Some((record, counters)) = record.as_ref().zip(self.summoner.counters(*service)) else { continue };
-            let Counters { early, connections, refused, broken, answered, answer_sum, answer_most, .. } = counters;
+            let Counters { early, refused, answered, answer_sum, answer_most, .. } = counters;
             let all = [
                 (count::WAITING, early.into()),
-                (count::CONNECTIONS, connections),
                 (count::REFUSED, refused),
-                (count::BROKEN, broken),
                 (count::ANSWERED, answered),
                 (count::ANSWER_SUM, answer_sum),
                 (count::ANSWER_MOST, answer_most),
