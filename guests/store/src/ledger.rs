@@ -177,65 +177,60 @@ impl Ledger {
 
     /// A node is in the tree.
     pub fn enter(&mut self, path: &Path, node: &Node) {
-        let owner = node.permissions.owner();
-        self.charge(owner, node.cost(path));
-        self.account(owner).nodes += 1;
-        node.permissions.others().for_each(|domain| self.account(domain).mentions += 1);
+        self.add(&node.permissions, 1, node.cost(path));
     }
 
     /// It is there no more.
     pub fn leave(&mut self, path: &Path, node: &Node) {
-        let owner = node.permissions.owner();
-        self.refund(owner, node.cost(path));
-        self.account(owner).nodes -= 1;
-        node.permissions.others().for_each(|domain| self.account(domain).mentions -= 1);
+        self.subtract(&node.permissions, 1, node.cost(path));
     }
 
     /// Nodes with all below them are in the tree, the topmost with a path of this length. The answer is how many they are.
     pub fn enter_all(&mut self, length: usize, nodes: &Nodes) -> usize {
-        self.change_all(length, nodes, |account, sum| {
-            account.memory += sum.memory;
-            account.nodes += sum.nodes;
-            account.mentions += sum.mentions;
-        })
+        self.by_permissions(length, nodes, Self::add)
     }
 
     /// They are there no more.
     pub fn leave_all(&mut self, length: usize, nodes: &Nodes) -> usize {
-        self.change_all(length, nodes, |account, sum| {
-            account.memory = account.memory.saturating_sub(sum.memory);
-            account.nodes -= sum.nodes;
-            account.mentions -= sum.mentions;
-        })
+        self.by_permissions(length, nodes, Self::subtract)
     }
 
-    fn change_all(&mut self, length: usize, nodes: &Nodes, change: fn(&mut Usage, &Usage)) -> usize {
-        let (mut count, mut sum) = (0, Usage::default());
+    /// So many nodes with these permissions, of so many bytes together, are in the tree.
+    fn add(&mut self, permissions: &Permissions, nodes: usize, bytes: usize) {
+        let owner = permissions.owner();
+        self.charge(owner, bytes);
+        self.account(owner).nodes += nodes;
+        permissions.others().for_each(|domain| self.account(domain).mentions += nodes);
+    }
+
+    /// They are there no more.
+    fn subtract(&mut self, permissions: &Permissions, nodes: usize, bytes: usize) {
+        let owner = permissions.owner();
+        self.refund(owner, bytes);
+        self.account(owner).nodes -= nodes;
+        permissions.others().for_each(|domain| self.account(domain).mentions -= nodes);
+    }
+
+    /// Calls `change` for the nodes, as many at once as follow each other with the same permissions. The answer is how many all are.
+    fn by_permissions(
+        &mut self,
+        length: usize,
+        nodes: &Nodes,
+        change: fn(&mut Self, &Permissions, usize, usize),
+    ) -> usize {
+        let (mut all, mut count, mut bytes) = (0, 0, 0);
         let mut last: Option<&Permissions> = None;
         measure(length, nodes, |length, _, _, node| {
             // Most have the permissions of the one before.
             if let Some(last) = last.filter(|last| !last.is_same(&node.permissions)) {
-                self.change(last, &core::mem::take(&mut sum), change);
+                change(self, last, core::mem::take(&mut count), core::mem::take(&mut bytes));
             }
             last = Some(&node.permissions);
-            sum.memory += node.cost_at(length);
-            sum.nodes += 1;
+            bytes += node.cost_at(length);
             count += 1;
+            all += 1;
         });
-        last.into_iter().for_each(|last| self.change(last, &sum, change));
-        count
-    }
-
-    fn change(&mut self, permissions: &Permissions, sum: &Usage, change: fn(&mut Usage, &Usage)) {
-        let (owner, before) = (permissions.owner(), self.total);
-        let account = self.account(owner);
-        let used = account.memory;
-        change(account, &Usage { mentions: 0, ..*sum });
-        if owner != 0 {
-            self.total = (before + account.memory).saturating_sub(used);
-        }
-        for domain in permissions.others() {
-            change(self.account(domain), &Usage { mentions: sum.nodes, ..Usage::default() });
-        }
+        last.into_iter().for_each(|last| change(self, last, count, bytes));
+        all
     }
 }

@@ -53,8 +53,8 @@ impl Server {
         let changed = self.tree.changed.as_mut().map(core::mem::take).unwrap_or_default();
         /// Bytes that a node takes as a rule, and many that are planted together.
         const NODE: usize = 80;
-        const NODES: usize = 1024;
-        let size = |change: &Changed| if let Changed::Planted(_) = change { NODES } else { NODE };
+        const PLANTED: usize = 1024;
+        let size = |change: &Changed| if let Changed::Planted(_) = change { PLANTED } else { NODE };
         let mut record = Vec::with_capacity(changed.iter().map(size).sum());
         for (&id, domain) in &self.domains {
             if self.written.get(&id) != Some(domain) || watching.contains(&id) {
@@ -116,7 +116,7 @@ impl Server {
                 item::WATCH => self.get_watch(&mut reader)?,
                 item::NODE => self.get_node(&mut reader)?,
                 item::NODES => self.get_nodes(&mut reader)?,
-                item::NO_NODE => self.drop_node(&reader.path()?),
+                item::NO_NODE => drop(self.tree.uproot(&reader.path()?, &mut self.ledger)),
                 item::NO_DOMAIN => self.drop_domain(reader.number()?),
                 _ => return Err(Malformed),
             }
@@ -255,7 +255,7 @@ impl Server {
         for _ in 0..reader.word()? {
             let depth = usize::from(reader.number()?);
             let (name, value, is_same) = (reader.number()?, reader.number()?, reader.byte()? != 0);
-            let (name, value) = (reader.part(name)?, reader.part(value)?);
+            let (name, value) = (reader.part(name.into())?, reader.part(value.into())?);
             let permissions = if is_same { last.ok_or(Malformed)? } else { reader.permissions()? };
             last = Some(permissions.clone());
             if let Some(above) = depth.checked_sub(1) {
@@ -267,10 +267,6 @@ impl Server {
             self.restore(way.last().ok_or(Malformed)?, value, permissions)?;
         }
         Ok(())
-    }
-
-    fn drop_node(&mut self, path: &Path) {
-        self.tree.uproot(path, &mut self.ledger);
     }
 
     fn drop_domain(&mut self, id: u16) {
@@ -317,9 +313,7 @@ impl<'a> Reader<'a> {
 
     fn permissions(&mut self) -> Result<Permissions, Malformed> {
         let size = usize::from(self.number()?) * Permissions::ENTRY;
-        let (entries, rest) = self.0.split_at_checked(size).ok_or(Malformed)?;
-        self.0 = rest;
-        Permissions::load(entries.as_chunks().0).ok_or(Malformed)
+        Permissions::load(self.part(size)?.as_chunks().0).ok_or(Malformed)
     }
 
     pub fn header(&mut self) -> Result<Header, Malformed> {
@@ -329,14 +323,12 @@ impl<'a> Reader<'a> {
     }
 
     pub fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
-        let (length, rest) = self.0.split_first_chunk().ok_or(Malformed)?;
-        let (bytes, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or(Malformed)?;
-        self.0 = rest;
-        Ok(bytes)
+        let length = self.word()?;
+        self.part(length as usize)
     }
 
-    fn part(&mut self, length: u16) -> Result<&'a [u8], Malformed> {
-        let (part, rest) = self.0.split_at_checked(length.into()).ok_or(Malformed)?;
+    fn part(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
+        let (part, rest) = self.0.split_at_checked(length).ok_or(Malformed)?;
         self.0 = rest;
         Ok(part)
     }

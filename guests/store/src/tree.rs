@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::ledger::Ledger;
 use crate::node::Node;
 use crate::path::{Names, Path};
-use crate::permissions::{Access, Permissions};
+use crate::permissions::Permissions;
 use crate::trie::{Name, Trie};
 
 /// Nodes with others below them.
@@ -60,7 +60,7 @@ impl Tree {
     /// All paths, parents before children.
     pub fn paths(&self) -> Vec<Path> {
         let mut paths = Vec::new();
-        walk(&Path::root(), &self.nodes, |path, _, _| paths.push(path.clone()));
+        walk(&Path::root(), &self.nodes, |path, _| paths.push(path.clone()));
         paths
     }
 
@@ -116,20 +116,19 @@ impl Tree {
     pub fn plant(&mut self, path: &Path, nodes: Nodes, ledger: &mut Ledger) -> Result<Permissions, Nodes> {
         let generation = self.next_generation();
         let above = self.nodes.get_mut(Names::of(path.above()));
-        let Some(above) = above.filter(|above| above.value().is_some()) else { return Err(nodes) };
+        let above = above.and_then(|above| Some((above.value()?.permissions.clone(), above)));
+        let Some((permissions, above)) = above else { return Err(nodes) };
         self.count += ledger.enter_all(path.as_str().len(), &nodes);
-        let mut permissions = None;
         above.grow(path.name(), |parent, name| {
-            permissions = parent.map(|parent| {
+            if let Some(parent) = parent {
                 change(parent, generation, ledger, |parent| parent.add_child(name));
-                parent.permissions.clone()
-            });
+            }
             nodes
         });
         if let Some(changed) = &mut self.changed {
             changed.push(Changed::Planted(path.clone()));
         }
-        Ok(permissions.unwrap_or_else(|| Permissions::new(0, Access::NONE, &[])))
+        Ok(permissions)
     }
 
     /// Takes a node out with all below it. The answer are also the permissions of the node above.
@@ -158,7 +157,7 @@ impl Tree {
     /// The nodes that name `domain` in their permissions, parents before children.
     pub fn mentioning(&self, domain: u16) -> Vec<Path> {
         let mut found = Vec::new();
-        walk(&Path::root(), &self.nodes, |path, node, _| {
+        walk(&Path::root(), &self.nodes, |path, node| {
             if node.permissions.mention(domain) {
                 found.push(path.clone());
             }
@@ -177,15 +176,14 @@ fn change(node: &mut Rc<Node>, generation: u64, ledger: &mut Ledger, change: imp
     ledger.charge(owner, node.size());
 }
 
-/// Calls `found` with each of the nodes, its path and the one above it among them, parents before children.
-pub(crate) fn walk(top: &Path, nodes: &Nodes, mut found: impl FnMut(&Path, &Rc<Node>, Option<&Rc<Node>>)) {
-    let mut open = Vec::from([(top.clone(), nodes, None)]);
-    while let Some((path, place, above)) = open.pop() {
-        let node = place.value();
-        if let Some(node) = node {
-            found(&path, node, above);
+/// Calls `found` with the path of each of the nodes and the node, from the topmost on, parents before children.
+pub(crate) fn walk(top: &Path, nodes: &Nodes, mut found: impl FnMut(&Path, &Rc<Node>)) {
+    let mut open = Vec::from([(top.clone(), nodes)]);
+    while let Some((path, place)) = open.pop() {
+        if let Some(node) = place.value() {
+            found(&path, node);
         }
-        open.extend(place.below().rev().map(|(name, below)| (path.below(name), below, node)));
+        open.extend(place.below().rev().map(|(name, below)| (path.below(name), below)));
     }
 }
 

@@ -115,6 +115,17 @@ impl<T> Trie<T> {
         self.below.iter().map(|branch| (&branch.name, &branch.trie))
     }
 
+    /// The values here and below, from the top down.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        let mut open = Vec::from([self]);
+        let places = core::iter::from_fn(move || {
+            let place = open.pop()?;
+            open.extend(place.below().rev().map(|(_, below)| below));
+            Some(place)
+        });
+        places.filter_map(Self::value)
+    }
+
     /// The place to which the names lead.
     pub fn get<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> Option<&Self> {
         names.try_fold(self, Self::step)

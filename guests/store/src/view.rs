@@ -127,15 +127,10 @@ impl View<'_> {
         if !self.caller.privileged {
             return Err(Error::Denied);
         }
-        if !self.ledger.knows(permissions.owner()) {
-            return Err(Error::Missing);
-        }
+        let permissions = self.known(permissions)?;
         match self.existing(path, Access::WRITE)? {
-            None => {
-                let permissions = permissions.without(|domain| !self.ledger.knows(domain));
-                self.create(path, Vec::new(), Some(permissions))
-            }
-            Some(_) => self.set_permissions(path, permissions),
+            None => self.create(path, Vec::new(), Some(permissions)),
+            Some(_) => self.set_permissions(path, &permissions),
         }
     }
 
@@ -146,9 +141,7 @@ impl View<'_> {
         if !self.caller.privileged || self.transaction.is_some() {
             return Err(Error::Denied);
         }
-        if !self.ledger.knows(permissions.owner()) {
-            return Err(Error::Missing);
-        }
+        let permissions = self.known(permissions)?;
         if self.tree.get(root).is_some() {
             self.remove(root)?;
         }
@@ -158,21 +151,18 @@ impl View<'_> {
             node.generation = generation;
             node
         };
-        let permissions = permissions.without(|domain| !self.ledger.knows(domain));
         let mut top = node(permissions);
         top.expect_children(leaves.len());
         let mut nodes = Trie::new(Rc::new(top), leaves.len());
         leaves.iter().try_for_each(|leaf| add_leaf(&mut nodes, leaf, &node)).ok_or(Error::Invalid)?;
         let changed = |path: &Path| Change { path: path.clone(), subtree: true, before: None, parent: None };
         let first = self.changes.len();
-        self.changes.push(changed(root));
         if self.watches.any_within(root) {
             // Whoever may see a node may know of it.
-            nodes.below().for_each(|(name, below)| {
-                walk(&root.below(name), below, |path, _, _| self.changes.push(changed(path)));
-            });
-        } else if let Some(last) = leaves.last() {
-            self.changes.push(changed(&root.below(last.name)));
+            walk(root, &nodes, |path, _| self.changes.push(changed(path)));
+        } else {
+            self.changes.push(changed(root));
+            self.changes.extend(leaves.last().map(|last| changed(&root.below(last.name))));
         }
         let planted = self.tree.plant(root, nodes, self.ledger);
         let parent = planted.or_else(|nodes| {
@@ -202,10 +192,7 @@ impl View<'_> {
         if !self.caller.privileged && permissions.count() > self.ledger.limits().permissions {
             return Err(Error::NoSpace);
         }
-        if !self.ledger.knows(permissions.owner()) {
-            return Err(Error::Missing);
-        }
-        let permissions = permissions.without(|domain| !self.ledger.knows(domain));
+        let permissions = self.known(permissions)?;
         let node = self.node(path, Access::WRITE)?;
         if !self.caller.owns(&node.permissions) {
             return Err(Error::Denied);
@@ -219,6 +206,17 @@ impl View<'_> {
         self.modify(path, |node| node.permissions = permissions);
         self.changed(path, before);
         Ok(())
+    }
+
+    /// The permissions without entries for domains that do not exist.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if the owner does not.
+    fn known(&self, permissions: &Permissions) -> Result<Permissions, Error> {
+        if !self.ledger.knows(permissions.owner()) {
+            return Err(Error::Missing);
+        }
+        Ok(permissions.without(|domain| !self.ledger.knows(domain)))
     }
 
     /// The node, if the caller has `needed` access to it.
@@ -370,8 +368,7 @@ impl View<'_> {
         let first = self.changes.len();
         for watched in self.watches.within(path).filter(|watched| *watched != path) {
             let below = Names::of(watched.as_str().get(path.as_str().len()..).unwrap_or_default());
-            let (above, _) = watched.as_str().rsplit_once('/').unwrap_or_default();
-            let above = Names::of(above.get(path.as_str().len()..).unwrap_or_default());
+            let above = Names::of(watched.above().get(path.as_str().len()..).unwrap_or_default());
             let permissions = |nodes: &Nodes| nodes.value().map(|node| node.permissions.clone());
             let Some(before) = nodes.get(below).and_then(permissions) else { continue };
             let (path, parent) = (watched.clone(), nodes.get(above).and_then(permissions));

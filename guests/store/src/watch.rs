@@ -98,13 +98,7 @@ impl Watches {
 
     /// The watches of a client, each with its path.
     pub fn of(&self, client: Name) -> impl Iterator<Item = (&Path, &Watch)> {
-        let mut open = Vec::from([&self.by_path]);
-        let all = core::iter::from_fn(move || {
-            let place = open.pop()?;
-            open.extend(place.below().rev().map(|(_, below)| below));
-            Some(place.value())
-        });
-        let all = all.flatten().flat_map(|(path, watches)| watches.iter().map(move |watch| (path, watch)));
+        let all = self.by_path.values().flat_map(|(path, watches)| watches.iter().map(move |watch| (path, watch)));
         all.filter(move |(_, watch)| watch.client == client)
     }
 
@@ -128,13 +122,7 @@ impl Watches {
 
     /// The paths with watches on them that are a path or below it, from the top down.
     pub fn within(&self, path: &Path) -> impl Iterator<Item = &Path> {
-        let mut open: Vec<_> = self.by_path.get(path.names()).into_iter().collect();
-        let places = core::iter::from_fn(move || {
-            let place = open.pop()?;
-            open.extend(place.below().rev().map(|(_, below)| below));
-            Some(place.value())
-        });
-        places.flatten().map(|(path, _)| path)
+        self.by_path.get(path.names()).into_iter().flat_map(Trie::values).map(|(path, _)| path)
     }
 
     /// Whether there are watches on a path or below it.
