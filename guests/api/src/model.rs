@@ -141,6 +141,14 @@ pub struct Machines {
     pub answer_us_max: u64,
 }
 
+impl Machines {
+    /// All that ended, in whichever way.
+    #[must_use]
+    pub const fn ended(&self) -> u64 {
+        self.vanished.saturating_add(self.crashed)
+    }
+}
+
 /// Bytes that the hypervisor needs for a domain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HypervisorBytes {
@@ -148,6 +156,14 @@ pub struct HypervisorBytes {
     pub tables: u64,
     /// All else.
     pub structures: u64,
+}
+
+impl HypervisorBytes {
+    /// All of them.
+    #[must_use]
+    pub const fn total(self) -> u64 {
+        self.tables.saturating_add(self.structures)
+    }
 }
 
 /// A domain's network interface, seen from the domain.

@@ -313,7 +313,7 @@ impl Definition {
             bootargs: kernel.string("bootargs").map(String::from),
             ramdisk: place("ramdisk")?,
             device_tree: place("device-tree")?,
-            ready: ready(node)?,
+            ready: text(node, "mote,ready", |text| (1..=MAX_READY).contains(&text.len()))?.map(String::from),
             track_touched: node.has("mote,track-touched"),
         };
         definition.refuse_contradictions()?;
@@ -437,11 +437,12 @@ fn number(node: Node<'_>, name: &'static str, default: u32, least: u32, most: u3
     if (least..=most).contains(&value) { Ok(value) } else { Err(ConfigError::Range(name, least, most)) }
 }
 
-fn ready(node: Node<'_>) -> Result<Option<String>, ConfigError> {
-    match node.string("mote,ready") {
-        Some(text) if (1..=MAX_READY).contains(&text.len()) => Ok(Some(text.into())),
-        None if !node.has("mote,ready") => Ok(None),
-        _ => Err(ConfigError::Malformed("mote,ready")),
+/// A text that fits, if one is said.
+fn text<'a>(node: Node<'a>, name: &'static str, fits: impl Fn(&str) -> bool) -> Result<Option<&'a str>, ConfigError> {
+    match node.string(name) {
+        None if !node.has(name) => Ok(None),
+        Some(text) if fits(text) => Ok(Some(text)),
+        _ => Err(ConfigError::Malformed(name)),
     }
 }
 

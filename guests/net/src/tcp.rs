@@ -96,7 +96,7 @@ impl<'s, D: Device> Listener<'s, D> {
     /// Has so many connections come in at the same moment without one being refused. Each costs its buffers all the time.
     pub fn be_ready_for(&self, connections: usize) {
         self.stack.with(|inner| {
-            if let Some(backlog) = inner.backlogs.iter_mut().find(|backlog| backlog.port == self.port) {
+            if let Some(backlog) = of_port(&mut inner.backlogs, self.port) {
                 backlog.listening = connections;
                 backlog.replenish(&mut inner.sockets);
             }
@@ -107,9 +107,7 @@ impl<'s, D: Device> Listener<'s, D> {
     pub async fn accept(&self) -> Stream<'s, D> {
         let handle = poll_fn(|context| {
             self.stack.with(|inner| {
-                let Some(backlog) = inner.backlogs.iter_mut().find(|backlog| backlog.port == self.port) else {
-                    return Poll::Pending;
-                };
+                let Some(backlog) = of_port(&mut inner.backlogs, self.port) else { return Poll::Pending };
                 if let Some(handle) = backlog.take(&mut inner.sockets) {
                     return Poll::Ready(handle);
                 }
@@ -150,6 +148,11 @@ pub(crate) struct Backlog {
     sockets: Vec<SocketHandle>,
     /// Who accepts.
     waiting: Vec<Waker>,
+}
+
+/// What comes in at a port.
+fn of_port(backlogs: &mut [Backlog], port: u16) -> Option<&mut Backlog> {
+    backlogs.iter_mut().find(|backlog| backlog.port == port)
 }
 
 impl Backlog {

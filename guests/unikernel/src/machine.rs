@@ -193,9 +193,13 @@ impl Machine {
 
 /// A device's private interrupt.
 fn interrupt(node: FdtNode<'static>, index: usize) -> Option<IntId> {
+    interrupt_number(node, index).map(IntId::ppi)
+}
+
+/// The number of a device's interrupt among those of its kind.
+pub(crate) fn interrupt_number(node: FdtNode<'static>, index: usize) -> Option<u32> {
     let (cells, _) = value(node, "interrupts")?.as_chunks::<4>();
-    let number = cells.get(index * INTERRUPT_CELLS + 1)?;
-    Some(IntId::ppi(u32::from_be_bytes(*number)))
+    cells.get(index * INTERRUPT_CELLS + 1).map(|number| u32::from_be_bytes(*number))
 }
 
 /// Whether one of the names that the node is compatible with is this.

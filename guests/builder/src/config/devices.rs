@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use mote_protocols::service::Terms;
 
-use super::{ConfigError, is_name, number};
+use super::{ConfigError, is_name, number, text};
 use crate::tree::Node;
 
 /// Most devices of a kind that a domain can have.
@@ -107,11 +107,7 @@ fn limited<T>(devices: Vec<T>, kind: &'static str) -> Result<Vec<T>, ConfigError
 }
 
 fn backend(node: Node<'_>) -> Result<Option<String>, ConfigError> {
-    match node.string("backend") {
-        None if !node.has("backend") => Ok(None),
-        Some(name) if is_name(name) => Ok(Some(name.into())),
-        _ => Err(ConfigError::Malformed("backend")),
-    }
+    Ok(text(node, "backend", is_name)?.map(String::from))
 }
 
 /// How the domain's clones are launched, if they are. The greatest times are a day.
@@ -122,11 +118,9 @@ fn service(node: Node<'_>) -> Result<Option<Terms>, ConfigError> {
         return Ok(None);
     }
     let port = number(node, "mote,service", 0, 1, MOST)? as u16;
-    let usual = match node.string("mote,launch") {
-        None if !node.has("mote,launch") => Terms::new(port),
-        Some("clone") => Terms::new(port),
+    let usual = match text(node, "mote,launch", |way| matches!(way, "clone" | "boot"))? {
         Some("boot") => Terms::booting(port),
-        _ => return Err(ConfigError::Malformed("mote,launch")),
+        _ => Terms::new(port),
     };
     if usual.boots && node.has("mote,clone-memory") {
         return Err(ConfigError::Contradiction("mote,clone-memory", "mote,launch = \"boot\""));
@@ -153,11 +147,9 @@ pub fn is_host(name: &str) -> bool {
 }
 
 fn host(node: Node<'_>, is_service: bool) -> Result<Option<String>, ConfigError> {
-    match node.string("mote,host") {
-        None if !node.has("mote,host") => Ok(None),
+    match text(node, "mote,host", |name| !is_service || is_host(name))? {
         Some(_) if !is_service => Err(ConfigError::Needs("mote,host", "mote,service")),
-        Some(name) if is_host(name) => Ok(Some(name.into())),
-        _ => Err(ConfigError::Malformed("mote,host")),
+        host => Ok(host.map(String::from)),
     }
 }
 

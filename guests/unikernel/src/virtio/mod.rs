@@ -129,9 +129,7 @@ fn add_below(parent: FdtNode<'static>, depth: usize, places: &mut Vec<Place>) {
 }
 
 fn place(node: FdtNode<'static>) -> Option<Place> {
-    let (cells, _) = machine::value(node, "interrupts")?.as_chunks::<4>();
-    let [_, number, ..] = cells else { return None };
-    let interrupt = IntId::spi(u32::from_be_bytes(*number));
+    let interrupt = IntId::spi(machine::interrupt_number(node, 0)?);
     Some(Place { registers: machine::ranges(Some(node)).next()?, interrupt })
 }
 

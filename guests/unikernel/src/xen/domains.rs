@@ -229,9 +229,7 @@ pub fn destroy(domain: u16) -> Result<(), Errno> {
 /// # Errors
 /// The hypervisor's.
 pub fn is_running(domain: u16) -> Result<bool, Errno> {
-    let mut found = GetDomainInfo::new_zeroed();
-    domctl(op::GETDOMAININFO, domain, &mut found)?;
-    Ok(found.flags & info::RUNNING != 0)
+    has_flag(domain, info::RUNNING)
 }
 
 /// Whether a domain is paused.
@@ -239,9 +237,13 @@ pub fn is_running(domain: u16) -> Result<bool, Errno> {
 /// # Errors
 /// The hypervisor's.
 pub fn is_paused(domain: u16) -> Result<bool, Errno> {
+    has_flag(domain, info::PAUSED)
+}
+
+fn has_flag(domain: u16, flag: u32) -> Result<bool, Errno> {
     let mut found = GetDomainInfo::new_zeroed();
     domctl(op::GETDOMAININFO, domain, &mut found)?;
-    Ok(found.flags & info::PAUSED != 0)
+    Ok(found.flags & flag != 0)
 }
 
 /// Writes to the machine's console in a domain's name.
