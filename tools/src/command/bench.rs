@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::measure;
+use super::measure::{self, DONE};
 use crate::boot::machine::Machine;
 use crate::cli::{BenchArgs, Hypervisor};
 use crate::console::Heard;
@@ -37,8 +37,6 @@ const BOOTS: u32 = 5;
 
 /// What the guest that measures prints before each figure.
 const MARK: &str = "bench: ";
-/// And when it has measured all.
-const DONE: &str = "bench: done";
 
 const NOTE: &str = "The same guest on the same emulated machine (one CPU, 2 GiB), with the clock counting instructions. \
     What a guest measures includes its own few instructions. Behind Xen's figure stands how many times Mote's it is.";

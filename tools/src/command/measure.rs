@@ -22,6 +22,8 @@ use crate::workspace;
 
 /// Far longer than any measurement takes: what is not over by then will never be.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1800);
+/// What a guest that measures says when it has measured all.
+pub(super) const DONE: &str = "bench: done";
 /// How often is looked whether something has come about.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -128,7 +130,11 @@ pub(super) fn work<T: Send>(
 }
 
 /// The machine of the workspace's configuration `file`.
-fn prepare(file: &str, machine: &Machine, hypervisor: Hypervisor) -> Result<(Config, Boot)> {
+///
+/// # Errors
+///
+/// It cannot be booted.
+pub(super) fn prepare(file: &str, machine: &Machine, hypervisor: Hypervisor) -> Result<(Config, Boot)> {
     setup::ensure(&[Need::Qemu, Need::Dtc])?;
     let config = Config::load(&workspace::root().join(file), machine.memory)?;
     let boot = Boot::prepare(&config, machine, hypervisor, false)?;

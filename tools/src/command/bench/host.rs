@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use miette::miette;
 
-use super::{DONE, Values, dom0, read};
+use super::{Values, dom0, read};
 use crate::boot::machine::Machine;
-use crate::command::measure;
+use crate::command::measure::{self, DONE};
 use crate::config::Config;
 use crate::failure::{Failure, Result};
 use crate::session::network::Network;
@@ -111,9 +111,11 @@ fn exchange(port: u16, is_over: impl Fn() -> bool) -> Result<()> {
 
 fn transfer(stream: &mut TcpStream) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
+    // Made before the guest measures: its clock would go on meanwhile.
+    let (bytes, mut taken) = (bytes(), vec![0; BYTES as usize]);
     for _ in 0..TURNS {
-        give(stream)?;
-        take(stream)?;
+        give(stream, &bytes)?;
+        take(stream, &bytes, &mut taken)?;
     }
     stream.write_all(&[FINISH])
 }
@@ -128,20 +130,21 @@ fn greet(port: u16) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn give(stream: &mut TcpStream) -> io::Result<()> {
+fn give(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
     stream.write_all(&command(TAKE))?;
-    stream.write_all(&bytes())?;
+    stream.write_all(bytes)?;
     stream.read_exact(&mut [0; 1])
 }
 
-fn take(stream: &mut TcpStream) -> io::Result<()> {
+fn take(stream: &mut TcpStream, bytes: &[u8], taken: &mut [u8]) -> io::Result<()> {
     stream.write_all(&command(SEND))?;
-    let mut taken = vec![0; BYTES as usize];
-    stream.read_exact(&mut taken)?;
-    if taken != bytes() {
+    stream.read_exact(taken)?;
+    // The guest's clock stops at this; they are looked at after it.
+    stream.write_all(&[ECHO])?;
+    if taken != bytes {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "other bytes came than were sent"));
     }
-    stream.write_all(&[ECHO])
+    Ok(())
 }
 
 fn command(what: u8) -> Vec<u8> {

@@ -7,16 +7,15 @@ use miette::miette;
 
 use super::latencies::Latencies;
 use crate::command::create;
-use crate::command::measure::Outside;
+use crate::command::measure::{DONE, Outside};
 use crate::failure::{Failure, Result};
 use crate::running::Client;
 use crate::workspace;
 
 /// Who asks.
 const CONFIGURATION: &str = "dtb/compare-client.dts";
-/// What it prints of some latencies, and when it has asked all.
+/// What it prints of some latencies.
 const MARK: &str = "latencies: ";
-const DONE: &str = "bench: done";
 /// How long it may be silent.
 const PATIENCE: Duration = Duration::from_secs(60);
 
