@@ -120,8 +120,7 @@ impl Outcome {
     /// What `per_mille` of the answered requests did not wait longer than.
     #[must_use]
     pub fn percentile(&self, per_mille: usize) -> Option<Duration> {
-        let rank = (self.latencies.len() * per_mille).div_ceil(1000);
-        self.latencies.get(rank.saturating_sub(1)).copied()
+        percentile(&self.latencies, per_mille)
     }
 
     /// Answers per second.
@@ -129,6 +128,12 @@ impl Outcome {
     pub fn rate(&self) -> f64 {
         self.latencies.len() as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
     }
+}
+
+/// What `per_mille` of all, which are `sorted`, are not greater than.
+pub(crate) fn percentile<T: Copy>(sorted: &[T], per_mille: usize) -> Option<T> {
+    let rank = (sorted.len() * per_mille).div_ceil(1000);
+    sorted.get(rank.saturating_sub(1)).copied()
 }
 
 #[cfg(test)]

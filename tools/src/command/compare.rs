@@ -65,8 +65,8 @@ pub fn compare(arguments: &ReportArgs) -> Result<Status> {
         )?;
     }
     if let Some(file) = &arguments.html {
-        let sections = of_serving(&serving, reference).into_iter().chain(sections(&domains)).collect::<Vec<_>>();
-        let sections: Vec<_> = sections.into_iter().map(|section| with_ratios(section, reference)).collect();
+        let sections = of_serving(&serving, reference).into_iter().chain(sections(&domains));
+        let sections: Vec<_> = sections.map(|section| with_ratios(section, reference)).collect();
         page::write(file, "Mote: one job, three ways", &sections)?;
     }
     Ok(if heard.has_crash() { Status::Crashed } else { Status::Clean })
@@ -117,7 +117,7 @@ fn sections(domains: &[&DomainReport]) -> [Section; 3] {
             Unit::Ticks => "Instructions",
             Unit::Count => "Exits to the hypervisor",
         };
-        let mut rows = rows(domains, unit);
+        let mut rows = rows(domains, unit, "");
         if unit == Unit::Count {
             rows.extend(exits(domains));
         }
@@ -128,18 +128,14 @@ fn sections(domains: &[&DomainReport]) -> [Section; 3] {
 
 /// Every figure of the domains themselves.
 fn whole(domains: &[&DomainReport]) -> Vec<Row> {
-    let mut rows = rows(domains, Unit::Bytes);
-    rows.extend(rows_with_unit(domains, Unit::Ticks, ", instructions"));
-    rows.extend(self::rows(domains, Unit::Count));
-    rows.extend(exits(domains).into_iter().filter(|row| row.cells.iter().flatten().any(|(count, _)| *count > 0)));
-    rows
+    let units = [(Unit::Bytes, ""), (Unit::Ticks, ", instructions"), (Unit::Count, "")];
+    let mut whole: Vec<_> = units.into_iter().flat_map(|(unit, suffix)| rows(domains, unit, suffix)).collect();
+    whole.extend(exits(domains).into_iter().filter(|row| row.cells.iter().flatten().any(|(count, _)| *count > 0)));
+    whole
 }
 
-fn rows(domains: &[&DomainReport], unit: Unit) -> Vec<Row> {
-    rows_with_unit(domains, unit, "")
-}
-
-fn rows_with_unit(domains: &[&DomainReport], unit: Unit, suffix: &str) -> Vec<Row> {
+/// The figures in `unit`, with `suffix` behind the title of each.
+fn rows(domains: &[&DomainReport], unit: Unit, suffix: &str) -> Vec<Row> {
     let figures = FIGURES.into_iter().filter(|figure| figure.unit == unit);
     let row = |figure: crate::report::figures::Figure| {
         let cell =

@@ -72,7 +72,7 @@ fn of_domain(domain: &Domain) -> String {
         ("memory_kib", memory_kib),
         ("max_memory_kib", max_memory_kib),
         ("touched_kib", &(touched_bytes / 1024)),
-        ("hypervisor_bytes", &(domain.hypervisor_bytes.tables + domain.hypervisor_bytes.structures)),
+        ("hypervisor_bytes", &domain.hypervisor_bytes.total()),
         ("cpu_seconds", &format!("{:.3}", *cpu_ns as f64 / 1e9)),
         ("events", events),
         ("exits", &domain.exits.total()),

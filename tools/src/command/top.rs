@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use miette::miette;
-use mote_api::model::{Domain, Domains, HypervisorBytes, Machines};
+use mote_api::model::{Domain, Domains, Machines};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
@@ -160,15 +160,13 @@ fn of_clones(domain: &Domain, count: impl Fn(&Machines) -> u64) -> u64 {
 
 /// Microseconds that those lived that ended between two looks, in the mean.
 fn life_lately(before: &Machines, now: &Machines) -> Option<u64> {
-    let ended = |machines: &Machines| machines.vanished.saturating_add(machines.crashed);
-    let (count, ns) = (ended(now).checked_sub(ended(before))?, now.life_ns_total.checked_sub(before.life_ns_total)?);
+    let (count, ns) = (now.ended().checked_sub(before.ended())?, now.life_ns_total.checked_sub(before.life_ns_total)?);
     (ns / 1000).checked_div(count)
 }
 
 fn service_kib(domain: &Domain, machines: &Machines) -> u64 {
-    let HypervisorBytes { tables, structures } = domain.hypervisor_bytes;
     let of_clones = machines.live.saturating_mul(machines.memory_kib_mean);
-    domain.memory_kib.saturating_add(tables.saturating_add(structures).div_ceil(1024)).saturating_add(of_clones)
+    domain.memory_kib.saturating_add(domain.hypervisor_bytes.total().div_ceil(1024)).saturating_add(of_clones)
 }
 
 fn table(now: &Domains, uses: &[Use]) -> String {

@@ -36,6 +36,11 @@ impl Axis {
     pub fn logarithmic(label: &str) -> Self {
         Self { label: label.into(), is_logarithmic: true }
     }
+
+    /// Whether `number` has a place on it.
+    fn has(&self, number: f64) -> bool {
+        number.is_finite() && (!self.is_logarithmic || number > 0.0)
+    }
 }
 
 /// How points are shown.
@@ -113,7 +118,7 @@ impl Chart {
     /// The least and the greatest number on an axis, and not the same.
     fn extent(&self, axis: &Axis, number: impl Fn(&(f64, f64)) -> f64) -> Option<(f64, f64)> {
         let numbers = self.series.iter().flat_map(|series| &series.points).map(number);
-        let numbers = numbers.filter(|number| number.is_finite() && (!axis.is_logarithmic || *number > 0.0));
+        let numbers = numbers.filter(|number| axis.has(*number));
         let (least, most) = numbers.fold((f64::MAX, f64::MIN), |(least, most), it| (least.min(it), most.max(it)));
         match axis.is_logarithmic {
             _ if least > most => None,
@@ -168,8 +173,7 @@ impl Chart {
     }
 
     fn is_shown(&self, (x, y): &(f64, f64)) -> bool {
-        let is_shown = |axis: &Axis, number: f64| number.is_finite() && (!axis.is_logarithmic || number > 0.0);
-        is_shown(&self.x, *x) && is_shown(&self.y, *y)
+        self.x.has(*x) && self.y.has(*y)
     }
 }
 

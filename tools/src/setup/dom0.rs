@@ -70,13 +70,13 @@ const DIRECTORIES: [&str; 16] = [
 
 /// Whether it is there and no older than what it is made of.
 pub fn is_current(paths: &Paths) -> bool {
-    modules::are_kept(modules::DOM0, &paths.dom0_modules(LINUX))
+    modules::are_kept(&paths.dom0_modules(LINUX))
         && is_newer(&paths.dom0(), &[root().join(SCRIPTS), paths.dom0_modules(LINUX), paths.xen_programs()])
 }
 
 /// Builds it.
 pub fn build(paths: &Paths) -> Result<()> {
-    if !modules::are_kept(modules::DOM0, &paths.dom0_modules(LINUX)) {
+    if !modules::are_kept(&paths.dom0_modules(LINUX)) {
         debian::fetch_kernel(LINUX, paths)?;
     }
     if !paths.busybox().is_file() {

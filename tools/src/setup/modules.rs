@@ -33,10 +33,10 @@ pub struct Modules {
     builtin: BTreeSet<String>,
 }
 
-/// Whether a directory has the last of all `wanted`.
+/// Whether a directory has the last of [`DOM0`].
 #[must_use]
-pub fn are_kept(wanted: &[&str], directory: &Path) -> bool {
-    let Some(last) = wanted.last().map(|name| format!("-{}.ko", canonical(name))) else { return true };
+pub fn are_kept(directory: &Path) -> bool {
+    let Some(last) = DOM0.last().map(|name| format!("-{}.ko", canonical(name))) else { return true };
     let files = fs::read_dir(directory).into_iter().flatten().flatten();
     files.into_iter().any(|file| file.file_name().to_string_lossy().ends_with(&last))
 }

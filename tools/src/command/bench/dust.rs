@@ -2,17 +2,13 @@
 
 use std::io;
 
-use crate::boot::Boot;
 use crate::boot::machine::{Machine, Memory};
 use crate::cli::Hypervisor;
 use crate::command::measure::{self, PATIENCE, check_end};
-use crate::config::Config;
 use crate::failure::{Failure, Result};
 use crate::progress::Step;
 use crate::running::Client;
 use crate::session::Wish;
-use crate::setup::{self, Need};
-use crate::workspace;
 use miette::miette;
 
 use super::figures::{Goal, Measurement, row};
@@ -72,10 +68,8 @@ pub fn on_mote() -> Result<Values> {
 
 /// Asks the control domain when all is measured. Its clock waits for it then: somebody outside is talked to.
 fn requests() -> Result<Values> {
-    setup::ensure(&[Need::Qemu, Need::Dtc])?;
     let machine = Machine { idles: true, ..Machine::for_measuring() };
-    let config = Config::load(&workspace::root().join(REQUESTS), machine.memory)?;
-    let boot = Boot::prepare(&config, &machine, Hypervisor::Mote, false)?;
+    let (config, boot) = measure::prepare(REQUESTS, &machine, Hypervisor::Mote)?;
     let client = Client::new(&boot.state(&config))?;
     let step = Step::begin(format!("{REQUESTS} on Mote"));
     let (mut values, mut free_before, mut memory) = (Values::new(), None, None);

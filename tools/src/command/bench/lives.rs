@@ -1,5 +1,7 @@
 //! What the control domain and the driver domain need: for themselves, and for domains that come and go.
 
+use std::fs;
+
 use super::Values;
 use crate::boot::machine::Machine;
 use crate::build;
@@ -8,7 +10,6 @@ use crate::command::measure::{self, Outside};
 use crate::failure::{Failure, Result};
 use crate::running::Client;
 use crate::workspace;
-use std::fs;
 
 /// The machine, and what is created on it.
 const MACHINE: &str = "dtb/bench-lives.dts";

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::command::load::PERCENTILES;
+use crate::load;
 
 /// Parts of a power of ten in which latencies are counted.
 const PARTS: f64 = 10.0;
@@ -43,8 +44,7 @@ impl Latencies {
     /// What `per_mille` of all are not longer than.
     #[must_use]
     pub fn percentile(&self, per_mille: usize) -> Option<u64> {
-        let rank = (self.0.len() * per_mille).div_ceil(1000);
-        self.0.get(rank.saturating_sub(1)).copied()
+        load::percentile(&self.0, per_mille)
     }
 
     /// How many there are of each length, where ten parts make a factor of ten. Parts without any stand between others.

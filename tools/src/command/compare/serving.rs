@@ -78,7 +78,7 @@ pub(super) struct Turn {
 }
 
 /// All that was found out.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Serving {
     /// Of everybody who serves.
     pub serving: Vec<Served>,

@@ -1,6 +1,6 @@
 //! The ways in which the same page is served: which there are, what each has of the machine, and what it has done up to now.
 
-use mote_api::model::{Domain, Domains, HypervisorBytes, Machines};
+use mote_api::model::{Domain, Domains, Machines};
 use serde::Serialize;
 
 use crate::failure::Result;
@@ -59,7 +59,7 @@ impl Sample {
     ///
     /// # Errors
     ///
-    /// The machine does not answer, or one of them is not there.
+    /// The machine does not answer. Who is not there is left out.
     pub fn take(client: &Client, names: &[&str]) -> Result<Self> {
         let (free_kib, all) = (client.machine()?.free_kib, client.domains()?);
         Ok(Self::of(free_kib, &all, names))
@@ -87,7 +87,6 @@ impl Sample {
 
 impl Way {
     fn of(domain: &Domain) -> Self {
-        let HypervisorBytes { tables, structures } = domain.hypervisor_bytes;
         let is_up = u64::from(!domain.state.shutdown && !domain.state.dying);
         let itself = Machines { launched: 1, live: is_up, vanished: 1 - is_up, ..Machines::default() };
         let machines = domain.machines.unwrap_or(itself);
@@ -101,7 +100,7 @@ impl Way {
             cpu_ns: domain.cpu_ns.saturating_add(machines.cpu_ns_total),
             given_bytes: domain.memory_kib << 10,
             touched_bytes: domain.touched_bytes,
-            hypervisor_bytes: tables.saturating_add(structures),
+            hypervisor_bytes: domain.hypervisor_bytes.total(),
             clones_bytes: machines.live.saturating_mul(machines.memory_kib_mean) << 10,
             clones: domain.machines,
         }
@@ -121,11 +120,13 @@ impl Way {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
+    use mote_api::model::HypervisorBytes;
+
     use super::*;
 
     /// A machine with a domain that is always there and one whose clones serve.
-    pub(in crate::command::compare) fn domains() -> Domains {
+    fn domains() -> Domains {
         let domain = |name: &str, cpu_ns| Domain {
             name: name.into(),
             cpu_ns,
