@@ -10,6 +10,36 @@ use mote_tools::running::State;
 /// How long an answer may take.
 const SOON: Duration = Duration::from_secs(60);
 
+/// Where on this machine the first port that `domain` publishes is.
+///
+/// # Panics
+///
+/// If it publishes none.
+#[must_use]
+pub fn port(state: &State, domain: &str) -> u16 {
+    state.services.iter().find(|service| service.domain == domain).expect("a published port").host
+}
+
+/// A connection to a port of this machine, on which nothing is waited for longer than `patience`.
+///
+/// # Panics
+///
+/// If nobody listens.
+#[must_use]
+pub fn connect(port: u16, patience: Duration) -> TcpStream {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("QEMU listens");
+    stream.set_read_timeout(Some(patience)).expect("a time-out");
+    stream
+}
+
+/// All that comes until the connection ends, or nothing comes for too long.
+#[must_use]
+pub fn all(mut stream: TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// What is answered to a request as it stands here: the status and all that is said.
 ///
 /// # Panics
@@ -17,13 +47,10 @@ const SOON: Duration = Duration::from_secs(60);
 /// If nothing is.
 #[must_use]
 pub fn ask(state: &State, request: &[u8]) -> (u16, String) {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, state.port.expect("a network"))).expect("a connection");
-    stream.set_read_timeout(Some(SOON)).expect("a time-out");
+    let mut stream = connect(state.port.expect("a network"), SOON);
     // Whoever is refused early may not read all of it.
     let _ = stream.write_all(request);
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let answer = all(stream);
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
     (status.unwrap_or_else(|| panic!("no status in {answer:?}")), answer)
 }

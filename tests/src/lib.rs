@@ -26,7 +26,7 @@ use mote_tools::running::{Client, State as Running};
 use mote_tools::session::{End, Wish};
 use mote_tools::setup::{self, Need};
 
-pub use api::{ask, definition, get, request, with_interface};
+pub use api::{all, ask, connect, definition, get, port, request, with_interface};
 pub use patience::{hear, hear_where, wait};
 
 /// No boot takes so long, on the slowest machine.

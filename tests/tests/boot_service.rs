@@ -1,11 +1,13 @@
 //! A service whose machines boot: a Linux that is not there until somebody calls, and is gone when it has answered.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::Duration;
 
 use mote_api::model::{Domain, Machines};
-use mote_tests::{Guest, boot_beside_hearing, configuration, definition, hear, machine, wait, with_interface};
+use mote_tests::{
+    Guest, all, boot_beside_hearing, configuration, connect, definition, hear, machine, port, wait, with_interface,
+};
 use mote_tools::build;
 use mote_tools::running::{Client, State};
 use mote_tools::session::End;
@@ -169,9 +171,7 @@ impl Scene<'_> {
     }
 
     fn send(&self, guest: &str, path: &str) -> TcpStream {
-        let port = self.state.services.iter().find(|service| service.domain == guest).expect("a published port").host;
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("QEMU listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        let mut stream = connect(port(self.state, guest), PATIENCE);
         let request = format!("GET {path} HTTP/1.1\r\nHost: {guest}\r\nConnection: close\r\n\r\n");
         // Whoever is refused is so before the request is written, or after.
         let _ = stream.write_all(request.as_bytes());
@@ -181,12 +181,6 @@ impl Scene<'_> {
     fn ask(&self, guest: &str, path: &str) -> String {
         all(self.send(guest, path))
     }
-}
-
-fn all(mut stream: TcpStream) -> String {
-    let mut bytes = Vec::new();
-    let _ = stream.read_to_end(&mut bytes);
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Which Linux says that.

@@ -5,7 +5,7 @@ use std::collections::hash_map::RandomState;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::mpsc::Receiver;
 use std::thread::{self, sleep};
@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
 use mote_api::model::Machines;
-use mote_tests::{Guest, boot_beside_hearing, configuration, definition, hear_where, machine, wait};
+use mote_tests::{
+    Guest, all, boot_beside_hearing, configuration, connect, definition, hear_where, machine, port, wait,
+};
 use mote_tools::boot::machine::Machine;
 use mote_tools::build;
 use mote_tools::console::Line;
@@ -130,22 +132,18 @@ struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    fn port(&self, guest: &str) -> u16 {
-        self.state.services.iter().find(|service| service.domain == guest).expect("a published port").host
-    }
-
     fn connect(&self, guest: &str) -> Connection {
-        Connection::to(self.port(guest))
+        Connection::to(port(self.state, guest))
     }
 
     /// What is answered to one request; nothing if there is no answer.
     fn ask(&self, guest: &str, path: &str) -> String {
-        ask(self.port(guest), path)
+        ask(port(self.state, guest), path)
     }
 
     /// The machine that answers.
     fn who(&self, guest: &str) -> u32 {
-        who(self.port(guest), guest)
+        who(port(self.state, guest), guest)
     }
 
     fn machines(&self, guest: &str) -> Machines {
@@ -198,7 +196,7 @@ impl Scene<'_> {
 
     /// Those who ask at once, each one time after the other.
     fn at_once(&self, requests: usize) -> Vec<u32> {
-        let (clients, port) = (self.load.clients, self.port("dust"));
+        let (clients, port) = (self.load.clients, port(self.state, "dust"));
         let ask = || (0..requests).map(|_| who(port, "dust")).collect::<Vec<_>>();
         thread::scope(|scope| {
             let all: Vec<_> = (0..clients).map(|_| scope.spawn(ask)).collect();
@@ -483,9 +481,7 @@ struct Connection(TcpStream);
 
 impl Connection {
     fn to(port: u16) -> Self {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("QEMU listens");
-        stream.set_read_timeout(Some(SOON)).expect("a time-out");
-        Self(stream)
+        Self(connect(port, SOON))
     }
 
     /// There is no answer, for as long as a service would take by far.
@@ -501,10 +497,8 @@ impl Connection {
     }
 
     /// All that comes.
-    fn all(mut self) -> String {
-        let mut bytes = Vec::new();
-        let _ = self.0.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
+    fn all(self) -> String {
+        all(self.0)
     }
 
     /// The answer to a request, after which there may be another.

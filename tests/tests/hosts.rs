@@ -1,11 +1,11 @@
 //! Services by their names: one port of the control domain's leads to all of them.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use mote_api::model::Machines;
-use mote_tests::{Guest, boot_beside, configuration_with, machine, wait};
+use mote_tests::{Guest, all, boot_beside, configuration_with, connect, machine, port, wait};
 use mote_tools::running::Client;
 use mote_tools::session::End;
 
@@ -31,7 +31,7 @@ fn a_request_is_answered_by_the_service_that_it_names() {
         "control { compatible = \"xen,domain\"; memory = <0 0x1000>; mote,control; mote,publish = \"0:8000\"; };";
     let config = configuration_with(control, &guests, &machine);
     let run = boot_beside(&config, &machine, |state, client| {
-        let port = state.services.iter().find(|service| service.domain == "control").expect("a published port").host;
+        let port = port(state, "control");
         for service in ["dust", "chart"] {
             wait(SOON, service, || client.domain(service).is_ok_and(|domain| domain.template));
         }
@@ -61,7 +61,7 @@ fn a_request_is_answered_by_the_service_that_it_names() {
         }
         // Those who say nothing, or half of it, are cut off; others are served meanwhile.
         let begun = Instant::now();
-        let mut slow: Vec<_> = (0..8).map(|_| connect(port)).collect();
+        let mut slow: Vec<_> = (0..8).map(|_| connect(port, SOON)).collect();
         for stream in slow.iter_mut().skip(1) {
             stream.write_all(b"GET / HTTP/1.1\r\nHost: dust.exam").expect("it is taken");
         }
@@ -98,14 +98,8 @@ fn launched(after: [Machines; 2], before: [Machines; 2]) -> [u64; 2] {
     [0, 1].map(|index| after[index].launched - before[index].launched)
 }
 
-fn connect(port: u16) -> TcpStream {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("QEMU listens");
-    stream.set_read_timeout(Some(SOON)).expect("a time-out");
-    stream
-}
-
 fn send(port: u16, headers: &str, path: &str) -> TcpStream {
-    let mut stream = connect(port);
+    let mut stream = connect(port, SOON);
     // Whoever is refused is so before the request is written, or after.
     let _ = stream.write_all(format!("GET {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n").as_bytes());
     stream
@@ -113,10 +107,4 @@ fn send(port: u16, headers: &str, path: &str) -> TcpStream {
 
 fn ask(port: u16, headers: &str, path: &str) -> String {
     all(send(port, headers, path))
-}
-
-fn all(mut stream: TcpStream) -> String {
-    let mut bytes = Vec::new();
-    let _ = stream.read_to_end(&mut bytes);
-    String::from_utf8_lossy(&bytes).into_owned()
 }

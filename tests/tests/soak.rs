@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use dtoolkit::model::{DeviceTreeNode, DeviceTreeProperty};
-use mote_tests::{Guest, boot_beside, configuration_with, definition, machine, request, with_interface};
+use mote_tests::{Guest, boot_beside, configuration_with, definition, machine, request, wait, with_interface};
 use mote_tools::build;
 use mote_tools::running::{Client, State};
 use mote_tools::setup::{self, Linux, Need};
@@ -28,7 +28,7 @@ fn with_machine(control: u32, mib: u32, work: impl FnOnce(&State, &Client) + Sen
     ];
     let machine = machine(2, mib);
     let run = boot_beside(&configuration_with(&control, &guests, &machine), &machine, |state, client| {
-        wait("the API", || client.machine().is_ok());
+        wait(SOON, "the API", || client.machine().is_ok());
         work(state, client);
     });
     run.assert_all_free();
@@ -59,21 +59,21 @@ fn cycles(state: &State, client: &Client, count: usize, tree: &[u8], run: impl F
         run(number);
         // It may have ended by itself.
         if client.destroy("cycle").is_err() {
-            wait("its end", || !client.is_up("cycle").expect("an answer"));
+            wait(SOON, "its end", || !client.is_up("cycle").expect("an answer"));
         }
         if number < WARM {
             before = None;
-            wait("the driver domain", || settled(state));
+            wait(SOON, "the driver domain", || settled(state));
         }
         let now = used(state, client);
         let (before, heap_before) = before.get_or_insert_with(|| (now.clone(), heap(state)));
         if *before != now {
             // The driver domain ends its watches when it is told.
-            wait("the end of what a domain had", || used(state, client) == *before);
+            wait(SOON, "the end of what a domain had", || used(state, client) == *before);
         }
         if number + 1 == count {
             println!("{count} cycles in {:?}; heap {heap_before} before, {} after", began.elapsed(), heap(state));
-            wait("the control domain's heap", || heap(state) <= *heap_before);
+            wait(SOON, "the control domain's heap", || heap(state) <= *heap_before);
         }
     }
 }
@@ -132,12 +132,4 @@ fn fifty_linux_guests_leave_nothing_behind() {
             sleep(Duration::from_millis((number % 5) as u64 * 800));
         });
     });
-}
-
-fn wait(what: &str, mut is_there: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
-    while !is_there() {
-        assert!(Instant::now() < deadline, "no sign of {what}");
-        sleep(Duration::from_millis(50));
-    }
 }
