@@ -2,10 +2,10 @@
 
 use std::path::Path;
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mote_api::model::Action;
-use mote_tests::{Guest, Run, boot_beside_hearing, configuration, machine};
+use mote_tests::{Guest, Run, boot_beside_hearing, configuration, hear_where, machine};
 use mote_tools::console::Line;
 use mote_tools::report::State;
 use mote_tools::running::Client;
@@ -20,15 +20,18 @@ const FOR_EVER: u32 = 1_000_000;
 fn wait_for_progress(lines: &Receiver<Line>) {
     // What was said before is no progress.
     while lines.try_recv().is_ok() {}
-    let (began, mut done) = (Instant::now(), [0; 2]);
-    while done.iter().any(|times| *times < 2) {
-        let left = SOON.saturating_sub(began.elapsed());
-        let line = lines.recv_timeout(left).unwrap_or_else(|_| panic!("no progress: {done:?}"));
-        let speaker = line.speaker.as_deref();
-        for (times, guest) in done.iter_mut().zip(["ask", "disk"]) {
-            *times += usize::from(speaker == Some(guest) && line.text.contains("wrong"));
+    hear_both_twice(lines, ["ask", "disk"], "wrong");
+}
+
+/// Waits until each of two guests has said a text twice.
+fn hear_both_twice(lines: &Receiver<Line>, guests: [&str; 2], text: &str) {
+    let mut times = [0; 2];
+    hear_where(lines, SOON, &format!("{guests:?} both say `{text}` twice"), |line| {
+        for (times, guest) in times.iter_mut().zip(guests) {
+            *times += u32::from(line.speaker.as_deref() == Some(guest) && line.text.contains(text));
         }
-    }
+        times.iter().all(|times| *times >= 2)
+    });
 }
 
 /// Kills the driver domain `times` times, each time after both guests have gone on since the last.
@@ -111,12 +114,7 @@ fn event_channels_of_the_configuration_are_there_again() {
     let machine = machine(1, 512);
     let run = boot_beside_hearing(&configuration(&guests, &machine), &machine, |_, client, lines| {
         for _ in 0..3 {
-            let mut woken = ["second", "guest"].map(|name| (name, 0));
-            while woken.iter().any(|(_, times)| *times < 2) {
-                let line = lines.recv_timeout(SOON).unwrap_or_else(|_| panic!("nobody is woken: {woken:?}"));
-                let of_line = woken.iter_mut().find(|(name, _)| line.speaker.as_deref() == Some(name));
-                of_line.into_iter().for_each(|(_, times)| *times += u32::from(line.text.contains("was woken")));
-            }
+            hear_both_twice(lines, ["second", "guest"], "was woken");
             client.destroy("second").expect("it ends and begins");
             while lines.try_recv().is_ok() {}
         }
