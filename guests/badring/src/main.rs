@@ -18,7 +18,7 @@ mod store;
 
 use core::time::Duration;
 
-use mote_unikernel::executor::{run, sleep, within};
+use mote_unikernel::executor::{self, Either, either, run, sleep};
 use mote_unikernel::time::Instant;
 use mote_unikernel::xen::store::Store;
 use mote_unikernel::{Machine, println};
@@ -62,5 +62,8 @@ async fn until(what: &str, mut there: impl FnMut() -> bool) {
 
 /// What `future` comes to, in time.
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    within(SOON, future).await.unwrap_or_else(|| panic!("no sign of {what}"))
+    match either(future, executor::sleep(SOON)).await {
+        Either::First(value) => value,
+        Either::Second(()) => panic!("no sign of {what}"),
+    }
 }

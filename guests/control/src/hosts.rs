@@ -11,7 +11,7 @@ use core::time::Duration;
 
 use mote_builder::config::Vif;
 use mote_protocols::service::Terms;
-use mote_unikernel::executor::{Either, Spawner, either, within};
+use mote_unikernel::executor::{Either, Spawner, either, sleep};
 use mote_unikernel::net::tcp::Buffers;
 use mote_unikernel::net::{Listener, Network, Stack, Stream};
 
@@ -105,7 +105,10 @@ async fn pass_on(
             }
         }
     };
-    let (target, filled) = within(HASTE, read).await.unwrap_or(Err(SLOW))?;
+    let (target, filled) = match either(read, sleep(HASTE)).await {
+        Either::First(read) => read?,
+        Either::Second(()) => return Err(SLOW),
+    };
     let Target { address, terms } = target.ok_or(UNKNOWN)?;
     let from = client.peer().map(|(client, _)| (client, address));
     let others = places.iter().filter(|other| other.get() == from).count();
@@ -114,8 +117,9 @@ async fn pass_on(
     }
     place.set(from);
     let idle = IDLE + Duration::from_millis(terms.patience.into());
-    let Some(Ok(service)) = within(HASTE, Stream::connect(stack, address, terms.port, INSIDE)).await else {
-        return Err(BUSY);
+    let service = match either(Stream::connect(stack, address, terms.port, INSIDE), sleep(HASTE)).await {
+        Either::First(Ok(service)) => service,
+        _ => return Err(BUSY),
     };
     // A machine takes nothing before it is there.
     service.set_patience(idle);
@@ -143,7 +147,10 @@ async fn copy(from: &Stream<'_>, to: &Stream<'_>, idle: Option<Duration>, begun:
     let mut piece = vec![0; PIECE];
     loop {
         let received = match idle {
-            Some(idle) => within(idle, from.receive(&mut piece)).await?,
+            Some(idle) => match either(from.receive(&mut piece), sleep(idle)).await {
+                Either::First(received) => received,
+                Either::Second(()) => return None,
+            },
             None => from.receive(&mut piece).await,
         };
         match received.ok()? {
@@ -157,7 +164,10 @@ async fn copy(from: &Stream<'_>, to: &Stream<'_>, idle: Option<Duration>, begun:
 /// Sends all of it, unless the other side takes too long.
 async fn send(to: &Stream<'_>, mut bytes: &[u8]) -> Option<()> {
     while !bytes.is_empty() {
-        let sent = within(HASTE, to.send(bytes)).await?.ok()?;
+        let sent = match either(to.send(bytes), sleep(HASTE)).await {
+            Either::First(Ok(sent)) => sent,
+            _ => return None,
+        };
         bytes = bytes.get(sent..)?;
     }
     Some(())

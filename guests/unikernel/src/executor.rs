@@ -184,14 +184,6 @@ pub enum Either<A, B> {
     Second(B),
 }
 
-/// What `future` comes to, unless that takes longer.
-pub async fn within<T>(length: Duration, future: impl Future<Output = T>) -> Option<T> {
-    match either(future, sleep(length)).await {
-        Either::First(value) => Some(value),
-        Either::Second(()) => None,
-    }
-}
-
 /// Waits for one of two futures; the other ends unfinished.
 pub async fn either<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>) -> Either<A, B> {
     let (mut first, mut second) = (pin!(first), pin!(second));

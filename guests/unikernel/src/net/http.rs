@@ -5,7 +5,7 @@ use core::time::Duration;
 use mote_webserver::{Clock, Handler, Limits, serve};
 
 use super::{Listener, Network};
-use crate::executor::{self, within};
+use crate::executor::{self, Either, either};
 use crate::power;
 use crate::template::{self, argument};
 
@@ -30,8 +30,10 @@ pub async fn answer_and_vanish(
     loop {
         serve(&mut stream, handler, &Time, limits).await;
         stream.close();
-        let Some(next) = within(keep(), listener.accept()).await else { break };
-        stream = next;
+        stream = match either(listener.accept(), executor::sleep(keep())).await {
+            Either::First(next) => next,
+            Either::Second(()) => break,
+        };
     }
     network.stack().heard().await;
     power::shutdown()
